@@ -1,0 +1,80 @@
+"""From a spectrum to q, m*, the batch and the step: pure functions, no data and no device.
+
+Notation: k has eigenvalues lambda_1 >= lambda_2 ... (of K / n) and beta = max k(x, x); the adapted
+kernel of EigenPro 2 (Ma, Belkin 2019, section 4) is
+    k_G(x, z) = k(x, z) - sum_{i <= q} (lambda_i - lambda_{q+1}) e_i(x) e_i(z),
+whose top eigenvalue is lambda_{q+1}. (The paper flattens the first q to lambda_q; flattening them to
+the next one wastes no pair.)
+"""
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.spectrum import Spectrum
+
+# The step is RELAXATION times the one that is optimal in the worst case; the limit is 2.
+RELAXATION = 1.5
+# A Nystrom subsample of s points says little about critical batch sizes close to s: the measured
+# beta(k_G) leaves its in-sample estimate there.
+RESOLVED = 0.8
+# batch = m* / BATCH_DIVISOR: see `default_batch_size`.
+BATCH_DIVISOR = 8
+
+
+def critical_batch_size(beta: float, top_eigenvalue: float) -> float:
+    """m* = beta / lambda_1, the batch beyond which SGD gains nothing more; Ma, Belkin 2017."""
+    return beta / top_eigenvalue
+
+
+def removed_weights(values: Tensor, q: int) -> Tensor:
+    """sigma_i - sigma_{q+1} for i <= q, what the adapted kernel takes away: (k,) -> (q,)."""
+    return values[:q] - values[q]
+
+
+def adapted_betas(spectrum: Spectrum) -> Tensor:
+    """beta(k_G) on the subsample for every q = 0 ... k-1: (k,), with e_i(x_j) = sqrt(s) V_ji."""
+    squares = spectrum.vectors.square()  # (s, k)
+    mass = squares.cumsum(1) - squares  # sum over i <= q of V_ji^2
+    energy = (squares * spectrum.values).cumsum(1) - squares * spectrum.values
+    removed = spectrum.size * (energy - mass * spectrum.values)
+    return (spectrum.diagonal[:, None] - removed).amax(0)
+
+
+def choose_q(spectrum: Spectrum, max_batch_size: int) -> int:
+    """Q = max { q : m*(k_G) <= m_max }; Ma, Belkin 2019, eq. 7.
+
+    m_max is cut to ``RESOLVED`` x s, and eigenvalues that rounding has made meaningless are left
+    out, so that a kernel of finite rank gets no more than its rank.
+    """
+    limit = min(max_batch_size, RESOLVED * spectrum.size)
+    reliable = 100 * torch.finfo(spectrum.values.dtype).eps * spectrum.values[0]
+    m_star = adapted_betas(spectrum) / spectrum.values.clamp(min=reliable)
+    allowed = (m_star <= limit) & (spectrum.values > reliable)
+    return int(allowed.nonzero().max()) if allowed.any() else 0
+
+
+def default_batch_size(m_star: float, n: int, max_batch_size: int) -> int:
+    """m* / 8, at least 1 and at most n and m_max.
+
+    Progress per sample goes with 1 / (beta + (m - 1) lambda) = 1 / (beta (1 + (m - 1) / m*)): at m*
+    half of it is lost, at m* / 8 a ninth. The paper takes m* because a smaller batch leaves its
+    device idle; here blocks of many batches fill the device (``solvers.sgd``), whatever the batch.
+    """
+    return max(1, min(int(m_star / BATCH_DIVISOR), n, max_batch_size))
+
+
+def step_size(m: int, beta: float, top_eigenvalue: float, inflation: float = 1.0) -> float:
+    """Step eta of f -= (eta / m) sum_b (f(x_b) - y_b) k_G(x_b, .) for a batch of m points.
+
+    eta = 1.5 / curvature, curvature = (beta + (m - 1) lambda_1) / m, a bound on the expected top
+    eigenvalue of K_G(X_b, X_b) / m. 1 / curvature is the optimum of Ma, Bassily, Belkin 2018
+    (Theorem 4, for the loss (f - y)^2 / 2); 1.5 is faster on all but the worst direction; from
+    2 / curvature on the worst direction grows. ``inflation`` >= 1 is how far the measured curvature
+    exceeds the bound, which it does where the Nystrom eigenvectors are off.
+    """
+    return RELAXATION / (batch_curvature(m, beta, top_eigenvalue) * inflation)
+
+
+def batch_curvature(m: int, beta: float, top_eigenvalue: float) -> float:
+    """(beta + (m - 1) lambda_1) / m: from beta at m = 1 down to lambda_1."""
+    return (beta + (m - 1) * top_eigenvalue) / m

@@ -1,0 +1,92 @@
+"""Kernels of the inner product x.z."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.checks import number, refuse
+from kernelexp.engine.kernels.base import Kernel
+from kernelexp.engine.kernels.geometry import angles, cosine_gaps
+
+
+@dataclass(frozen=True)
+class Linear(Kernel):
+    """k = x.z + bias, bias >= 0."""
+
+    name: ClassVar[str] = "linear"
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("bias", self.bias, 0)
+
+    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
+        return (X @ Z.T).add_(self.bias)
+
+    def diag(self, X: Tensor) -> Tensor:
+        return X.square().sum(1).add_(self.bias)
+
+
+@dataclass(frozen=True)
+class Polynomial(Kernel):
+    """k = (gamma x.z + bias)^degree, gamma > 0 (null: 1 / d), bias >= 0, degree 1, 2, 3, ..."""
+
+    name: ClassVar[str] = "polynomial"
+    degree: int = 3
+    gamma: float | None = None
+    bias: float = 1.0
+
+    def __post_init__(self) -> None:
+        number("degree", self.degree, 1, whole=True)
+        number("gamma", self.gamma, above=0, optional=True)
+        number("bias", self.bias, 0)
+
+    def _power(self, products: Tensor, d: int) -> Tensor:
+        gamma = 1 / d if self.gamma is None else self.gamma
+        return products.mul_(gamma).add_(self.bias).pow_(self.degree)
+
+    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
+        return self._power(X @ Z.T, X.shape[1])
+
+    def diag(self, X: Tensor) -> Tensor:
+        return self._power(X.square().sum(1), X.shape[1])
+
+
+@dataclass(frozen=True)
+class ArcCosine(Kernel):
+    """Arc-cosine kernel of order 0, 1 or 2; Cho, Saul 2009, eq. 3.
+
+    k = |x|^order |z|^order J(theta) / pi, theta the angle between x and z, with
+    J = pi - theta; sin theta + (pi - theta) cos theta;
+    3 sin theta cos theta + (pi - theta) (1 + 2 cos^2 theta).
+    """
+
+    name: ClassVar[str] = "arc_cosine"
+    order: int = 1
+
+    def __post_init__(self) -> None:
+        if self.order not in (0, 1, 2):
+            raise refuse("order", self.order, "0, 1 or 2")
+
+    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
+        u = cosine_gaps(X, Z)
+        theta = angles(u)
+        rest = math.pi - theta
+        if self.order == 0:
+            # The direction of a zero vector is undefined; the limit from any side has |x|^0 = 1.
+            return rest.mul_(1 / math.pi)
+        cos, sin = 1 - u, (u * (2 - u)).sqrt_()
+        if self.order == 1:
+            J = rest.mul_(cos).add_(sin)
+        else:
+            J = rest.mul_(cos.square().mul_(2).add_(1)).addcmul_(sin, 1 - u, value=3)
+        norms = [A.norm(dim=1).pow_(self.order) for A in (X, Z)]
+        return J.mul_(torch.outer(*norms)).mul_(1 / math.pi)
+
+    def diag(self, X: Tensor) -> Tensor:
+        at_zero_angle = (1.0, 1.0, 3.0)[self.order]
+        return X.square().sum(1).pow_(self.order).mul_(at_zero_angle)

@@ -1,0 +1,158 @@
+"""Kernels of the distance r = |x - z| (Euclidean): all are 1 at x = z.
+
+``bandwidth`` (s below) has the unit of the data; ``"median"`` stands for the median distance between
+training points and is put in by ``fitted_to``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.checks import number, refuse
+from kernelexp.engine.kernels.base import Kernel
+from kernelexp.engine.kernels.geometry import squared_distances
+
+_MEDIAN_SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class Radial(Kernel):
+    """k(x, z) = profile(|x - z|^2); subclasses give the profile.
+
+    Raises ``ValueError`` for a bandwidth that is neither a number above 0 nor ``"median"``.
+    """
+
+    bandwidth: float | str = 10.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bandwidth, str):
+            if self.bandwidth != "median":
+                raise refuse("bandwidth", self.bandwidth, "a number above 0, or median")
+        else:
+            number("bandwidth", self.bandwidth, above=0)
+
+    @property
+    def scale(self) -> float:
+        """The bandwidth as a number; ``ValueError`` while it is still left to the data."""
+        if isinstance(self.bandwidth, str):
+            raise ValueError("bandwidth=median: call kernel.fitted_to(X, generator) first")
+        return self.bandwidth
+
+    @abstractmethod
+    def profile(self, r2: Tensor) -> Tensor:
+        """K as a function of r^2, any shape; may overwrite its argument."""
+
+    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
+        return self.profile(squared_distances(X, Z))
+
+    def diag(self, X: Tensor) -> Tensor:
+        return X.new_ones(len(X))
+
+    def fitted_to(self, X: Tensor, generator: torch.Generator) -> Radial:
+        """Replace ``"median"`` by the median distance between up to 2,000 points of X (n, d)."""
+        if self.bandwidth != "median":
+            return self
+        rows = torch.randperm(len(X), generator=generator)[:_MEDIAN_SAMPLE].to(X.device)
+        r2 = squared_distances(X[rows], X[rows])
+        i, j = torch.triu_indices(len(rows), len(rows), offset=1, device=X.device)
+        median = math.sqrt(r2[i, j].median().item()) if len(rows) > 1 else 0.0
+        if median == 0:
+            raise ValueError(
+                "bandwidth=median: more than half of the points coincide; give a number"
+            )
+        return replace(self, bandwidth=median)
+
+
+@dataclass(frozen=True)
+class Gaussian(Radial):
+    """k = exp(-r^2 / (2 s^2)); Belkin, Ma, Mandal 2018 use s = 5 on MNIST."""
+
+    name: ClassVar[str] = "gaussian"
+    bandwidth: float | str = 5.0
+
+    def profile(self, r2: Tensor) -> Tensor:
+        return r2.mul_(-0.5 / self.scale**2).exp_()
+
+
+@dataclass(frozen=True)
+class Laplacian(Radial):
+    """k = exp(-r / s), Euclidean r; Belkin, Ma, Mandal 2018 use s = 10 on MNIST.
+
+    scikit-learn's ``laplacian_kernel`` is another one: it takes the L1 distance.
+    """
+
+    name: ClassVar[str] = "laplacian"
+
+    def profile(self, r2: Tensor) -> Tensor:
+        return r2.sqrt_().mul_(-1 / self.scale).exp_()
+
+
+@dataclass(frozen=True)
+class ExponentialPower(Radial):
+    """k = exp(-(r / s)^gamma), 0 < gamma <= 2 (positive definite just there: Schoenberg 1938)."""
+
+    name: ClassVar[str] = "exponential_power"
+    gamma: float = 0.7
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("gamma", self.gamma, above=0, high=2)
+
+    def profile(self, r2: Tensor) -> Tensor:
+        return r2.mul_(1 / self.scale**2).pow_(self.gamma / 2).neg_().exp_()
+
+
+@dataclass(frozen=True)
+class Cauchy(Radial):
+    """k = 1 / (1 + r^2 / s^2); Belkin, Ma, Mandal 2018."""
+
+    name: ClassVar[str] = "cauchy"
+
+    def profile(self, r2: Tensor) -> Tensor:
+        return r2.mul_(1 / self.scale**2).add_(1).reciprocal_()
+
+
+@dataclass(frozen=True)
+class RationalQuadratic(Radial):
+    """k = (1 + r^2 / (2 alpha s^2))^(-alpha); Rasmussen, Williams 2006, eq. 4.19."""
+
+    name: ClassVar[str] = "rational_quadratic"
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("alpha", self.alpha, above=0)
+
+    def profile(self, r2: Tensor) -> Tensor:
+        return r2.mul_(0.5 / (self.alpha * self.scale**2)).add_(1).pow_(-self.alpha)
+
+
+@dataclass(frozen=True)
+class Matern(Radial):
+    """Matern kernel of smoothness nu in {0.5, 1.5, 2.5}; Rasmussen, Williams 2006, eq. 4.16-4.17.
+
+    With a = sqrt(2 nu) r / s: exp(-a), (1 + a) exp(-a), (1 + a + a^2 / 3) exp(-a).
+    """
+
+    name: ClassVar[str] = "matern"
+    nu: float = 1.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nu not in (0.5, 1.5, 2.5):
+            raise refuse("nu", self.nu, "0.5, 1.5 or 2.5")
+
+    def profile(self, r2: Tensor) -> Tensor:
+        a = r2.sqrt_().mul_(math.sqrt(2 * self.nu) / self.scale)
+        if self.nu == 0.5:
+            return a.neg_().exp_()
+        decay = (-a).exp_()
+        if self.nu == 1.5:
+            return a.add_(1).mul_(decay)
+        return (a * a).mul_(1 / 3).add_(a).add_(1).mul_(decay)

@@ -1,0 +1,88 @@
+"""The EigenPro 2 preconditioner: take the top q directions of the kernel down to the next one.
+
+With the Nystrom eigensystem (sigma, V) of s subsample points, Phi(x) = k(x, X_s) V and
+D_i = (1 - sigma_{q+1} / sigma_i) / (sigma_i s), the adapted kernel is
+k_G(x, z) = k(x, z) - Phi(x) D Phi(z)^T; Ma, Belkin 2019, section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.batch import batch_curvature
+from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.products import kernel_matmul, kernel_matrix
+from kernelexp.engine.spectrum import Spectrum
+
+# Rows squared at a time.
+_ROWS = 1 << 14
+# Points on which the curvature of the adapted kernel is measured, and power iterations for it.
+_CURVATURE_POINTS, _POWER_ITERATIONS = 2048, 30
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """The correction of a step, for the training points it was made for; q = 0 corrects nothing.
+
+    Attributes:
+        rows: (s,) the subsample's indices in the training data.
+        vectors: V, (s, q).
+        scales: D, (q,).
+        features: Phi(X) = K(X, X_s) V, (n, q).
+        top_eigenvalue: sigma_{q+1}, the top eigenvalue of k_G.
+        beta: max_x k_G(x, x) over all n training points.
+    """
+
+    rows: Tensor
+    vectors: Tensor
+    scales: Tensor
+    features: Tensor
+    top_eigenvalue: float
+    beta: float
+
+    @property
+    def q(self) -> int:
+        """The number of directions taken down."""
+        return self.features.shape[1]
+
+    @classmethod
+    def from_spectrum(cls, kernel: Kernel, X: Tensor, spectrum: Spectrum, q: int) -> Preconditioner:
+        """Build for training points X (n, d); costs one kernel block of n x s."""
+        sigma = spectrum.values
+        V = spectrum.vectors[:, :q].contiguous()
+        D = (1 - sigma[q] / sigma[:q]) / (sigma[:q] * spectrum.size)
+        features = X.new_empty(len(X), 0)
+        diagonal = kernel.diag(X)
+        if q:
+            features = kernel_matmul(kernel, X, X[spectrum.rows], V)
+            for start in range(0, len(X), _ROWS):
+                part = slice(start, start + _ROWS)
+                diagonal[part] -= features[part].square() @ D
+        return cls(spectrum.rows, V, D, features, sigma[q].item(), diagonal.max().item())
+
+    def coefficients(self, features: Tensor, g: Tensor) -> Tensor:
+        """D Phi_b^T g: (m, q), (m, c) -> (q, c); the step on the subsample is V times this."""
+        return (features.T @ g).mul_(self.scales[:, None])
+
+    def curvature_inflation(
+        self, kernel: Kernel, X: Tensor, m: int, generator: torch.Generator
+    ) -> float:
+        """Measured over expected top eigenvalue of K_G(X_b, X_b) / m on a random batch, at least 1.
+
+        Expected is ``batch_curvature``; the measured one is larger where the eigenvectors of the
+        subsample are not those of the data. At most 2,048 points are used.
+        """
+        m = min(m, _CURVATURE_POINTS, len(X))
+        rows = torch.randperm(len(X), generator=generator)[:m].to(X.device)
+        K = kernel_matrix(kernel, X[rows], X[rows])
+        Phi = self.features[rows]
+        K.addmm_(Phi * self.scales, Phi.T, alpha=-1)
+        v = torch.randn(m, 1, generator=generator, dtype=X.dtype).to(X.device)
+        for _ in range(_POWER_ITERATIONS):
+            v /= v.norm()
+            v = K @ v
+        measured = float(v.norm()) / m
+        return max(1.0, measured / batch_curvature(m, self.beta, self.top_eigenvalue))

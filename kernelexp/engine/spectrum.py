@@ -1,0 +1,57 @@
+"""The top of a kernel's spectrum from a Nystrom subsample."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.products import kernel_matrix
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigensystem of K(X_s, X_s) / s for s subsampled points, largest eigenvalue first.
+
+    Attributes:
+        rows: (s,) indices of the subsample in the training data.
+        values: (k,) eigenvalues sigma_i, estimates of those of K / n.
+        vectors: (s, k) orthonormal eigenvectors V.
+        diagonal: (s,) k(x, x) on the subsample.
+        residual: max_i |K_s v_i / s - sigma_i v_i| / sigma_1 over the k pairs, what the
+            eigensolver left.
+    """
+
+    rows: Tensor
+    values: Tensor
+    vectors: Tensor
+    diagonal: Tensor
+    residual: float
+
+    @property
+    def size(self) -> int:
+        """s, the number of points of the subsample."""
+        return len(self.rows)
+
+    @property
+    def top_eigenvalue(self) -> float:
+        """lambda_1 of K / n, estimated by sigma_1."""
+        return self.values[0].item()
+
+
+def nystrom_spectrum(
+    kernel: Kernel, X: Tensor, size: int, generator: torch.Generator, rank: int
+) -> Spectrum:
+    """Top-``rank`` eigensystem of K(X_s, X_s) / s on ``size`` random rows of X (n, d).
+
+    A dense eigensolver: O(s^3) operations, about 4 s^2 numbers of memory.
+    Belkin, Ma, Mandal 2018 and Ma, Belkin 2019, section 3 (Nystrom extension).
+    """
+    rows = torch.randperm(len(X), generator=generator)[:size].to(X.device)
+    Xs = X[rows]
+    K = kernel_matrix(kernel, Xs, Xs).div_(size)
+    values, vectors = torch.linalg.eigh(K)
+    values, vectors = values.flip(0)[:rank], vectors[:, -rank:].flip(1)
+    values = values.clamp_(min=0)
+    left = (K @ vectors).sub_(vectors * values).norm(dim=0).max() / values[0]
+    return Spectrum(rows, values.clone(), vectors, kernel.diag(Xs), left.item())
