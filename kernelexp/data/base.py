@@ -1,0 +1,80 @@
+"""What a data set is before and after preparation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from kernelexp.engine.checks import number, one_of, refuse
+
+SCALES = ("unit", "standard", "unit_norm", "none")
+
+
+class Arrays(NamedTuple):
+    """A data set as read: x (n, ...) of numbers, y (n,) integer labels or (n,), (n, c) targets.
+
+    Images are (n, height, width) or (n, height, width, channels).
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+@dataclass(frozen=True)
+class DatasetSource(ABC):
+    """Where the arrays come from, how many are taken and how they are scaled.
+
+    Attributes:
+        n_train: training points taken at random; null: all.
+        n_test: test points taken at random; null: all.
+        balanced: take equally many training points of each class.
+        scale: ``unit``: bytes / 255, other numbers from the training minimum and maximum to [0, 1];
+            ``standard``: mean 0, variance 1 (of each channel of images, each column of tables);
+            ``unit_norm``: |x| = 1; ``none``: as they are.
+        grayscale: replace the three colours of a pixel by their luminance (ITU-R BT.601).
+    """
+
+    name: ClassVar[str]
+    # Training and test points there are, where that is known beforehand.
+    sizes: ClassVar[tuple[int, int] | None] = None
+    colour: ClassVar[bool | None] = None
+    # Whether the parsed arrays are worth keeping in the cache folder.
+    cached: ClassVar[bool] = True
+    # Two classes as one {0, 1} output instead of two.
+    single_output: ClassVar[bool] = False
+
+    n_train: int | None = None
+    n_test: int | None = None
+    balanced: bool = False
+    scale: str = "unit"
+    grayscale: bool = False
+
+    def __post_init__(self) -> None:
+        number("n_train", self.n_train, 2, whole=True, optional=True)
+        number("n_test", self.n_test, 1, whole=True, optional=True)
+        for key, size in zip(("n_train", "n_test"), self.sizes or (), strict=False):
+            if (getattr(self, key) or 0) > size:
+                raise refuse(
+                    key, getattr(self, key), f"at most {size} for dataset={self.name}, or null"
+                )
+        one_of("scale", self.scale, SCALES)
+        if self.grayscale and self.colour is False:
+            raise refuse("grayscale", True, f"false for dataset={self.name}, which has no colours")
+
+    @abstractmethod
+    def read(self, data_dir: Path, seed: int) -> Arrays:
+        """Fetch the arrays, from ``data_dir`` where files are needed.
+
+        Raises:
+            FileNotFoundError: in one line, with the files that would help.
+        """
+
+    def location(self, data_dir: Path) -> str:
+        """Where the data are from, to be recorded with a run."""
+        return str(data_dir)

@@ -1,0 +1,86 @@
+"""From arrays as they come to the rows the kernel sees, the same for training and serving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernelexp.data.base import SCALES
+from kernelexp.engine.checks import one_of
+
+_LUMINANCE = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """x -> (flattened x - shift) * factor, then |x| = 1 if ``unit_norm``; fitted on training data.
+
+    Attributes:
+        shape: of one input.
+        dtype: of inputs, by its NumPy name.
+        grayscale: whether colours, the last axis, become their luminance first.
+        shift: (1,) or (d,).
+        factor: (1,) or (d,).
+        unit_norm: whether rows are scaled to norm 1; rows of zeros stay.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    grayscale: bool
+    shift: Tensor
+    factor: Tensor
+    unit_norm: bool
+
+    @classmethod
+    def fit(cls, x: np.ndarray, scale: str, grayscale: bool = False) -> Preprocessing:
+        """Find shift and factor from training inputs x (n, ...).
+
+        Raises:
+            ValueError: for an unknown scale, colours that are not there, or constant inputs.
+        """
+        one_of("dataset.scale", scale, SCALES)
+        if grayscale and (x.ndim != 4 or x.shape[-1] != 3):
+            raise ValueError(
+                f"dataset.grayscale=True: x_train of shape {x.shape} has no three colours last"
+            )
+        shift, factor = torch.zeros(1), torch.ones(1)
+        if scale == "unit" and x.dtype == np.uint8:
+            factor = torch.tensor([1 / 255])
+        elif scale == "unit":
+            low, high = float(x.min()), float(x.max())
+            if low == high:
+                raise ValueError(
+                    f"x_train: all numbers are {low:g}; there is nothing to learn from"
+                )
+            shift, factor = torch.tensor([low]), torch.tensor([1 / (high - low)])
+        elif scale == "standard":
+            shift, factor = _standard(_gray(x) if grayscale else x)
+        return cls(x.shape[1:], x.dtype.name, grayscale, shift, factor, scale == "unit_norm")
+
+    def __call__(self, x: np.ndarray, dtype: torch.dtype) -> Tensor:
+        """X (m, ...) of the training shape, or already flat, -> (m, d)."""
+        x = np.ascontiguousarray(x).reshape(len(x), *self.shape)
+        if self.grayscale:
+            x = _gray(x)
+        X = torch.from_numpy(x).reshape(len(x), -1).to(dtype, copy=True)
+        X.sub_(self.shift.to(dtype)).mul_(self.factor.to(dtype))
+        if self.unit_norm:
+            X /= X.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(dtype).tiny)
+        return X
+
+
+def _gray(x: np.ndarray) -> np.ndarray:
+    return x @ np.asarray(_LUMINANCE, dtype=np.float32)
+
+
+def _standard(x: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Shift and factor to mean 0, variance 1: per column of tables, per channel of images."""
+    axes = (0,) if x.ndim == 2 else (0, 1, 2)
+    mean = x.mean(axes, dtype=np.float64)
+    std = x.std(axes, dtype=np.float64)
+    std = np.where(std > 0, std, 1.0)  # a constant column stays constant
+    repeats = int(np.prod(x.shape[1:])) // mean.size
+    return tuple(torch.from_numpy(np.tile(np.atleast_1d(a), repeats)) for a in (mean, 1 / std))  # type: ignore[return-value]

@@ -1,0 +1,124 @@
+"""Image sets by torchvision: found in the data folder, else downloaded."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kernelexp.data.base import Arrays, DatasetSource
+from kernelexp.data.cache import cache_dir
+
+_IDX = "{train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte}"
+
+
+@dataclass(frozen=True)
+class Vision(DatasetSource):
+    """What the torchvision sets share; a subclass names its files and reads one split."""
+
+    files: ClassVar[str]
+
+    @abstractmethod
+    def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+        """X and y of one split; raises RuntimeError where the files are not in ``root``."""
+
+    def read(self, data_dir: Path, seed: int) -> Arrays:
+        try:
+            return self._both(data_dir, download=False)
+        except RuntimeError:
+            pass  # not there: torchvision's word for it
+        root = data_dir if _writable(data_dir) else cache_dir()
+        try:
+            return self._both(root, download=True)
+        except Exception as error:  # whatever the network, the disk or a wrong file raises
+            raise FileNotFoundError(
+                f"dataset={self.name}: not in data_dir={data_dir} and not to be downloaded "
+                f"({_first_line(error)}); put {self.files} or {self.name}.npz there, or take "
+                "dataset=digits, which needs no files"
+            ) from error
+
+    def _both(self, root: Path, download: bool) -> Arrays:
+        return Arrays(*self._split(root, True, download), *self._split(root, False, download))
+
+
+def _writable(folder: Path) -> bool:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return os.access(existing, os.W_OK)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+@dataclass(frozen=True)
+class MNIST(Vision):
+    """Handwritten digits, 28 x 28; LeCun, Cortes, Burges."""
+
+    name: ClassVar[str] = "mnist"
+    sizes: ClassVar[tuple[int, int] | None] = (60_000, 10_000)
+    colour: ClassVar[bool | None] = False
+    torchvision_name: ClassVar[str] = "MNIST"
+    files: ClassVar[str] = "MNIST/raw/" + _IDX
+
+    def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+        from torchvision import datasets
+
+        cls: Any = getattr(datasets, self.torchvision_name)
+        split = cls(root=root, train=train, download=download)
+        return split.data.numpy(), split.targets.numpy()
+
+
+@dataclass(frozen=True)
+class FashionMNIST(MNIST):
+    """Clothes, 28 x 28; Xiao, Rasul, Vollgraf 2017."""
+
+    name: ClassVar[str] = "fmnist"
+    torchvision_name: ClassVar[str] = "FashionMNIST"
+    files: ClassVar[str] = "FashionMNIST/raw/" + _IDX
+
+
+@dataclass(frozen=True)
+class KMNIST(MNIST):
+    """Japanese characters, 28 x 28; Clanuwat et al. 2018."""
+
+    name: ClassVar[str] = "kmnist"
+    torchvision_name: ClassVar[str] = "KMNIST"
+    files: ClassVar[str] = "KMNIST/raw/" + _IDX
+
+
+@dataclass(frozen=True)
+class CIFAR10(Vision):
+    """Photographs, 32 x 32, colour; Krizhevsky 2009."""
+
+    name: ClassVar[str] = "cifar10"
+    sizes: ClassVar[tuple[int, int] | None] = (50_000, 10_000)
+    colour: ClassVar[bool | None] = True
+    files: ClassVar[str] = (
+        "cifar-10-batches-py/{data_batch_1 to data_batch_5, test_batch, batches.meta}"
+    )
+
+    def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+        from torchvision.datasets import CIFAR10
+
+        split = CIFAR10(root=root, train=train, download=download)
+        return split.data, np.asarray(split.targets)
+
+
+@dataclass(frozen=True)
+class SVHN(Vision):
+    """House numbers, 32 x 32, colour; Netzer et al. 2011."""
+
+    name: ClassVar[str] = "svhn"
+    sizes: ClassVar[tuple[int, int] | None] = (73_257, 26_032)
+    colour: ClassVar[bool | None] = True
+    files: ClassVar[str] = "train_32x32.mat and test_32x32.mat"
+
+    def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+        from torchvision.datasets import SVHN
+
+        split = SVHN(root=root, split="train" if train else "test", download=download)
+        return split.data.transpose(0, 2, 3, 1), split.labels
