@@ -1,0 +1,86 @@
+"""The command line: compose, run, say in one line what went wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def job(cfg: DictConfig) -> None:
+    """One run with a composed configuration, in this process or in a launcher's worker."""
+    from contextlib import ExitStack
+
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from kernelexp import config, experiment
+    from kernelexp.console import Terminal
+    from kernelexp.tracking import Tracker
+
+    checked, tracking = config.build(cfg), config.tracking(cfg)
+    OmegaConf.resolve(cfg)
+    values = OmegaConf.to_container(cfg)
+    overrides = list(HydraConfig.get().overrides.task)
+    assert isinstance(values, dict)
+    with ExitStack() as stack:
+        tracker = None
+        if tracking.enabled:
+            tracker = stack.enter_context(
+                Tracker(tracking, values, OmegaConf.to_yaml(cfg), overrides)  # type: ignore[arg-type]
+            )
+        terminal = Terminal(tracker)
+        stack.callback(terminal.close)
+        experiment.run(checked, [terminal] if tracker is None else [tracker, terminal])
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"kernelexp: warning: {message}", file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point of ``python -m kernelexp`` and of the console script."""
+    from kernelexp.usage import CONF_DIR, usage
+
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(usage(CONF_DIR))
+        return
+    warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way to say Ctrl-C
+    # Hydra would print errors over several lines and exit by itself; asked for full errors, it
+    # raises them, and they are explained here.
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    import hydra
+
+    from kernelexp import config, tracking
+
+    config.register()
+    code = 0
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)()
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if full_error:
+            tracking.end_parent(interrupted=False)
+            raise
+        code = config.exit_code(error)
+        message = config.explain(error)
+    sweep = tracking.end_parent(interrupted=code == 130)
+    if code == 130:
+        print("kernelexp: interrupted", file=sys.stderr)
+    elif code and sweep is None:
+        print(f"kernelexp: {message}", file=sys.stderr)
+    if sweep is not None:
+        print(f"kernelexp: {sweep}")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

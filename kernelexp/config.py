@@ -1,0 +1,188 @@
+"""From the command line to typed objects: schemas for Hydra, checks, one-line errors.
+
+Every option of a group is a frozen dataclass of the layer it configures, with its defaults; Hydra gets
+a mutable twin of it as schema. ``build`` turns a composed configuration back into those objects, which
+check themselves, so that nothing starts with a value that cannot work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kernelexp.data import SOURCES
+from kernelexp.data.cache import cache_dir
+from kernelexp.data.label_noise import KINDS
+from kernelexp.engine import KERNELS, SOLVERS, ResourceLimits
+from kernelexp.engine.checks import one_of, refuse
+from kernelexp.experiment import Config
+from kernelexp.tracking import TrackingConfig
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass
+class TopLevel:
+    """The keys outside the groups."""
+
+    dataset: Any = MISSING
+    kernel: Any = MISSING
+    solver: Any = MISSING
+    label_noise: Any = MISSING
+    tracking: Any = MISSING
+    resource: Any = MISSING
+    noise: float = 0.0
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "float32"
+    data_dir: str = "${oc.env:KERNELEXP_DATA,${kernelexp.cache:}}"
+
+
+@dataclass
+class LabelNoise:
+    """What ``noise`` means: see ``kernelexp.data.label_noise``."""
+
+    name: str = MISSING
+
+
+_GROUPS: dict[str, dict[str, type]] = {
+    "dataset": dict(SOURCES),
+    "kernel": dict(KERNELS),
+    "solver": dict(SOLVERS),
+    "resource": {"auto": ResourceLimits},
+    "tracking": {"mlflow": TrackingConfig},
+    "label_noise": {"label_noise": LabelNoise},
+}
+
+
+def _schema(cls: type, name: str) -> type:
+    """A mutable twin of a dataclass for Hydra, with its option's name as a field.
+
+    OmegaConf makes frozen dataclasses read-only, also to overrides; and a number or a word ("median")
+    as one field it would take for a mistake, so such a field is checked by the class alone.
+    """
+    hints = typing.get_type_hints(cls)
+    fields: list[Any] = [("name", str, field(default=name))]
+    for f in dataclasses.fields(cls):
+        hint = hints[f.name]
+        if isinstance(hint, types.UnionType) and str in hint.__args__ and float in hint.__args__:
+            hint = Any
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            nested = _schema(hint, "")
+            fields.append((f.name, nested, field(default_factory=nested)))
+        elif f.default_factory is not dataclasses.MISSING:
+            fields.append((f.name, hint, field(default_factory=f.default_factory)))
+        else:
+            fields.append((f.name, hint, field(default=f.default)))
+    if not name:
+        fields = fields[1:]
+    return dataclasses.make_dataclass(cls.__name__ + "Schema", fields)
+
+
+def register() -> None:
+    """Tell Hydra the schemas and the resolver of the cache folder. Call before composing."""
+    store = ConfigStore.instance()
+    store.store(group="schema", name="config", node=TopLevel)
+    for group, options in _GROUPS.items():
+        for name, cls in options.items():
+            named = group in ("dataset", "kernel", "solver")
+            node = LabelNoise if cls is LabelNoise else _schema(cls, name if named else "")
+            store.store(group=f"schema/{group}", name=name, node=node)
+    OmegaConf.register_new_resolver("kernelexp.cache", lambda: str(cache_dir()), replace=True)
+
+
+def build(cfg: DictConfig) -> Config:
+    """Turn a composed configuration into checked objects.
+
+    Raises:
+        ValueError: one line with the full key, the value and what is allowed.
+    """
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    one_of("dtype", values["dtype"], DTYPES)
+    one_of("label_noise", values["label_noise"]["name"], KINDS)
+    tracking(cfg)
+    return Config(
+        dataset=_make("dataset", values),
+        kernel=_make("kernel", values),
+        solver=_make("solver", values),
+        resource=_make("resource", values),
+        noise=values["noise"],
+        noise_kind=values["label_noise"]["name"],
+        seed=values["seed"],
+        device=_device(values["device"]),
+        dtype=DTYPES[values["dtype"]],
+        data_dir=Path(values["data_dir"]).expanduser(),
+    )
+
+
+def tracking(cfg: DictConfig) -> TrackingConfig:
+    """The tracking settings of a composed configuration."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    made: TrackingConfig = _make("tracking", values)
+    return made
+
+
+def _make(group: str, values: dict[str, Any]) -> Any:
+    given = dict(values[group])
+    options = _GROUPS[group]
+    cls = options[given.pop("name")] if "name" in given else next(iter(options.values()))
+    hints = typing.get_type_hints(cls)
+    try:
+        for name, value in given.items():
+            if dataclasses.is_dataclass(hints[name]):
+                given[name] = hints[name](**value)  # type: ignore[operator]
+        return cls(**given)
+    except ValueError as error:
+        raise ValueError(f"{group}.{error}") from error
+
+
+def _device(name: str) -> torch.device:
+    cuda = torch.cuda.device_count()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "cpu")
+    allowed = ["auto", "cpu"] + (["cuda"] if cuda else []) + [f"cuda:{i}" for i in range(cuda)]
+    if name not in allowed:
+        found = "" if cuda else "; PyTorch finds no CUDA device here"
+        raise refuse("device", name, "one of " + ", ".join(allowed) + found)
+    return torch.device(name)
+
+
+def explain(error: Exception) -> str:
+    """One line for what Hydra, OmegaConf or ``build`` found wrong with a configuration."""
+    cause: BaseException = error
+    while isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
+        cause = cause.__cause__
+    if isinstance(cause, MissingConfigException) and cause.options:
+        group, _, name = str(cause.missing_cfg_file).rpartition("/")
+        shown = [option for option in cause.options if not option.startswith("schema")]
+        return f"{group}={name}: must be one of {', '.join(shown)}"
+    first = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        group, _, key = cause.full_key.rpartition(".")
+        if "not in struct" in first or ("not in" in first and cause.parent_node is not None):
+            keys = [str(k) for k in (cause.parent_node or {})]
+            near = difflib.get_close_matches(str(key), keys, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            return (
+                f"{cause.full_key}: no such key; {group or 'top level'} has {', '.join(keys)}{hint}"
+            )
+        return f"{cause.full_key}: {first}"
+    return first
+
+
+def exit_code(error: Exception) -> int:
+    """2 for what the user can put right in the configuration or the data, 1 for the rest."""
+    return (
+        2 if isinstance(error, (HydraException, OmegaConfBaseException, ValueError, OSError)) else 1
+    )

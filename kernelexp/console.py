@@ -1,0 +1,87 @@
+"""What a person sees of a run: the memory plan, a progress bar, one small table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from kernelexp.experiment import RunResult, Setup
+    from kernelexp.tracking import Tracker
+
+
+class Terminal:
+    """An observer of ``kernelexp.experiment.run``; the progress bar shows on terminals only."""
+
+    def __init__(self, tracker: Tracker | None) -> None:
+        """``tracker``: whose run id the table shows."""
+        self.tracker = tracker
+        self.console = Console()
+        self.progress = Progress(
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+
+    def prepared(self, setup: Setup) -> None:
+        """Show the plan, start the bar."""
+        train = setup.dataset.train
+        d = setup.derived
+        self.console.print(
+            f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]} on {setup.device_name}; "
+            f"memory {setup.plan}; batch {d['batch_size']}, q {d['q']}, step {d['step_size']:.3g}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self.progress.start()
+        self.task = self.progress.add_task("", total=setup.max_epochs)
+
+    def epoch(self, number: int, metrics: dict[str, float]) -> None:
+        """Move the bar."""
+        shown = ("epoch_train_mse", "epoch_test_accuracy", "epoch_test_r2")
+        text = ", ".join(
+            f"{name.removeprefix('epoch_').replace('_', ' ')} {metrics[name]:.4g}"
+            for name in shown
+            if name in metrics
+        )
+        self.progress.update(self.task, completed=number, description=text)
+
+    def finished(self, result: RunResult) -> None:
+        """Show the table."""
+        self.close()
+        m, setup = result.metrics, result.setup
+        score = "accuracy" if "test_accuracy" in m else "r2"
+        scale = 100 if score == "accuracy" else 1
+        rows = {
+            "kernel": str(setup.kernel),
+            "dataset": setup.dataset.name,
+            "n": f"{len(setup.dataset.train.X):,}",
+            "m*": f"{m['m_star']:.2f}",
+            "adapted m*": f"{m['m_star_adapted']:,.0f}",
+            "batch": f"{m['batch_size']:.0f}",
+            "q": f"{m['q']:.0f}",
+            "epochs": f"{m['epochs']:.0f} (stopped by {result.stopped_by})",
+            "seconds": f"{m['setup_seconds']:.2f} set-up, {m['train_seconds']:.2f} training",
+            f"train {score}": f"{scale * m[f'train_{score}']:.2f}",
+            f"test {score}": f"{scale * m[f'test_{score}']:.2f}",
+            "RKHS norm": f"{m['rkhs_norm']:.2f}",
+            "peak memory": f"{m['peak_memory_gb']:.2f} GB",
+        }
+        if self.tracker is not None:
+            rows["run id"] = str(self.tracker.run_id)
+        table = Table(show_header=False)
+        for name, value in rows.items():
+            table.add_row(name.replace("accuracy", "accuracy %"), value)
+        self.console.print(table, highlight=False)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.progress.stop()

@@ -1,0 +1,232 @@
+"""One run, from a Config to a RunResult; knows neither the command line nor the tracking store."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from kernelexp.data import Dataset, DatasetSource, Split, load
+from kernelexp.data.cache import cache_dir
+from kernelexp.engine import (
+    EpochRecord,
+    Kernel,
+    KernelModel,
+    MemoryPlan,
+    Problem,
+    ResourceLimits,
+    Solver,
+    measure_block_size,
+    memory,
+)
+from kernelexp.engine.checks import number
+from kernelexp.engine.model import predicted_labels
+
+_DRIFT_POINTS = 1000
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, checked."""
+
+    dataset: DatasetSource
+    kernel: Kernel
+    solver: Solver
+    resource: ResourceLimits = field(default_factory=ResourceLimits)
+    noise: float = 0.0
+    noise_kind: str = "uniform"
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    data_dir: Path = field(default_factory=cache_dir)
+
+    def __post_init__(self) -> None:
+        number("noise", self.noise, 0, 1)
+        number("seed", self.seed, 0, whole=True)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is known before the first epoch.
+
+    Attributes:
+        dataset: what is trained on.
+        kernel: with a bandwidth left to the data put in.
+        plan: what the run will hold in memory.
+        derived: what the solver chose or measured.
+        device_name: of the device.
+        max_epochs: the most epochs there will be.
+    """
+
+    dataset: Dataset
+    kernel: Kernel
+    plan: MemoryPlan
+    derived: dict[str, Any]
+    device_name: str
+    max_epochs: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves.
+
+    Attributes:
+        setup: what was known before the first epoch.
+        metrics: ``train_accuracy``, ``rkhs_norm`` and so on, by the names they are recorded under.
+        norms: RKHS norm of each output.
+        stopped_by: ``epochs`` or the stop rule that ended the run.
+        model: the kernel machine.
+    """
+
+    setup: Setup
+    metrics: dict[str, float]
+    norms: list[float]
+    stopped_by: str
+    model: KernelModel
+
+
+class Observer(Protocol):
+    """Somebody who is told how a run goes: the terminal, the tracking store."""
+
+    def prepared(self, setup: Setup) -> None:
+        """Before the first epoch."""
+
+    def epoch(self, number: int, metrics: dict[str, float]) -> None:
+        """After each epoch."""
+
+    def finished(self, result: RunResult) -> None:
+        """At the end."""
+
+
+def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
+    """Load, train, evaluate.
+
+    Raises:
+        ValueError: for data or sizes that cannot work.
+        FileNotFoundError: for data that are not there.
+        DivergenceError: where training grows instead of shrinking.
+    """
+    memory.reset_peak(config.device)
+    dataset = _to(
+        load(
+            config.dataset,
+            config.data_dir,
+            seed=config.seed,
+            noise=config.noise,
+            noise_kind=config.noise_kind,
+            dtype=config.dtype,
+        ),
+        config.device,
+    )
+    train = dataset.train
+    kernel = config.kernel.fitted_to(train.X, torch.Generator().manual_seed(config.seed))
+    problem = Problem(
+        kernel=kernel,
+        X=train.X,
+        Y=train.Y,
+        labels=train.labels,
+        seed=config.seed,
+        limits=config.resource,
+        block_size=config.resource.block_size or _block_size(kernel, train.X),
+    )
+    state = config.solver.prepare(problem)
+    setup = Setup(
+        dataset, kernel, state.plan, state.derived(), _device_name(config), config.solver.max_epochs
+    )
+    for observer in observers:
+        observer.prepared(setup)
+    test, seconds = {}, 0.0
+    record: EpochRecord | None = None
+    for record in config.solver.run(state):
+        seconds += record.seconds
+        test = _scores("test", state.model().predict(dataset.test.X), dataset.test)
+        score = "test_accuracy" if "test_accuracy" in test else "test_r2"
+        metrics = {
+            "epoch_train_mse": record.train_mse,
+            f"epoch_{score}": test[score],
+            "epoch_seconds": record.seconds,
+            "epoch_rkhs_norm": record.rkhs_norm,
+        }
+        for observer in observers:
+            observer.epoch(record.epoch, metrics)
+    assert record is not None
+    assert state.stopped_by is not None
+    norms = state.rkhs_norms()
+    recorded = ("m_star", "m_star_adapted", "batch_size", "q", "top_eigenvalue")
+    metrics = {
+        **{name: float(setup.derived[name]) for name in recorded},
+        "setup_seconds": state.setup_seconds,
+        "train_seconds": seconds,
+        "epochs": float(record.epoch),
+        **_scores("train", state.predictions, train),
+        **test,
+        "rkhs_norm": norms.square().sum().sqrt().item(),
+        "prediction_drift": _drift(state.model(), train.X, state.predictions),
+        "peak_memory_gb": memory.peak_bytes(config.device) / 1e9,
+    }
+    result = RunResult(setup, metrics, norms.tolist(), state.stopped_by, state.model())
+    for observer in observers:
+        observer.finished(result)
+    return result
+
+
+def _to(dataset: Dataset, device: torch.device) -> Dataset:
+    def moved(split: Split) -> Split:
+        labels = None if split.labels is None else split.labels.to(device)
+        return Split(split.X.to(device), split.Y.to(device), labels)
+
+    return replace(dataset, train=moved(dataset.train), test=moved(dataset.test))
+
+
+def _scores(part: str, outputs: Tensor, split: Split) -> dict[str, float]:
+    """Accuracy, or R2 = 1 - sum |y - f|^2 / sum |y - mean y|^2 for regression, and the MSE."""
+    mse = (outputs - split.Y).square_().mean().item()
+    if split.labels is not None:
+        right = predicted_labels(outputs) == split.labels
+        return {f"{part}_accuracy": right.double().mean().item(), f"{part}_mse": mse}
+    spread = (split.Y - split.Y.mean(0)).square_().mean().item()
+    return {f"{part}_r2": 1 - mse / spread if spread else float("nan"), f"{part}_mse": mse}
+
+
+def _drift(model: KernelModel, X: Tensor, predictions: Tensor) -> float:
+    """Root mean square of f(X) as carried along minus f(X) from the weights, on the first points.
+
+    Rounding alone; where it is not small against the root of train_mse, use dtype=float64.
+    """
+    some = slice(0, _DRIFT_POINTS)
+    return (model.predict(X[some]) - predictions[some]).square_().mean().sqrt_().item()
+
+
+def _device_name(config: Config) -> str:
+    if config.device.type == "cuda":
+        return torch.cuda.get_device_name(config.device)
+    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _block_size(kernel: Kernel, X: Tensor) -> int:
+    """``measure_block_size``, once on a machine: a second run then gives the same digits.
+
+    Kept in the cache folder; delete ``block_sizes.json`` there to measure again.
+    """
+    device = X.device if X.device.type == "cpu" else torch.cuda.get_device_name(X.device)
+    n_probe = min(len(X), 4096)
+    key = f"{device} {torch.get_num_threads()} {X.dtype} {kernel.name} d={X.shape[1]} n={n_probe}"
+    path = cache_dir() / "block_sizes.json"
+    try:
+        known: dict[str, int] = json.loads(path.read_text())
+        return known[key]
+    except (OSError, ValueError, KeyError):
+        measured = measure_block_size(kernel, X)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps({**known, key: measured}, indent=1))
+    except (OSError, ValueError):
+        pass  # a cache that cannot be written costs a measurement, nothing else
+    return measured

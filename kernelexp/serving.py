@@ -1,0 +1,52 @@
+"""The trained model as an MLflow pyfunc model, from inputs as they come to labels or outputs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import mlflow.models
+import mlflow.pyfunc
+import numpy as np
+import torch
+
+from kernelexp.data.preprocessing import Preprocessing
+from kernelexp.engine.model import KernelModel, predicted_labels
+
+
+class KernelPredictor(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Serves a KernelModel: an array of inputs, unscaled, -> labels (m,), or targets (m, c).
+
+    With ``params={"outputs": True}`` a classifier returns its c outputs instead of labels.
+    """
+
+    def load_context(self, context: Any) -> None:
+        """Read the files that ``save_files`` wrote."""
+        folder = Path(context.artifacts["model"])
+        self.model = KernelModel.load(folder / "model.pt")
+        stored = torch.load(folder / "inputs.pt", weights_only=True)
+        self.classifies = stored.pop("classifies")
+        self.preprocessing = Preprocessing(**{**stored, "shape": tuple(stored["shape"])})
+
+    def predict(
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> np.ndarray:
+        """Inputs (m, ...) of the training shape -> labels (m,) or outputs (m, c)."""
+        X = self.preprocessing(np.asarray(model_input), self.model.centers.dtype)
+        outputs = self.model.predict(X)
+        if self.classifies and not (params or {}).get("outputs"):
+            return predicted_labels(outputs).numpy()
+        return outputs.numpy()
+
+
+def save_files(
+    folder: Path, model: KernelModel, preprocessing: Preprocessing, classifies: bool
+) -> None:
+    """Write what ``KernelPredictor`` needs."""
+    model.save(folder / "model.pt")
+    inputs = {**asdict(preprocessing), "shape": list(preprocessing.shape)}
+    torch.save({**inputs, "classifies": classifies}, folder / "inputs.pt")
+
+
+mlflow.models.set_model(KernelPredictor())  # what MLflow looks for when it runs this file

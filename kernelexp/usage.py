@@ -1,0 +1,31 @@
+"""``--help``: read from ``conf/`` alone, so that it shows at once and is never out of date."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+# In an installed wheel conf/ lies inside the package, in a checkout beside it.
+CONF_DIR = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir())
+
+_TEXT = """kernelexp: train a kernel machine, record the run with MLflow.
+
+  python -m kernelexp [KEY=VALUE ...]              one run
+  python -m kernelexp --multirun KEY=A,B,C ...     a run for each combination
+
+for example
+  python -m kernelexp kernel=laplacian dataset=fmnist
+  python -m kernelexp --multirun noise=0,0.05,0.1
+
+Keys: noise, seed, device, dtype, data_dir, and GROUP.KEY of the groups below.
+--cfg job shows the whole configuration with these overrides, --hydra-help Hydra's own options.
+"""
+
+
+def usage(conf: Path) -> str:
+    """The help text: every group and option of ``conf`` with the first line of its file."""
+    parts = [_TEXT]
+    for group in sorted(path for path in conf.iterdir() if path.is_dir()):
+        parts.append(f"{group.name}=")
+        for option in sorted(group.glob("*.yaml")):
+            comment = option.read_text().splitlines()[0].lstrip("# ")
+            parts.append(f"  {option.stem:20} {comment}")
+    return "\n".join(parts)
