@@ -54,30 +54,29 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way to say Ctrl-C
     # Hydra would print errors over several lines and exit by itself; asked for full errors, it
     # raises them, and they are explained here.
-    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
 
-    from kernelexp import config, tracking
+    from kernelexp import callbacks, config, errors, tracking
 
+    if tracebacks:
+        os.environ[callbacks.TRACEBACKS_VARIABLE] = "1"
     config.register()
-    code = 0
+    code, message = 0, ""
     try:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)()
     except KeyboardInterrupt:
-        code = 130
+        code, message = 130, "interrupted"
     except Exception as error:
-        if full_error:
-            tracking.end_parent(interrupted=False)
-            raise
-        code = config.exit_code(error)
-        message = config.explain(error)
+        if tracebacks:
+            sys.excepthook(type(error), error, error.__traceback__)
+        code, message = errors.exit_code(error), errors.explain(error)
     sweep = tracking.end_parent(interrupted=code == 130)
-    if code == 130:
-        print("kernelexp: interrupted", file=sys.stderr)
-    elif code and sweep is None:
-        print(f"kernelexp: {message}", file=sys.stderr)
-    if sweep is not None:
+    if code:
+        # The failed jobs of a sweep have been named, each when it failed.
+        print(f"kernelexp: {sweep or message}", file=sys.stderr)
+    elif sweep:
         print(f"kernelexp: {sweep}")
     sys.exit(code)
 

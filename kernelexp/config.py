@@ -8,7 +8,6 @@ check themselves, so that nothing starts with a value that cannot work.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -17,9 +16,7 @@ from typing import Any
 
 import torch
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from kernelexp.data import SOURCES
 from kernelexp.data.cache import cache_dir
@@ -109,6 +106,8 @@ def build(cfg: DictConfig) -> Config:
         ValueError: one line with the full key, the value and what is allowed.
     """
     values: Any = OmegaConf.to_container(cfg, resolve=True)
+    known = [f.name for f in dataclasses.fields(TopLevel)]
+    _refuse_unknown("", set(values) - {"hydra"}, known)
     one_of("dtype", values["dtype"], DTYPES)
     one_of("label_noise", values["label_noise"]["name"], KINDS)
     tracking(cfg)
@@ -138,6 +137,7 @@ def _make(group: str, values: dict[str, Any]) -> Any:
     options = _GROUPS[group]
     cls = options[given.pop("name")] if "name" in given else next(iter(options.values()))
     hints = typing.get_type_hints(cls)
+    _refuse_unknown(f"{group}.", set(given), [f.name for f in dataclasses.fields(cls)])
     try:
         for name, value in given.items():
             if dataclasses.is_dataclass(hints[name]):
@@ -145,6 +145,12 @@ def _make(group: str, values: dict[str, Any]) -> Any:
         return cls(**given)
     except ValueError as error:
         raise ValueError(f"{group}.{error}") from error
+
+
+def _refuse_unknown(prefix: str, given: set[str], known: list[str]) -> None:
+    """Keys that were added with a plus sign, which Hydra lets pass."""
+    for key in sorted(given - set(known)):
+        raise ValueError(f"{prefix}{key}: no such key; there are {', '.join(known)}")
 
 
 def _device(name: str) -> torch.device:
@@ -156,33 +162,3 @@ def _device(name: str) -> torch.device:
         found = "" if cuda else "; PyTorch finds no CUDA device here"
         raise refuse("device", name, "one of " + ", ".join(allowed) + found)
     return torch.device(name)
-
-
-def explain(error: Exception) -> str:
-    """One line for what Hydra, OmegaConf or ``build`` found wrong with a configuration."""
-    cause: BaseException = error
-    while isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
-        cause = cause.__cause__
-    if isinstance(cause, MissingConfigException) and cause.options:
-        group, _, name = str(cause.missing_cfg_file).rpartition("/")
-        shown = [option for option in cause.options if not option.startswith("schema")]
-        return f"{group}={name}: must be one of {', '.join(shown)}"
-    first = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        group, _, key = cause.full_key.rpartition(".")
-        if "not in struct" in first or ("not in" in first and cause.parent_node is not None):
-            keys = [str(k) for k in (cause.parent_node or {})]
-            near = difflib.get_close_matches(str(key), keys, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            return (
-                f"{cause.full_key}: no such key; {group or 'top level'} has {', '.join(keys)}{hint}"
-            )
-        return f"{cause.full_key}: {first}"
-    return first
-
-
-def exit_code(error: Exception) -> int:
-    """2 for what the user can put right in the configuration or the data, 1 for the rest."""
-    return (
-        2 if isinstance(error, (HydraException, OmegaConfBaseException, ValueError, OSError)) else 1
-    )

@@ -76,7 +76,7 @@ class Terminal:
             "peak memory": f"{m['peak_memory_gb']:.2f} GB",
         }
         if self.tracker is not None:
-            rows["run id"] = str(self.tracker.run_id)
+            rows["run id"] = self.tracker.run_id
         table = Table(show_header=False)
         for name, value in rows.items():
             table.add_row(name.replace("accuracy", "accuracy %"), value)

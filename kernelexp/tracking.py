@@ -6,7 +6,9 @@ import logging
 import os
 import subprocess
 import tempfile
+import time
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 # A sweep's parent run, for the jobs it starts in this process and in others.
 PARENT_VARIABLE = "KERNELEXP_PARENT_RUN_ID"
 VARIED_TAG = "sweep.varied"
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _MODEL_REQUIREMENTS = ["torch", "numpy", "platformdirs", "mlflow"]
 
 
@@ -62,6 +65,8 @@ def open_store(config: TrackingConfig) -> MlflowClient:
     warnings.filterwarnings("ignore", module="mlflow")
     for name in ("alembic", "mlflow"):  # news of the store's creation; errors are raised anyway
         logging.getLogger(name).setLevel(logging.ERROR)
+    retries = os.environ.get(_RETRIES)
+    os.environ[_RETRIES] = retries or "1"  # a server that is not there is to be known now
     try:
         mlflow.set_tracking_uri(config.uri)
         mlflow.set_experiment(config.experiment)
@@ -71,6 +76,9 @@ def open_store(config: TrackingConfig) -> MlflowClient:
             f"tracking.uri={config.uri}: must be a store that opens ({reason}); "
             "tracking.enabled=false runs without one"
         ) from error
+    finally:
+        if retries is None:
+            del os.environ[_RETRIES]
     return mlflow.MlflowClient()
 
 
@@ -105,7 +113,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 class Tracker:
     """One run in the store, as a context: its exit says how the run ended.
 
-    An observer of ``kernelexp.experiment.run``.
+    An observer of ``kernelexp.experiment.run``. The store is opened by a thread: that takes seconds
+    (of imports, mostly), in which data can be read and the spectrum computed.
     """
 
     def __init__(
@@ -116,23 +125,38 @@ class Tracker:
         self.values = values
         self.yaml = yaml
         self.overrides = overrides
-        self.run_id: str | None = None
+        self.opening: Future[tuple[MlflowClient, str]] | None = None
+
+    @property
+    def client(self) -> MlflowClient:
+        """The store; waits until it is open, and raises what its opening raised."""
+        assert self.opening is not None
+        return self.opening.result()[0]
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; waits as ``client``."""
+        assert self.opening is not None
+        return self.opening.result()[1]
 
     def __enter__(self) -> Tracker:
-        client = open_store(self.config)
-        import mlflow
-
-        parent = os.environ.get(PARENT_VARIABLE)
-        run = mlflow.start_run(
-            run_name=self.config.run_name or self._name(client, parent),
-            parent_run_id=parent,
-            tags={"kernelexp.version": kernelexp.__version__, **git_tags(), **self.config.tags},
-        )
-        self.run_id = run.info.run_id
-        mlflow.log_params(flat(self.values))
-        mlflow.log_text(self.yaml, "config.yaml")
-        mlflow.log_text("\n".join(self.overrides) + "\n", "overrides.txt")
+        pool = ThreadPoolExecutor(1)
+        self.opening = pool.submit(self._start)
+        pool.shutdown(wait=False)
         return self
+
+    def _start(self) -> tuple[MlflowClient, str]:
+        client = open_store(self.config)
+        parent = os.environ.get(PARENT_VARIABLE)
+        name, tags = self.config.run_name or self._name(client, parent), dict(self.config.tags)
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent
+        run_id = _create_run(client, self.config, name, tags)
+        params = {key: str(value) for key, value in flat(self.values).items()}
+        _log(client, run_id, params=params)
+        client.log_text(run_id, self.yaml, "config.yaml")
+        client.log_text(run_id, "\n".join(self.overrides) + "\n", "overrides.txt")
+        return client, run_id
 
     def _name(self, client: MlflowClient, parent: str | None) -> str:
         if parent is not None:
@@ -142,19 +166,12 @@ class Tracker:
 
     def prepared(self, setup: Setup) -> None:
         """Record the data set and what set-up derived."""
-        import mlflow
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         data = setup.dataset
-        self._client().log_inputs(
-            str(self.run_id),
-            [
-                DatasetInput(
-                    Dataset(data.name, data.digest, "kernelexp", data.location),
-                    [InputTag("mlflow.data.context", "training")],
-                )
-            ],
-        )
+        source = Dataset(data.name, data.digest, "kernelexp", data.location)
+        used = DatasetInput(source, [InputTag("mlflow.data.context", "training")])
+        self.client.log_inputs(self.run_id, [used])
         derived = {
             **setup.derived,
             "n_train": len(data.train.X),
@@ -165,21 +182,19 @@ class Tracker:
             "precision": f"{str(data.train.X.dtype).removeprefix('torch.')}, ieee",
             "planned_memory_gb": round(setup.plan.peak_gb, 3),
         }
-        mlflow.log_params({f"derived.{key}": value for key, value in derived.items()})
+        params = {f"derived.{key}": str(value) for key, value in derived.items()}
+        _log(self.client, self.run_id, params=params)
 
     def epoch(self, number: int, metrics: dict[str, float]) -> None:
         """Record the metrics of an epoch."""
-        import mlflow
-
-        mlflow.log_metrics(metrics, step=number)
+        _log(self.client, self.run_id, metrics=metrics, step=number)
 
     def finished(self, result: RunResult) -> None:
         """Record the metrics of the run and its model."""
-        import mlflow
-
-        mlflow.log_metrics(result.metrics)
-        mlflow.set_tag("stopped_by", result.stopped_by)
-        mlflow.log_dict({"rkhs_norm": result.norms}, "rkhs_norm_per_output.json")
+        client, run_id = self.client, self.run_id
+        _log(client, run_id, metrics=result.metrics)
+        client.set_tag(run_id, "stopped_by", result.stopped_by)
+        client.log_dict(run_id, {"rkhs_norm": result.norms}, "rkhs_norm_per_output.json")
         if self.config.log_model:
             self._log_model(result)
 
@@ -200,7 +215,7 @@ class Tracker:
             Schema([TensorSpec(*out)]),
             ParamSchema([ParamSpec("outputs", DataType.boolean, False)]),
         )
-        with tempfile.TemporaryDirectory() as folder:
+        with mlflow.start_run(self.run_id), tempfile.TemporaryDirectory() as folder:
             serving.save_files(Path(folder), result.model, scaling, classifies)
             mlflow.pyfunc.log_model(
                 name="model",
@@ -217,39 +232,55 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        import mlflow
+        try:
+            client, run_id = self.client, self.run_id
+        except ValueError:
+            if error is None:
+                raise
+            return  # the store did not open: there is no run to end, and ``error`` says so
+        status = "FINISHED"
+        if isinstance(error, KeyboardInterrupt):
+            status = "KILLED"
+        elif error is not None:
+            client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:5000])
+            status = "FAILED"
+        client.set_terminated(run_id, status)
 
-        if error is None:
-            mlflow.end_run("FINISHED")
-        elif isinstance(error, KeyboardInterrupt):
-            mlflow.end_run("KILLED")
-        else:
-            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
-            mlflow.end_run("FAILED")
 
-    def _client(self) -> MlflowClient:
-        import mlflow
+def _create_run(
+    client: MlflowClient, config: TrackingConfig, name: str, tags: dict[str, str]
+) -> str:
+    from mlflow.tracking.context.registry import resolve_tags
 
-        return mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(config.experiment)
+    assert experiment is not None
+    own = {"kernelexp.version": kernelexp.__version__, **git_tags(), **tags}
+    run = client.create_run(experiment.experiment_id, run_name=name, tags=resolve_tags(own))
+    return str(run.info.run_id)
+
+
+def _log(
+    client: MlflowClient,
+    run_id: str,
+    params: dict[str, str] | None = None,
+    metrics: dict[str, float] | None = None,
+    step: int = 0,
+) -> None:
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(key, value, now, step) for key, value in (metrics or {}).items()],
+        params=[Param(key, value) for key, value in (params or {}).items()],
+    )
 
 
 def start_parent(config: TrackingConfig, name: str, jobs: int, varied: list[str]) -> None:
     """Create the store, the experiment and a sweep's parent run, before any job starts."""
     client = open_store(config)
-    experiment = client.get_experiment_by_name(config.experiment)
-    assert experiment is not None
-    run = client.create_run(
-        experiment.experiment_id,
-        run_name=config.run_name or name,
-        tags={
-            "kernelexp.version": kernelexp.__version__,
-            **git_tags(),
-            **config.tags,
-            "sweep.jobs": str(jobs),
-            VARIED_TAG: " ".join(varied),
-        },
-    )
-    os.environ[PARENT_VARIABLE] = run.info.run_id
+    tags = {**config.tags, "sweep.jobs": str(jobs), VARIED_TAG: " ".join(varied)}
+    os.environ[PARENT_VARIABLE] = _create_run(client, config, config.run_name or name, tags)
 
 
 def end_parent(interrupted: bool) -> str | None:

@@ -1,0 +1,36 @@
+# Everything a user or developer does here; `make` or `make help` lists it.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
+
+setup: $(READY) ## make .venv with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: $(READY) ## train and record a run: make run ARGS="kernel=gaussian dataset=fmnist"
+	$(BIN)/python -m kernelexp $(ARGS)
+
+test: $(READY) ## run the tests: make test ARGS="-k kernels"
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove .venv and caches, no results
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist

@@ -1,0 +1,51 @@
+"""What went wrong, in one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+_WANTED = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
+
+
+def explain(error: BaseException) -> str:
+    """One line for any error: the key, the value and what is allowed where it is a setting's."""
+    cause = error
+    while isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
+        cause = cause.__cause__
+    if isinstance(cause, MissingConfigException) and cause.options:
+        group, _, name = str(cause.missing_cfg_file).rpartition("/")
+        return f"{group}={name}: must be one of {', '.join(cause.options)}"
+    text = "; ".join(line.strip() for line in str(cause).splitlines() if line.strip())
+    if isinstance(cause, OverrideParseException):
+        return f"{cause.override}: not understood ({text})"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return _explain_key(cause)
+    if exit_code(cause) == 1:
+        return f"{type(cause).__name__}: {text}; HYDRA_FULL_ERROR=1 shows where"
+    return text
+
+
+def exit_code(error: BaseException) -> int:
+    """2 for what can be put right in the configuration or the data, 1 for the rest."""
+    settings = (HydraException, OmegaConfBaseException, ValueError, OSError)
+    return 2 if isinstance(error, settings) else 1
+
+
+def _explain_key(error: OmegaConfBaseException) -> str:
+    first = str(error).splitlines()[0]
+    group, _, key = str(error.full_key).rpartition(".")
+    if "not in" in first and error.parent_node is not None:
+        keys = [str(k) for k in error.parent_node if k not in ("hydra", "name")]
+        near = difflib.get_close_matches(key, keys, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        where = group or "the top level"
+        return f"{error.full_key}: no such key; {where} has {', '.join(keys)}{hint}"
+    wrong = re.match(r"Value '(.*)' of type '.*' could not be converted to (\w+)", first)
+    if wrong:
+        wanted = _WANTED.get(wrong[2], wrong[2])
+        return f"{error.full_key}={wrong[1]}: must be {wanted}"
+    return f"{error.full_key}: {first}"
