@@ -12,8 +12,6 @@ from torch import Tensor
 
 from kernelexp.engine.spectrum import Spectrum
 
-# The step is RELAXATION times the one that is optimal in the worst case; the limit is 2.
-RELAXATION = 1.5
 # A Nystrom subsample of s points says little about critical batch sizes close to s: the measured
 # beta(k_G) leaves its in-sample estimate there.
 RESOLVED = 0.8
@@ -63,16 +61,20 @@ def default_batch_size(m_star: float, n: int, max_batch_size: int) -> int:
     return max(1, min(int(m_star / BATCH_DIVISOR), n, max_batch_size))
 
 
-def step_size(m: int, beta: float, top_eigenvalue: float, inflation: float = 1.0) -> float:
-    """Step eta of f -= (eta / m) sum_b (f(x_b) - y_b) k_G(x_b, .) for a batch of m points.
+def step_size(
+    m: int, beta: float, top_eigenvalue: float, relaxation: float = 1.0, inflation: float = 1.0
+) -> float:
+    """Step eta of f -= (eta / m) sum_b (f(x_b) - y_b) k(x_b, .) for a batch of m points.
 
-    eta = 1.5 / curvature, curvature = (beta + (m - 1) lambda_1) / m, a bound on the expected top
-    eigenvalue of K_G(X_b, X_b) / m. 1 / curvature is the optimum of Ma, Bassily, Belkin 2018
-    (Theorem 4, for the loss (f - y)^2 / 2); 1.5 is faster on all but the worst direction; from
-    2 / curvature on the worst direction grows. ``inflation`` >= 1 is how far the measured curvature
-    exceeds the bound, which it does where the Nystrom eigenvectors are off.
+    eta = relaxation / curvature, curvature = (beta + (m - 1) lambda_1) / m, a bound on the expected
+    top eigenvalue of K(X_b, X_b) / m. Ma, Bassily, Belkin 2018, Theorem 4, for the loss
+    (f - y)^2 / 2: the error shrinks at least by relaxation (2 - relaxation) lambda / curvature in a
+    direction of eigenvalue lambda, so 1 is the optimum of the bound and 2 its limit. Where
+    beta = max k(x, x) is far above the mean of k(x, x) the bound is loose and more than 1 is faster.
+    ``inflation`` >= 1 is how far the measured curvature exceeds the bound, which it does where
+    Nystrom eigenvectors are off.
     """
-    return RELAXATION / (batch_curvature(m, beta, top_eigenvalue) * inflation)
+    return relaxation / (batch_curvature(m, beta, top_eigenvalue) * inflation)
 
 
 def batch_curvature(m: int, beta: float, top_eigenvalue: float) -> float:

@@ -38,7 +38,7 @@ from kernelexp.engine.solvers.base import DivergenceError, EpochRecord, Problem,
 from kernelexp.engine.spectrum import Spectrum, nystrom_spectrum
 
 # Training has diverged when the loss is this many times the lowest so far: plain SGD at m* is noisy and
-# reaches twice. The share of the first loss keeps rounding noise around zero from counting.
+# can reach twice. The share of the first loss keeps rounding noise around zero from counting.
 _GROWTH, _NOISE = 10.0, 1e-6
 
 
@@ -53,6 +53,7 @@ class SGDState:
         preconditioner: the correction; q = 0 for plain SGD.
         beta: max k(x, x) over the training points.
         batch_size: m.
+        relaxation: of the step, see ``batch.step_size``.
         inflation: measured over expected curvature, see ``Preconditioner.curvature_inflation``.
         generator: the source of every draw.
         weights: alpha, (n, c), without ``pending``.
@@ -69,6 +70,7 @@ class SGDState:
     preconditioner: Preconditioner
     beta: float
     batch_size: int
+    relaxation: float
     inflation: float
     generator: torch.Generator
     weights: Tensor
@@ -91,7 +93,9 @@ class SGDState:
     def step_size(self, m: int) -> float:
         """Eta for a batch of m points."""
         P = self.preconditioner
-        return self.step_scale * step_size(m, P.beta, P.top_eigenvalue, self.inflation)
+        return self.step_scale * step_size(
+            m, P.beta, P.top_eigenvalue, self.relaxation, self.inflation
+        )
 
     def train_mse(self) -> float:
         """Mean (F - Y)^2."""
@@ -154,6 +158,7 @@ class SGD(Solver):
     """
 
     name: ClassVar[str] = "sgd"
+    relaxation: ClassVar[float] = 1.0
     batch_size: int | None = None
     subsample_size: int | None = None
 
@@ -199,6 +204,7 @@ class SGD(Solver):
             preconditioner=preconditioner,
             beta=problem.kernel.diag(X).max().item(),
             batch_size=0,
+            relaxation=self.relaxation,
             inflation=1.0,
             generator=generator,
             weights=torch.zeros_like(Y),

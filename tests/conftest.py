@@ -1,0 +1,124 @@
+"""Shared fixtures: an isolated folder with a ready store, and the command line in this process."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+REAL_DATA = Path(os.environ.get("KERNELEXP_DATA", ROOT.parent / "shared" / "data"))
+
+needs_fmnist = pytest.mark.skipif(
+    not (REAL_DATA / "FashionMNIST").is_dir(),
+    reason="no Fashion-MNIST: set KERNELEXP_DATA to the folder with FashionMNIST/raw",
+)
+
+
+class Finished(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _isolated(shared_cache, monkeypatch):
+    """No test reads or writes the user's cache, data folder or tracking store."""
+    monkeypatch.setenv("KERNELEXP_CACHE", str(shared_cache))
+    for name in ("KERNELEXP_DATA", "MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """A store whose tables are there: making them takes seconds, copying them does not."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def workdir(tmp_path, empty_store, monkeypatch):
+    """An empty folder with a store, as the current folder."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture
+def client(workdir):
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{workdir}/mlflow.db")
+
+
+@pytest.fixture
+def cli(workdir, monkeypatch, capfd):
+    """Run the command line in this process: cli("kernel=gaussian", ...) -> Finished."""
+
+    def call(*arguments):
+        from kernelexp.__main__ import main
+
+        capfd.readouterr()
+        before = os.environ.copy()
+        handler, show = signal.getsignal(signal.SIGTERM), warnings.showwarning
+        monkeypatch.setattr(sys, "argv", ["kernelexp", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+            warnings.showwarning = show
+            os.environ.clear()
+            os.environ.update(before)
+        return Finished(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def shell(workdir):
+    """Run a command in a process of its own, in the test's folder."""
+
+    def call(command, timeout=300, **env):
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            command,
+            shell=isinstance(command, str),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=workdir,
+            env={**os.environ, "PATH": path, **env},
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def runs(client):
+    """All runs of an experiment, oldest first."""
+
+    def find(experiment="kernelexp"):
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            return []
+        return client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"])
+
+    return find

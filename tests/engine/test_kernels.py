@@ -1,0 +1,204 @@
+"""Every kernel against an independent float64 reference, and what must hold of all of them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.spatial.distance import cdist
+from sklearn.gaussian_process.kernels import Matern, RationalQuadratic
+from sklearn.metrics.pairwise import linear_kernel, polynomial_kernel, rbf_kernel
+
+from kernelexp.engine.kernels import KERNELS
+from kernelexp.engine.kernels.geometry import squared_distances
+from kernelexp.engine.products import kernel_matrix
+
+
+def half_plane_moment(theta, power):
+    """2 E[relu'(u)^.. ] as a written-out integral: w = r (cos phi, sin phi) Gaussian in the plane.
+
+    2 E[H(w.a) H(w.b) (w.a)^p (w.b)^p] for unit a, b at angle theta: the radial integral is 2^p p!,
+    the angular one runs over the directions on the positive side of both.
+    """
+    angular, _ = quad(
+        lambda phi: (math.cos(phi) * math.cos(phi - theta)) ** power,
+        theta - math.pi / 2,
+        math.pi / 2,
+        epsabs=1e-13,
+    )
+    return 2**power * math.factorial(power) * angular / math.pi
+
+
+def angle(x, z, extra=0.0):
+    c = (x @ z + extra) / math.sqrt((x @ x + extra) * (z @ z + extra))
+    return math.acos(min(1.0, max(-1.0, c)))
+
+
+def arc_cosine(order):
+    def k(x, z):
+        scale = (np.linalg.norm(x) * np.linalg.norm(z)) ** order
+        return scale * half_plane_moment(angle(x, z), order)
+
+    return lambda X, Z: np.array([[k(x, z) for z in Z] for x in X])
+
+
+def relu_network(depth, bias, ntk):
+    """The recursion over layers with both expectations integrated numerically."""
+
+    def k(x, z):
+        d = len(x)
+        xx, xz, zz = (a @ b / d + bias**2 for a, b in ((x, x), (x, z), (z, z)))
+        tangent = xz
+        for _ in range(depth):
+            theta = math.acos(min(1.0, xz / math.sqrt(xx * zz)))
+            derivative = half_plane_moment(theta, 0)
+            xz = math.sqrt(xx * zz) * half_plane_moment(theta, 1) + bias**2
+            xx, zz = xx + bias**2, zz + bias**2
+            tangent = xz + tangent * derivative
+        return tangent if ntk else xz
+
+    return lambda X, Z: np.array([[k(x, z) for z in Z] for x in X])
+
+
+CASES = {
+    "gaussian": ({"bandwidth": 1.7}, lambda X, Z: rbf_kernel(X, Z, gamma=1 / (2 * 1.7**2))),
+    "laplacian": ({"bandwidth": 1.7}, lambda X, Z: np.exp(-cdist(X, Z) / 1.7)),
+    "exponential_power": (
+        {"bandwidth": 1.7, "gamma": 0.6},
+        lambda X, Z: np.exp(-((cdist(X, Z) / 1.7) ** 0.6)),
+    ),
+    "cauchy": ({"bandwidth": 1.7}, lambda X, Z: 1 / (1 + cdist(X, Z, "sqeuclidean") / 1.7**2)),
+    "rational_quadratic": (
+        {"bandwidth": 1.7, "alpha": 0.4},
+        RationalQuadratic(length_scale=1.7, alpha=0.4),
+    ),
+    "matern-0.5": ({"bandwidth": 1.7, "nu": 0.5}, Matern(length_scale=1.7, nu=0.5)),
+    "matern-1.5": ({"bandwidth": 1.7, "nu": 1.5}, Matern(length_scale=1.7, nu=1.5)),
+    "matern-2.5": ({"bandwidth": 1.7, "nu": 2.5}, Matern(length_scale=1.7, nu=2.5)),
+    "linear": ({"bias": 0.5}, lambda X, Z: linear_kernel(X, Z) + 0.5),
+    "polynomial": (
+        {"degree": 3, "gamma": 0.3, "bias": 0.7},
+        lambda X, Z: polynomial_kernel(X, Z, degree=3, gamma=0.3, coef0=0.7),
+    ),
+    "polynomial-default": ({}, lambda X, Z: polynomial_kernel(X, Z, degree=3, coef0=1.0)),
+    "arc_cosine-0": ({"order": 0}, arc_cosine(0)),
+    "arc_cosine-1": ({"order": 1}, arc_cosine(1)),
+    "arc_cosine-2": ({"order": 2}, arc_cosine(2)),
+    "relu_nngp-1": ({"depth": 1}, relu_network(1, 0.0, ntk=False)),
+    "relu_nngp-3-bias": ({"depth": 3, "bias": 0.4}, relu_network(3, 0.4, ntk=False)),
+    "relu_ntk-1": ({"depth": 1}, relu_network(1, 0.0, ntk=True)),
+    "relu_ntk-4": ({"depth": 4}, relu_network(4, 0.0, ntk=True)),
+    "relu_ntk-3-bias": ({"depth": 3, "bias": 0.4}, relu_network(3, 0.4, ntk=True)),
+}
+
+
+def make(case):
+    return KERNELS[case.split("-")[0]](**CASES[case][0])
+
+
+def points(n, d, seed=0, scale=1.0):
+    return scale * np.random.default_rng(seed).normal(size=(n, d))
+
+
+def test_every_kernel_has_a_reference():
+    assert {case.split("-")[0] for case in CASES} == set(KERNELS)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_agrees_with_reference(case, scale):
+    X, Z = points(7, 5, 1, scale), points(11, 5, 2, scale)
+    Z[3] = X[2]  # a pair that coincides
+    expected = CASES[case][1](X, Z)
+    got = make(case)(torch.tensor(X), torch.tensor(Z)).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
+    single = make(case)(torch.tensor(X).float(), torch.tensor(Z).float()).numpy()
+    np.testing.assert_allclose(single, expected, atol=2e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exact_where_points_coincide(case, dtype):
+    X = torch.tensor(points(50, 8, scale=3.0), dtype=dtype)
+    X[7] = 0
+    X[9] = X[8]
+    k = make(case)
+    K = k(X, X.clone())
+    assert torch.isfinite(K).all()
+    tolerance = 20 * torch.finfo(dtype).eps
+    torch.testing.assert_close(
+        K.diagonal(), k.diag(X), rtol=tolerance, atol=0.5 if case == "arc_cosine-0" else tolerance
+    )
+    torch.testing.assert_close(K[8, 9], K[8, 8], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_symmetric_and_positive_semidefinite(case):
+    from sklearn.datasets import load_digits
+
+    for X in (points(120, 6), load_digits().data[:200] / 16):
+        X = torch.tensor(X)
+        K = make(case)(X, X)
+        torch.testing.assert_close(K, K.T, rtol=1e-12, atol=1e-12)
+        values = torch.linalg.eigvalsh(K)
+        assert values[0] > -1e-12 * len(X) * values[-1]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_odd_shapes_and_strides(name):
+    k = KERNELS[name]()
+    for n, m, d in ((1, 1, 1), (1, 613, 3), (521, 7, 2), (3, 2, 5000)):
+        X, Z = torch.tensor(points(n, d, 3)), torch.tensor(points(m, d, 4))
+        expected = k(X, Z)
+        strided = torch.empty(2 * n, d, dtype=X.dtype)[::2].copy_(X)
+        torch.testing.assert_close(k(strided, Z.T.contiguous().T), expected)
+        torch.testing.assert_close(kernel_matrix(k, X, Z), expected)
+
+
+def test_close_pairs_keep_their_distance_in_float32():
+    """|x - z| = 1e-3 |x| would drown in the rounding of |x|^2 + |z|^2 - 2 x.z."""
+    X = torch.tensor(points(200, 100), dtype=torch.float64)
+    Z = X + 1e-3 * torch.tensor(points(200, 100, 1))
+    exact = (X - Z).square().sum(1)
+    got = squared_distances(X.float(), Z.float()).diagonal().double()
+    torch.testing.assert_close(got, exact, rtol=1e-2, atol=0.0)
+    naive = (
+        X.float().square().sum(1) + Z.float().square().sum(1) - 2 * (X.float() * Z.float()).sum(1)
+    )
+    assert ((naive.double() - exact).abs() / exact).max() > 3e-2  # the test could fail
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("gaussian", {"bandwidth": 0}),
+        ("laplacian", {"bandwidth": -1.0}),
+        ("cauchy", {"bandwidth": float("nan")}),
+        ("laplacian", {"bandwidth": "mean"}),
+        ("matern", {"nu": 2}),
+        ("exponential_power", {"gamma": 2.1}),
+        ("rational_quadratic", {"alpha": 0}),
+        ("polynomial", {"degree": 0}),
+        ("polynomial", {"bias": -1}),
+        ("arc_cosine", {"order": 3}),
+        ("relu_ntk", {"depth": 0}),
+        ("relu_nngp", {"bias": -0.1}),
+    ],
+)
+def test_refuses_bad_parameters(name, parameters):
+    [(key, value)] = parameters.items()
+    with pytest.raises(ValueError, match=f"^{key}={value}: must be "):
+        KERNELS[name](**parameters)
+
+
+def test_median_bandwidth():
+    X = torch.tensor(points(300, 4))
+    k = KERNELS["laplacian"](bandwidth="median")
+    with pytest.raises(ValueError, match="fitted_to"):
+        k(X, X)
+    fitted = k.fitted_to(X, torch.Generator().manual_seed(0))
+    distances = cdist(X, X)[np.triu_indices(300, 1)]
+    assert fitted.bandwidth == pytest.approx(np.median(distances), rel=1e-4)
+    with pytest.raises(ValueError, match="coincide"):
+        k.fitted_to(torch.ones(10, 2), torch.Generator())

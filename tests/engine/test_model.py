@@ -1,0 +1,81 @@
+"""KernelModel: prediction, norm, save and load; and the engine on its own."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from kernelexp.engine import KERNELS, KernelModel
+from kernelexp.engine.model import predicted_labels
+
+
+@pytest.fixture
+def model():
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.randn(700, 5, generator=generator)
+    weights = torch.randn(700, 3, generator=generator)
+    return KernelModel(KERNELS["matern"](bandwidth=2.0, nu=2.5), centers, weights)
+
+
+def test_predict_and_norm_are_the_dense_formulas(model):
+    X = torch.randn(600, 5)
+    dense = KernelModel(model.kernel, model.centers.double(), model.weights.double())
+    K = model.kernel(dense.centers, dense.centers)
+    expected = model.kernel(X.double(), dense.centers) @ dense.weights
+    torch.testing.assert_close(model.predict(X).double(), expected, rtol=1e-4, atol=1e-3)
+    norms = (dense.weights * (K @ dense.weights)).sum(0).sqrt()
+    torch.testing.assert_close(dense.rkhs_norms(), norms)
+    torch.testing.assert_close(model.rkhs_norms(), norms, rtol=1e-3, atol=0.0)
+
+
+def test_predict_refuses_other_shapes(model):
+    with pytest.raises(ValueError, match=r"X of shape \(3, 4\): must be \(n, 5\)"):
+        model.predict(torch.zeros(3, 4))
+
+
+def test_save_and_load_are_bit_equal(model, tmp_path):
+    model.save(tmp_path / "m.pt")
+    loaded = KernelModel.load(tmp_path / "m.pt")
+    X = torch.randn(50, 5)
+    assert loaded.kernel == model.kernel
+    assert torch.equal(loaded.predict(X), model.predict(X))
+
+
+def test_load_refuses_what_is_no_model(tmp_path, model):
+    model.save(tmp_path / "m.pt")
+    whole = (tmp_path / "m.pt").read_bytes()
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.pt").write_text("hello")
+    for name in ("other.pt", "cut.pt", "text.pt"):
+        with pytest.raises(ValueError, match=f"{name}: not a model saved by"):
+            KernelModel.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        KernelModel.load(tmp_path / "none.pt")
+
+
+def test_predicted_labels():
+    assert predicted_labels(torch.tensor([[0.1, 0.9], [0.7, 0.2]])).tolist() == [1, 0]
+    assert predicted_labels(torch.tensor([[0.1], [0.7]])).tolist() == [0, 1]
+
+
+def test_engine_needs_torch_and_numpy_alone():
+    script = """
+import sys
+blocked = {"hydra", "omegaconf", "mlflow", "torchvision", "seaborn", "sklearn", "scipy", "pandas",
+           "rich", "platformdirs"}
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in blocked:
+            raise ImportError("blocked: " + name)
+sys.meta_path.insert(0, Blocker())
+import torch
+from kernelexp.engine import KERNELS, SOLVERS, Problem
+X = torch.randn(100, 3); Y = X[:, :1]
+model = SOLVERS["eigenpro2"](epochs=2).fit(Problem(KERNELS["gaussian"](bandwidth=1.0), X, Y))
+print(model.predict(X).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "[100, 1]" in done.stdout
