@@ -1,0 +1,153 @@
+"""The command line: every option composes, every mistake is one line and no run."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from kernelexp import config
+from kernelexp.usage import CONF_DIR, usage
+
+OPTIONS = [
+    (path.parent.name, path.stem)
+    for path in sorted(CONF_DIR.glob("*/*.yaml"))
+    if path.stem != "npz"  # needs a file
+]
+
+
+@pytest.fixture
+def composed():
+    config.register()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        yield lambda *overrides: compose("config", list(overrides))
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_builds(composed, group, option):
+    cfg = composed(f"{group}={option}")
+    built = config.build(cfg)
+    if group in ("dataset", "kernel", "solver"):
+        assert getattr(built, group).name == option == cfg[group].name
+        defaults = type(getattr(built, group))()
+        assert getattr(built, group) == defaults  # a default is written once, in the dataclass
+
+
+def test_every_class_has_its_yaml():
+    for group, classes in (
+        ("dataset", config.SOURCES),
+        ("kernel", config.KERNELS),
+        ("solver", config.SOLVERS),
+        ("label_noise", config.KINDS),
+    ):
+        assert {path.stem for path in (CONF_DIR / group).glob("*.yaml")} == set(classes)
+
+
+def test_defaults_and_overrides(composed):
+    built = config.build(
+        composed(
+            "kernel=matern",
+            "kernel.nu=2.5",
+            "kernel.bandwidth=median",
+            "solver.stop.train_error=0",
+            "resource.memory_gb=4",
+            "noise=0.1",
+            "label_noise=flip",
+            "dtype=float64",
+        )
+    )
+    assert built.kernel.nu == 2.5
+    assert built.kernel.bandwidth == "median"
+    assert built.solver.stop.train_error == 0
+    assert built.resource.memory_gb == 4
+    assert (built.noise, built.noise_kind, str(built.dtype)) == (0.1, "flip", "torch.float64")
+
+
+def test_environment_names_data_and_store(composed, monkeypatch):
+    monkeypatch.setenv("KERNELEXP_DATA", "/some/data")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://some.server")
+    cfg = composed()
+    assert config.build(cfg).data_dir == Path("/some/data")
+    assert config.tracking(cfg).uri == "http://some.server"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert config.tracking(composed()).uri == "sqlite:///mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("noise=1.5", "noise=1.5: must be a number from 0 to 1"),
+        ("noise=abc", "noise=abc: must be a number"),
+        ("noise=nan", "noise=nan: must be a number from 0 to 1"),
+        ("seed=-1", "seed=-1: must be a whole number >= 0"),
+        ("seed=1.5", "seed=1.5: must be a whole number"),
+        ("kernel=foo", "kernel=foo: must be one of arc_cosine, cauchy"),
+        ("kernel.bandwith=3", "kernel.bandwith: no such key; kernel has bandwidth; did you mean"),
+        ("kernl=gaussian", "kernl: no such key; the top level has dataset, kernel"),
+        ("kernel.bandwidth=0", "kernel.bandwidth=0: must be a number above 0, or median"),
+        ("kernel.bandwidth=big", "kernel.bandwidth=big: must be a number above 0, or median"),
+        ("dataset.n_train=0", "dataset.n_train=0: must be a whole number >= 2, or null"),
+        ("dataset.n_train=1438", "dataset.n_train=1438: must be at most 1437"),
+        ("dataset.n_test=x", "dataset.n_test=x: must be a whole number"),
+        ("dataset=npz", "dataset.path=None: must be an .npz file"),
+        ("device=tpu", "device=tpu: must be one of auto, cpu"),
+        ("device=cuda:99", "device=cuda:99: must be one of auto, cpu"),
+        ("dtype=float16", "dtype=float16: must be one of float32, float64"),
+        ("label_noise=none", "label_noise=none: must be one of flip, pair, uniform"),
+        ("solver.epochs=0", "solver.epochs=0: must be a whole number >= 1, or null"),
+        ("solver.stop.train_eror=0", "solver.stop.train_eror: no such key; solver.stop has"),
+        ("solver.stop.seconds=0", "solver.stop.seconds=0"),
+        ("+colour=red", "colour: no such key"),
+        ("+kernel.colour=red", "kernel.colour: no such key"),
+        ("resource.memory_gb=-1", "resource.memory_gb=-1.0: must be a number above 0, or null"),
+        ("tracking.enabled=maybe", "tracking.enabled=maybe: must be true or false"),
+        ("seed=[1", "seed=[1: not understood"),
+        ("noise=0,0.1", "Ambiguous value for argument 'noise=0,0.1'"),
+    ],
+)
+def test_mistakes_are_one_line(cli, runs, override, message):
+    done = cli(override)
+    assert done.code == 2
+    assert done.err.startswith("kernelexp: ")
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert done.out == ""
+    assert runs() == []
+
+
+def test_mistake_in_any_job_ends_a_sweep_before_it_starts(cli, runs):
+    done = cli("--multirun", "noise=0,1.5")
+    assert done.code == 2
+    assert done.err.strip() == "kernelexp: noise=1.5: must be a number from 0 to 1"
+    assert runs() == []
+
+
+@pytest.mark.parametrize("override", ["noise=1.5", "kernel=foo"])
+def test_traceback_on_request(shell, override):
+    done = shell(["python", "-m", "kernelexp", override], HYDRA_FULL_ERROR="1")
+    assert done.code == 2
+    assert "Traceback" in done.err
+
+
+def test_errors_while_running_are_one_line(cli, runs):
+    done = cli("resource.memory_gb=0.01", "dataset.n_train=200")
+    assert done.code == 2
+    assert done.err.startswith("kernelexp: resource.memory_gb=0.01: must be at least")
+    assert len(done.err.strip().splitlines()) == 1
+    [run] = runs()
+    assert run.info.status == "FAILED"
+    assert "memory_gb" in run.data.tags["error"]
+
+
+def test_help_lists_every_option(shell):
+    done = shell(["python", "-m", "kernelexp", "--help"])
+    assert done.code == 0
+    for _, option in OPTIONS:
+        assert f"  {option}" in done.out
+    assert done.out.strip() == usage(CONF_DIR).strip()
+
+
+def test_primary_config_is_plain_yaml():
+    defaults = OmegaConf.load(CONF_DIR / "config.yaml").defaults
+    named = {key for entry in defaults if not isinstance(entry, str) for key in entry}
+    assert {"dataset", "kernel", "solver", "label_noise", "tracking", "resource"} <= named

@@ -1,0 +1,265 @@
+"""Data: sources, checks, subsets, noise, scaling and the cache."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kernelexp.data import SOURCES, load
+from kernelexp.data.cache import cache_dir
+from kernelexp.data.label_noise import KINDS, corrupt
+from kernelexp.data.preprocessing import Preprocessing
+
+NOWHERE = Path("/nonexistent")
+
+
+def arrays(**changes):
+    rng = np.random.default_rng(0)
+    good = {
+        "x_train": rng.random((30, 4)),
+        "y_train": np.arange(30) % 3,
+        "x_test": rng.random((10, 4)),
+        "y_test": np.arange(10) % 3,
+    }
+    return {**good, **changes}
+
+
+def npz(folder, **changes):
+    path = folder / "own.npz"
+    np.savez(path, **{k: v for k, v in arrays(**changes).items() if v is not None})
+    return path
+
+
+def own(folder, source=None, seed=0, noise=0.0, **changes):
+    path = npz(folder, **changes)
+    return load(SOURCES["npz"](path=str(path), **(source or {})), NOWHERE, seed=seed, noise=noise)
+
+
+def test_digits():
+    data = load(SOURCES["digits"](), NOWHERE)
+    assert data.train.X.shape == (1437, 64)
+    assert data.test.X.shape == (360, 64)
+    assert data.n_classes == 10
+    assert (data.train.X.min(), data.train.X.max()) == (0, 1)
+    assert torch.equal(data.train.Y.argmax(1), data.train.labels)
+    assert data.train.Y.sum() == 1437
+
+
+def test_second_load_comes_from_the_cache():
+    first = load(SOURCES["digits"](), NOWHERE)
+    kept = cache_dir() / "digits.npz"
+    assert kept.is_file()
+    script = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("sklearn", "torchvision"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocker())
+from pathlib import Path
+from kernelexp.data import SOURCES, load
+print(load(SOURCES["digits"](), Path("/nonexistent")).digest)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == first.digest, done.stderr
+    kept.write_bytes(b"broken")
+    assert load(SOURCES["digits"](), NOWHERE).digest == first.digest
+
+
+def test_named_npz_in_data_dir_comes_first(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "cifar10.npz",
+        x_train=rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8),
+        y_train=np.arange(20) % 10,
+        x_test=rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8),
+        y_test=np.arange(5),
+    )
+    tmp_path.chmod(0o555)  # a data folder may be read-only
+    data = load(SOURCES["cifar10"](), tmp_path)
+    assert data.train.X.shape == (20, 3072)
+    assert data.train.X.max() <= 1
+    grey = load(SOURCES["cifar10"](grayscale=True), tmp_path)
+    colours = data.train.X.reshape(20, 1024, 3)
+    expected = colours @ torch.tensor([0.299, 0.587, 0.114])
+    torch.testing.assert_close(grey.train.X, expected)
+    tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["fmnist", "mnist", "kmnist", "cifar10", "svhn"])
+def test_missing_files_are_named(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody there: no download
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with pytest.raises(FileNotFoundError) as error:
+        load(SOURCES[name](), tmp_path)
+    text = str(error.value)
+    assert "\n" not in text
+    assert f"data_dir={tmp_path}" in text
+    assert f"{name}.npz" in text
+    assert "dataset=digits" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": np.full((30, 4), np.nan)}, "x_train: has NaN"),
+        ({"x_test": np.full((10, 4), np.inf)}, "x_test: has NaN or infinite"),
+        ({"y_train": np.full(30, np.nan), "y_test": np.ones(10)}, "y_train: has NaN"),
+        ({"x_test": np.ones((10, 5))}, r"x_test: shape \(10, 5\); must be like x_train"),
+        ({"x_train": np.ones(30)}, "x_train: shape"),
+        ({"x_train": np.array(["a"] * 30)[:, None]}, "x_train: shape"),
+        ({"y_train": np.arange(29) % 3}, "y_train: shape"),
+        ({"y_train": np.eye(30, 3, dtype=int), "y_test": np.eye(10, 3, dtype=int)}, "not one-hot"),
+        ({"y_train": np.ones(30, dtype=int)}, "y_train: all labels are 1"),
+        ({"y_train": np.arange(30) % 3 - 1}, "y_train: labels from -1 to 1; must be from 0"),
+        ({"y_test": np.full(10, 3)}, "y_test: labels from 3 to 3; must be from 0 to 2"),
+        ({"y_test": np.ones(10)}, "y_test: must be labels or targets of the same shape"),
+        ({"x_train": np.ones((30, 4))}, "x_train: all numbers are 1"),
+        ({"x_train": np.ones((0, 4)), "y_train": np.ones(0, dtype=int)}, "x_train: shape"),
+        ({"y_test": None}, "has no array y_test"),
+        ({"x_train": np.array([{}] * 30)}, "holds objects"),
+    ],
+)
+def test_refuses_bad_arrays(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        own(tmp_path, **changes)
+    assert "\n" not in str(error.value)
+
+
+def test_refuses_what_is_no_npz(tmp_path):
+    path = tmp_path / "text.npz"
+    path.write_text("hello")
+    with pytest.raises(ValueError, match=r"text.npz: (not a readable|holds objects)"):
+        load(SOURCES["npz"](path=str(path)), NOWHERE)
+    with pytest.raises(ValueError, match="^path=None: must be an .npz file"):
+        SOURCES["npz"]()
+
+
+def test_regression_targets(tmp_path):
+    data = own(tmp_path, y_train=np.random.rand(30, 2), y_test=np.random.rand(10, 2))
+    assert data.n_classes is None
+    assert data.train.labels is None
+    assert data.train.Y.shape == (30, 2)
+    with pytest.raises(ValueError, match="noise=0.1: must be 0 for regression"):
+        own(tmp_path, noise=0.1, y_train=np.random.rand(30), y_test=np.random.rand(10))
+
+
+def test_subsets_are_seeded_and_independent():
+    def take(seed, **sizes):
+        return load(SOURCES["digits"](**sizes), NOWHERE, seed=seed)
+
+    first, again, other = (take(s, n_train=100, n_test=50) for s in (0, 0, 1))
+    assert torch.equal(first.train.X, again.train.X)
+    assert not torch.equal(first.train.X, other.train.X)
+    assert torch.equal(first.test.X, take(0, n_train=700, n_test=50).test.X)
+    assert first.digest == again.digest != other.digest
+    assert len(take(0, n_train=1437).train.X) == 1437
+    with pytest.raises(ValueError, match="n_train=1438: must be at most 1437 for dataset=digits"):
+        SOURCES["digits"](n_train=1438)
+
+
+def test_npz_smaller_than_asked(tmp_path):
+    with pytest.raises(ValueError, match="dataset.n_train=31: must be at most 30"):
+        own(tmp_path, {"n_train": 31})
+
+
+def test_balanced():
+    data = load(SOURCES["digits"](n_train=200, balanced=True), NOWHERE)
+    assert torch.bincount(data.train.labels).tolist() == [20] * 10
+    with pytest.raises(ValueError, match="multiple of 10"):
+        load(SOURCES["digits"](n_train=205, balanced=True), NOWHERE)
+
+
+def test_scales():
+    for scale in ("unit", "standard", "unit_norm", "none"):
+        X = load(SOURCES["digits"](scale=scale), NOWHERE, dtype=torch.float64).train.X
+        if scale == "standard":  # an image without channels: one mean and variance
+            assert abs(X.mean()) < 1e-10
+            assert X.std() == pytest.approx(1, abs=1e-4)
+        if scale == "unit_norm":
+            torch.testing.assert_close(X.norm(dim=1), torch.ones(1437, dtype=torch.float64))
+        if scale == "none":
+            assert X.max() == 16
+    with pytest.raises(ValueError, match="scale=max: must be one of unit, standard"):
+        SOURCES["digits"](scale="max")
+    with pytest.raises(ValueError, match="grayscale=True: must be false for dataset=digits"):
+        SOURCES["digits"](grayscale=True)
+
+
+def test_standard_scale_of_tables_and_colours():
+    table = np.array([[1.0, 5.0, 7.0], [3.0, 5.0, 1.0]])
+    X = Preprocessing.fit(table, "standard")(table, torch.float64)
+    torch.testing.assert_close(X, torch.tensor([[-1.0, 0, 1], [1, 0, -1]], dtype=torch.float64))
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), dtype=np.uint8)
+    images[..., 2] //= 4
+    X = Preprocessing.fit(images, "standard")(images, torch.float64).reshape(50, 16, 3)
+    torch.testing.assert_close(
+        X.mean((0, 1)), torch.zeros(3, dtype=torch.float64), atol=1e-9, rtol=0
+    )
+    torch.testing.assert_close(X.var((0, 1), correction=0), torch.ones(3, dtype=torch.float64))
+
+
+def test_unit_scale_uses_the_training_range(tmp_path):
+    data = own(tmp_path, x_train=10 * arrays()["x_train"] - 3, x_test=np.full((10, 4), 100.0))
+    assert (data.train.X.min(), data.train.X.max()) == (0, 1)
+    assert data.test.X.max() > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("noise", [0.0, 0.1, 1.0])
+def test_label_noise_rates(kind, noise):
+    labels = np.random.default_rng(0).integers(0, 10, 200_000)
+    noisy = corrupt(labels, 10, noise, kind, np.random.default_rng(1))
+    changed = (noisy != labels).mean()
+    expected = noise * 0.9 if kind == "uniform" else noise
+    assert changed == pytest.approx(expected, abs=4e-3)
+    if kind == "pair":
+        wrong = noisy != labels
+        assert (noisy[wrong] == (labels[wrong] + 1) % 10).all()
+    if kind == "flip" and noise == 1:
+        counts = np.bincount((noisy - labels) % 10, minlength=10)
+        assert counts[0] == 0
+        assert counts[1:].min() > 0.95 * 200_000 / 9
+
+
+def test_more_noise_keeps_what_less_corrupted():
+    labels = np.zeros(1000, dtype=int)
+    less, more = (corrupt(labels, 10, p, "flip", np.random.default_rng(1)) for p in (0.1, 0.3))
+    assert (more[less != 0] == less[less != 0]).all()
+
+
+def test_noise_touches_training_labels_only():
+    clean, noisy = (load(SOURCES["digits"](), NOWHERE, noise=p) for p in (0.0, 0.5))
+    assert torch.equal(clean.test.labels, noisy.test.labels)
+    assert (clean.train.labels != noisy.train.labels).double().mean() == pytest.approx(
+        0.45, abs=0.05
+    )
+    assert torch.equal(noisy.train.Y.argmax(1), noisy.train.labels)
+    assert clean.digest == noisy.digest
+
+
+def test_synthetic_sets():
+    from scipy.stats import norm
+
+    for name, mean in (("synthetic1", 10), ("synthetic2", 2)):
+        data = load(SOURCES[name](n_train=20_000, n_test=20_000), NOWHERE)
+        assert data.train.Y.shape == (20_000, 1)
+        x, y = data.test.X[:, 0], data.test.labels
+        assert x[y == 1].mean() == pytest.approx(0, abs=0.05)
+        assert x[y == 0].mean() == pytest.approx(mean, abs=0.05)
+        bayes = ((x < mean / 2).long() != y).double().mean().item()
+        assert bayes == pytest.approx(norm.cdf(-mean / 2), abs=0.01)
+        assert data.train.X[:, 1:].abs().max() <= 1
+        other = load(SOURCES[name](n_train=20_000, n_test=20_000), NOWHERE, seed=1)
+        assert not torch.equal(data.train.X, other.train.X)
+
+
+def test_environment_moves_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path / "here"))
+    load(SOURCES["digits"](), NOWHERE)
+    assert os.listdir(tmp_path / "here") == ["digits.npz"]

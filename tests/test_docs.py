@@ -1,0 +1,124 @@
+"""Every command in README and docs is run, on fewer points where it would take long."""
+
+import os
+import re
+import shlex
+import subprocess
+import time
+import urllib.request
+
+import pytest
+from conftest import REAL_DATA, ROOT
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FEW = "dataset.n_train=500 dataset.n_test=200 solver.epochs=1 tracking.log_model=false"
+# Run by CI itself, or not a command of this project.
+NOT_HERE = ("make test", "make lint", "git clone", "cd kernelexp", "pip install .")
+
+
+def blocks(language):
+    for path in DOCUMENTS:
+        for text in re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.M | re.S):
+            yield path.name, text
+
+
+def commands():
+    seen = set()
+    for name, text in blocks("sh"):
+        for line in text.replace("\\\n", " ").splitlines():
+            command = re.sub(r"\s+", " ", line.split(" #")[0]).strip()
+            if command and command not in seen:
+                seen.add(command)
+                yield pytest.param(command, id=f"{name}: {command}")
+
+
+def shortened(command):
+    if "kernelexp" in command.split() and "--help" not in command and "--cfg" not in command:
+        command += " " + (FEW if "dataset=npz" not in command else "tracking.log_model=false")
+    if command.startswith("make run"):
+        given = re.search(r'ARGS="(.*)"', command)
+        overrides = f"{given[1] if given else ''} {FEW}".strip()
+        command = f"make -C {shlex.quote(str(ROOT))} run ARGS={shlex.quote(overrides)}"
+    return command
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command(command, shell, workdir, own_arrays):
+    if command.startswith(NOT_HERE):
+        pytest.skip("run by CI itself, or before there is a project")
+    if re.search("fmnist|mnist|cifar10", command) and not (REAL_DATA / "FashionMNIST").is_dir():
+        pytest.skip("no real data: set KERNELEXP_DATA")
+    if command.startswith("mlflow ui"):
+        return check_ui(workdir)
+    if command.startswith("make") and not (ROOT / ".venv" / ".ready").exists():
+        pytest.skip("the tests do not run in the .venv that make sets up")
+    done = shell(shortened(command), KERNELEXP_DATA=str(REAL_DATA))
+    assert done.code == 0, done.out + done.err
+    return None
+
+
+@pytest.fixture
+def own_arrays(workdir):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((60, 3)), rng.integers(0, 2, 60)
+    np.savez(workdir / "my.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+
+
+def check_ui(workdir):
+    process = subprocess.Popen(
+        ["mlflow", "ui", "--port", "5987", "--workers", "1"],
+        cwd=workdir,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"},
+    )
+    try:
+        for _ in range(300):
+            try:
+                page = urllib.request.urlopen("http://127.0.0.1:5987", timeout=1).read()
+                break
+            except OSError:
+                time.sleep(0.2)
+        assert b"MLflow" in page
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in blocks("python")])
+def test_example(text, workdir):
+    exec(compile(text, "example", "exec"), {})
+
+
+def test_links_lead_somewhere():
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_names_in_the_docs_exist():
+    """Configuration keys that the documents mention are keys of the configuration."""
+    from hydra import compose, initialize_config_dir
+
+    from kernelexp import config
+    from kernelexp.usage import CONF_DIR
+
+    config.register()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        bases = [compose("config", [f"kernel={k}"]) for k in config.KERNELS]
+        bases.append(compose("config", ["dataset=npz"]))
+    pattern = r"`((?:dataset|kernel|solver|tracking|resource)\.[a-z_.]+[a-z])`"
+    for path in DOCUMENTS:
+        for key in re.findall(pattern, path.read_text()):
+            assert any(exists(cfg, key) for cfg in bases), f"{path.name}: {key}"
+
+
+def exists(cfg, key):
+    for part in key.split("."):
+        if part not in cfg:
+            return False
+        cfg = cfg[part]
+    return True

@@ -1,0 +1,243 @@
+"""What a run leaves, read back with MLflow's own client from a SQLite store and from a server."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+
+METRICS = {
+    "m_star", "m_star_adapted", "batch_size", "q", "top_eigenvalue", "setup_seconds",
+    "train_seconds", "epochs", "train_accuracy", "train_mse", "test_accuracy", "test_mse",
+    "rkhs_norm", "peak_memory_gb",
+}  # fmt: skip
+EPOCH_METRICS = {"epoch_train_mse", "epoch_test_accuracy", "epoch_seconds", "epoch_rkhs_norm"}
+SMALL = ("dataset.n_train=300", "solver.epochs=2", "tracking.log_model=false")
+
+
+def test_a_run(cli, client, runs):
+    done = cli("solver.epochs=3", "kernel=gaussian", "kernel.bandwidth=2", "tracking.tags.a=b")
+    assert done.code == 0, done.err
+    [run] = runs()
+    metrics, params, tags = run.data.metrics, run.data.params, run.data.tags
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "gaussian digits eigenpro2"
+    assert set(metrics) == METRICS | EPOCH_METRICS | {"prediction_drift"}
+    for name in EPOCH_METRICS:
+        history = client.get_metric_history(run.info.run_id, name)
+        assert [point.step for point in history] == [1, 2, 3]
+    assert metrics["epochs"] == 3
+    assert metrics["test_accuracy"] > 0.95
+    assert metrics["rkhs_norm"] == pytest.approx(metrics["epoch_rkhs_norm"])
+    assert metrics["prediction_drift"] < 1e-3
+    assert metrics["m_star_adapted"] > metrics["m_star"]
+    assert params["kernel.bandwidth"] == "2"
+    assert params["solver.stop.train_error"] == "None"
+    assert params["solver.name"] == "eigenpro2"
+    for derived in ("q", "subsample_size", "device_name", "precision", "planned_memory_gb"):
+        assert f"derived.{derived}" in params
+    assert float(params["derived.planned_memory_gb"]) == pytest.approx(
+        metrics["peak_memory_gb"], rel=0.1
+    )
+    assert tags["a"] == "b"
+    assert tags["stopped_by"] == "epochs"
+    [used] = run.inputs.dataset_inputs
+    assert used.dataset.name == "digits"
+    assert len(used.dataset.digest) == 32
+    assert used.dataset.source == "sklearn.datasets.load_digits"
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"config.yaml", "overrides.txt", "rkhs_norm_per_output.json"} <= files
+    folder = client.download_artifacts(run.info.run_id, "")
+    with open(f"{folder}/rkhs_norm_per_output.json") as file:
+        norms = json.load(file)["rkhs_norm"]
+    assert np.linalg.norm(norms) == pytest.approx(metrics["rkhs_norm"])
+    with open(f"{folder}/overrides.txt") as file:
+        assert file.read().split() == [
+            "solver.epochs=3", "kernel=gaussian", "kernel.bandwidth=2", "tracking.tags.a=b"
+        ]  # fmt: skip
+    with open(f"{folder}/config.yaml") as file:
+        text = file.read()
+    assert "bandwidth: 2" in text
+    assert "${" not in text
+    table = done.out
+    for cell in ("m*", "adapted m*", "batch", "q", "seconds", "test accuracy", run.info.run_id):
+        assert cell in table
+
+
+def test_git_tags(cli, runs):
+    cli(*SMALL)
+    tags = runs()[0].data.tags
+    repository = os.path.dirname(os.path.dirname(__file__))
+    commit = subprocess.run(
+        ["git", "-C", repository, "rev-parse", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    assert tags["git.commit"] == commit
+    assert tags["git.dirty"] in ("true", "false")
+
+
+def test_same_seed_same_metrics(cli, runs):
+    for _ in range(2):
+        cli(*SMALL, "noise=0.1", "seed=3")
+    cli(*SMALL, "noise=0.1", "seed=4")
+    first, again, other = (run.data.metrics for run in runs())
+    for name in ("train_mse", "test_mse", "rkhs_norm", "m_star_adapted"):
+        assert first[name] == again[name] != other[name]
+
+
+def test_regression_has_r2(cli, runs, workdir):
+    x = np.random.default_rng(0).random((400, 3))
+    y = np.sin(3 * x.sum(1))
+    np.savez("r.npz", x_train=x[:300], y_train=y[:300], x_test=x[300:], y_test=y[300:])
+    done = cli("dataset=npz", "dataset.path=r.npz", "kernel=gaussian", "kernel.bandwidth=1")
+    assert done.code == 0, done.err
+    metrics = runs()[0].data.metrics
+    expected = {name.replace("accuracy", "r2") for name in METRICS | EPOCH_METRICS}
+    assert set(metrics) == expected | {"prediction_drift"}
+    assert 0.9 < metrics["test_r2"] < 1
+    assert metrics["test_r2"] == pytest.approx(1 - metrics["test_mse"] / y[300:].var())
+
+
+@pytest.mark.parametrize("task", ["classes", "targets"])
+def test_model_is_served_without_hydra(cli, runs, workdir, task):
+    x = np.random.default_rng(0).integers(0, 256, (260, 4, 4), dtype=np.uint8)
+    y = (x.mean((1, 2)) > 127).astype(int) if task == "classes" else x.mean((1, 2))
+    np.savez("d.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
+    done = cli(
+        "dataset=npz", "dataset.path=d.npz", "kernel.bandwidth=median", "dataset.scale=standard"
+    )
+    assert done.code == 0, done.err
+    script = f"""
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("hydra", "omegaconf", "torchvision", "sklearn"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocker())
+import mlflow, numpy as np
+x = np.load("d.npz")["x_test"]
+model = mlflow.pyfunc.load_model("runs:/{runs()[0].info.run_id}/model")
+np.savez("served.npz", labels=model.predict(x), outputs=model.predict(x, params={{"outputs": True}}))
+assert model.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["dtype"] == "uint8"
+"""
+    served = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert served.returncode == 0, served.stderr
+    got, metrics = np.load("served.npz"), runs()[0].data.metrics
+    if task == "classes":
+        assert (got["labels"] == y[200:]).mean() == pytest.approx(metrics["test_accuracy"])
+        assert got["outputs"].shape == (60, 2)
+    else:
+        mse = ((got["labels"][:, 0] - y[200:]) ** 2).mean()
+        assert mse == pytest.approx(metrics["test_mse"], rel=1e-3)
+
+
+def test_sweep(cli, runs):
+    done = cli("--multirun", *SMALL, "noise=0,0.5", "kernel=laplacian,gaussian")
+    assert done.code == 0, done.err
+    parent, *children = runs()
+    assert [child.info.run_name for child in children] == [
+        "noise=0,kernel=laplacian", "noise=0,kernel=gaussian",
+        "noise=0.5,kernel=laplacian", "noise=0.5,kernel=gaussian",
+    ]  # fmt: skip
+    assert {run.info.status for run in runs()} == {"FINISHED"}
+    for child in children:
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert "4 of 4 jobs finished" in done.out
+    assert os.listdir("multirun")
+
+
+def test_failed_job_is_recorded_and_the_sweep_goes_on(cli, runs, tmp_path):
+    np.savez("bad.npz", x_train=np.full((9, 2), np.nan), y_train=np.arange(9) % 2,
+             x_test=np.ones((2, 2)), y_test=np.zeros(2, dtype=int))  # fmt: skip
+    x = np.random.rand(9, 2)
+    np.savez("good.npz", x_train=x, y_train=np.arange(9) % 2, x_test=x, y_test=np.arange(9) % 2)
+    done = cli(
+        "--multirun", "dataset=npz", "dataset.path=bad.npz,good.npz", "tracking.log_model=false"
+    )
+    assert done.code != 0
+    assert "x_train: has NaN" in done.err
+    assert "1 of 2 jobs finished" in done.err
+    assert "Traceback" not in done.err
+    parent, bad, good = runs()
+    assert [run.info.status for run in (parent, bad, good)] == ["FAILED", "FAILED", "FINISHED"]
+    assert "x_train: has NaN" in bad.data.tags["error"]
+
+
+def test_without_tracking(cli, runs, workdir):
+    assert cli(*SMALL, "tracking.enabled=false").code == 0
+    assert cli("--multirun", *SMALL, "tracking.enabled=false", "noise=0,0.1").code == 0
+    assert runs() == []
+
+
+def test_store_that_does_not_open(cli):
+    done = cli(*SMALL, "tracking.uri=postgres://nobody")
+    assert done.code == 2
+    assert done.err.startswith(
+        "kernelexp: tracking.uri=postgres://nobody: must be a store that opens"
+    )
+    assert len(done.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_runs_are_killed(workdir, runs, stop):
+    command = [
+        sys.executable, "-m", "kernelexp", "--multirun", "noise=0,0.1", "solver.epochs=100000",
+        "tracking.log_model=false",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=workdir, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 60
+    while time.time() < deadline:
+        if any("epoch_train_mse" in run.data.metrics for run in runs()):
+            break
+        time.sleep(0.2)
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    parent, child = runs()
+    assert (parent.info.status, child.info.status) == ("KILLED", "KILLED")
+
+
+def test_tracking_server(shell, workdir):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", f"sqlite:///{workdir}/mlflow.db", "--workers", "1",
+        "--artifacts-destination", f"{workdir}/kept",
+    ]  # fmt: skip
+    uri = f"http://127.0.0.1:{port}"
+    with open(workdir / "server.log", "w") as log:
+        server = subprocess.Popen(
+            command, cwd=workdir, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            for _ in range(300):
+                try:
+                    urllib.request.urlopen(f"{uri}/health", timeout=1)
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            done = shell(
+                ["python", "-m", "kernelexp", "dataset.n_train=300", "solver.epochs=2"],
+                MLFLOW_TRACKING_URI=uri,
+            )
+            assert done.code == 0, done.err
+            from mlflow import MlflowClient
+
+            remote = MlflowClient(uri)
+            experiment = remote.get_experiment_by_name("kernelexp")
+            [run] = remote.search_runs([experiment.experiment_id])
+            assert run.info.status == "FINISHED"
+            assert set(run.data.metrics) >= METRICS
+            assert run.outputs.model_outputs
+            assert "config.yaml" in {f.path for f in remote.list_artifacts(run.info.run_id)}
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(30)
