@@ -8,7 +8,7 @@ import re
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-_WANTED = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
+_WANTED = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
 
 
 def explain(error: BaseException) -> str:
@@ -39,12 +39,16 @@ def _explain_key(error: OmegaConfBaseException) -> str:
     first = str(error).splitlines()[0]
     group, _, key = str(error.full_key).rpartition(".")
     if "not in" in first and error.parent_node is not None:
+        if not len(error.parent_node):
+            return f"{error.full_key}: not there yet; write +{error.full_key}=..."
         keys = [str(k) for k in error.parent_node if k not in ("hydra", "name")]
         near = difflib.get_close_matches(key, keys, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         where = group or "the top level"
         return f"{error.full_key}: no such key; {where} has {', '.join(keys)}{hint}"
-    wrong = re.match(r"Value '(.*)' of type '.*' could not be converted to (\w+)", first)
+    wrong = re.match(
+        r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)", first
+    )
     if wrong:
         wanted = _WANTED.get(wrong[2], wrong[2])
         return f"{error.full_key}={wrong[1]}: must be {wanted}"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # A sweep's parent run, for the jobs it starts in this process and in others.
 PARENT_VARIABLE = "KERNELEXP_PARENT_RUN_ID"
 VARIED_TAG = "sweep.varied"
+# Makes MLflow's pages open on runs instead of traces of language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _MODEL_REQUIREMENTS = ["torch", "numpy", "platformdirs", "mlflow"]
 
@@ -69,7 +71,9 @@ def open_store(config: TrackingConfig) -> MlflowClient:
     os.environ[_RETRIES] = retries or "1"  # a server that is not there is to be known now
     try:
         mlflow.set_tracking_uri(config.uri)
-        mlflow.set_experiment(config.experiment)
+        client = mlflow.MlflowClient()
+        if client.get_experiment_by_name(config.experiment) is None:
+            client.create_experiment(config.experiment, tags=_EXPERIMENT_TAGS)
     except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
         reason = str(error).splitlines()[0]
         raise ValueError(
@@ -79,7 +83,7 @@ def open_store(config: TrackingConfig) -> MlflowClient:
     finally:
         if retries is None:
             del os.environ[_RETRIES]
-    return mlflow.MlflowClient()
+    return client
 
 
 def git_tags() -> dict[str, str]:

@@ -22,7 +22,7 @@ SMALL = ("dataset.n_train=300", "solver.epochs=2", "tracking.log_model=false")
 
 
 def test_a_run(cli, client, runs):
-    done = cli("solver.epochs=3", "kernel=gaussian", "kernel.bandwidth=2", "tracking.tags.a=b")
+    done = cli("solver.epochs=3", "kernel=gaussian", "kernel.bandwidth=2", "+tracking.tags.a=b")
     assert done.code == 0, done.err
     [run] = runs()
     metrics, params, tags = run.data.metrics, run.data.params, run.data.tags
@@ -59,7 +59,7 @@ def test_a_run(cli, client, runs):
     assert np.linalg.norm(norms) == pytest.approx(metrics["rkhs_norm"])
     with open(f"{folder}/overrides.txt") as file:
         assert file.read().split() == [
-            "solver.epochs=3", "kernel=gaussian", "kernel.bandwidth=2", "tracking.tags.a=b"
+            "solver.epochs=3", "kernel=gaussian", "kernel.bandwidth=2", "+tracking.tags.a=b"
         ]  # fmt: skip
     with open(f"{folder}/config.yaml") as file:
         text = file.read()

@@ -126,6 +126,8 @@ def check(arrays: Arrays) -> int | None:
         return None
     if y_train.ndim != 1:
         raise ValueError(f"y_train: shape {y_train.shape}; labels must be (n,), not one-hot")
+    if (y_train == y_train[0]).all():
+        raise ValueError(f"y_train: all labels are {y_train[0]}; there must be two classes or more")
     n_classes = int(y_train.max()) + 1
     for name, y in (("y_train", y_train), ("y_test", y_test)):
         if y.min() < 0 or y.max() >= n_classes:
@@ -133,8 +135,6 @@ def check(arrays: Arrays) -> int | None:
                 f"{name}: labels from {y.min()} to {y.max()}; must be from 0 to {n_classes - 1}, "
                 "the largest in y_train"
             )
-    if (y_train == y_train[0]).all():
-        raise ValueError(f"y_train: all labels are {y_train[0]}; there must be two classes or more")
     return n_classes
 
 

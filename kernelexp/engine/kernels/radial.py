@@ -31,11 +31,12 @@ class Radial(Kernel):
     bandwidth: float | str = 10.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.bandwidth, str):
-            if self.bandwidth != "median":
-                raise refuse("bandwidth", self.bandwidth, "a number above 0, or median")
-        else:
+        if self.bandwidth == "median":
+            return
+        try:
             number("bandwidth", self.bandwidth, above=0)
+        except ValueError as error:
+            raise ValueError(f"{error}, or median") from None
 
     @property
     def scale(self) -> float:

@@ -123,6 +123,7 @@ class State(Protocol):
     """What ``prepare`` returns: everything the iteration carries, there to be looked at."""
 
     plan: MemoryPlan
+    predictions: Tensor  # f(X) on the training points, (n, c)
     setup_seconds: float
     stopped_by: str | None
 
