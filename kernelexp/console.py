@@ -77,7 +77,7 @@ class Terminal:
         }
         if self.tracker is not None:
             rows["run id"] = self.tracker.run_id
-        table = Table(show_header=False)
+        table = Table(show_header=False, title=self.tracker.sweep_name if self.tracker else None)
         for name, value in rows.items():
             table.add_row(name.replace("accuracy", "accuracy %"), value)
         self.console.print(table, highlight=False)

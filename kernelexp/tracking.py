@@ -143,6 +143,12 @@ class Tracker:
         assert self.opening is not None
         return self.opening.result()[1]
 
+    @property
+    def sweep_name(self) -> str | None:
+        """What this job of a sweep varies, ``noise=0.1``; None outside sweeps."""
+        parent = os.environ.get(PARENT_VARIABLE)
+        return self._name(self.client, parent) if parent is not None else None
+
     def __enter__(self) -> Tracker:
         pool = ThreadPoolExecutor(1)
         self.opening = pool.submit(self._start)

@@ -89,6 +89,7 @@ def plan_memory(
     block_size: int,
     subsample_size: int | None = None,
     q: int | None = None,
+    batch_size: int | None = None,
 ) -> MemoryPlan:
     """Choose s, the block and m_max so that training on X (n, d) fits; given sizes are kept.
 
@@ -107,11 +108,12 @@ def plan_memory(
         rank = max_q(s)
         tiles = 10 * min(tile_size(device), n) ** 2
         model = 3 * n * c + n * rank + s * rank
+        gathered = max(B, batch_size or 0) * (d + 3 * c + rank)
         return {
             "process": process / GB,
             "model": w * model / GB,
             "setup": w * (4.5 * s * s + s * d + n + tiles) / GB,
-            "step": w * (B * (B + d + 3 * c + rank) + 2 * n * c + tiles) / GB,
+            "step": w * (B * B + gathered + 2 * n * c + tiles) / GB,
         }
 
     def max_q(s: int) -> int:

@@ -8,6 +8,9 @@ from torch import Tensor
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.products import kernel_matrix
 
+# Eigenvalues below minus this share of the largest are no rounding, in float32 neither.
+_INDEFINITE = 1e-3
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -45,12 +48,21 @@ def nystrom_spectrum(
     """Top-``rank`` eigensystem of K(X_s, X_s) / s on ``size`` random rows of X (n, d).
 
     A dense eigensolver: O(s^3) operations, about 4 s^2 numbers of memory.
-    Belkin, Ma, Mandal 2018 and Ma, Belkin 2019, section 3 (Nystrom extension).
+    Ma, Belkin 2019, section 4 (Nystrom extension).
+
+    Raises:
+        ValueError: where the kernel matrix is zero or not positive semidefinite.
     """
     rows = torch.randperm(len(X), generator=generator)[:size].to(X.device)
     Xs = X[rows]
     K = kernel_matrix(kernel, Xs, Xs).div_(size)
     values, vectors = torch.linalg.eigh(K)
+    top, bottom = values[-1].item(), values[0].item()
+    if not top > 0 or bottom < -_INDEFINITE * top:
+        raise ValueError(
+            f"the kernel matrix of {size} training points has eigenvalues from {bottom:.3g} to "
+            f"{top:.3g}: the kernel must be positive semidefinite and the data not all zero"
+        )
     values, vectors = values.flip(0)[:rank], vectors[:, -rank:].flip(1)
     values = values.clamp_(min=0)
     left = (K @ vectors).sub_(vectors * values).norm(dim=0).max() / values[0]

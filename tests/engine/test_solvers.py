@@ -316,6 +316,30 @@ def test_max_batch_size_limits_the_preconditioner():
     assert state.batch_size <= 40
 
 
+def test_a_batch_beyond_the_resource_is_cut_with_a_warning():
+    s = EigenPro2(batch_size=100)
+    p = problem(KERNELS["laplacian"](bandwidth=3.0), limits=ResourceLimits(max_batch_size=40))
+    with pytest.warns(RuntimeWarning, match="solver.batch_size=100 exceeds"):
+        assert s.prepare(p).batch_size == 40
+
+
+class Indefinite(Triangle):
+    """No kernel: minus a squared distance."""
+
+    name = "indefinite"
+
+    def __call__(self, X, Z):
+        return -torch.cdist(X, Z).square()
+
+
+def test_refuses_what_is_no_kernel():
+    p = problem(Indefinite())
+    with pytest.raises(ValueError, match="must be positive semidefinite"):
+        EigenPro2().prepare(p)
+    with pytest.raises(ValueError, match="data not all zero"):
+        EigenPro2().prepare(Problem(KERNELS["linear"](), torch.zeros_like(p.X), p.Y))
+
+
 def test_no_warnings_on_a_plain_run():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -178,8 +178,7 @@ class SGD(Solver):
         """Plan the memory, find the spectrum, choose q, batch and step.
 
         Raises:
-            ValueError: where a size exceeds n or memory, or the kernel matrix is not that of a
-                positive semidefinite kernel.
+            ValueError: where a size exceeds n or memory, or the kernel is not positive semidefinite.
         """
         X, Y = problem.X, problem.Y
         start = clock(X.device)
@@ -189,7 +188,13 @@ class SGD(Solver):
         q = self._fixed_q()
         generator = torch.Generator().manual_seed(problem.seed)
         plan = plan_memory(
-            X, Y.shape[1], problem.limits, problem.block_size, self.subsample_size, q
+            X,
+            Y.shape[1],
+            problem.limits,
+            problem.block_size,
+            self.subsample_size,
+            q,
+            self.batch_size,
         )
         rank = min(plan.max_q + 1, plan.subsample_size)
         number("solver.q", q, 0, plan.subsample_size - 1, whole=True, optional=True)
@@ -213,6 +218,13 @@ class SGD(Solver):
         )
         m = self.batch_size or self._choose_batch_size(state)
         state.batch_size = max(1, min(m, n, plan.max_batch_size))
+        if self.batch_size not in (None, state.batch_size):
+            warnings.warn(
+                f"solver.batch_size={self.batch_size} exceeds resource.max_batch_size: "
+                f"{state.batch_size} is used",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         state.inflation = preconditioner.curvature_inflation(
             problem.kernel, X, state.batch_size, generator
         )
@@ -227,8 +239,8 @@ class SGD(Solver):
         """
         epoch, device = 0, state.problem.X.device
         first = lowest = state.train_mse()
+        start = clock(device)
         while True:
-            start = clock(device)
             if not self._epoch(state, limit=_GROWTH * lowest + _NOISE * first):
                 if state.step_scale < 1:
                     raise DivergenceError(
@@ -244,12 +256,13 @@ class SGD(Solver):
                 )
                 state.restart()
                 lowest = first
-                continue
+                continue  # the time it took counts with the next epoch
             epoch += 1
             norm = state.rkhs_norms().square().sum().sqrt().item()
             mse, error = state.train_mse(), state.train_error()
             lowest = min(lowest, mse)
             yield EpochRecord(epoch, mse, error, norm, clock(device) - start)
+            start = clock(device)
 
     def _epoch(self, state: SGDState, limit: float) -> bool:
         """One pass over the data in random order; False as soon as the loss exceeds ``limit``."""

@@ -1,0 +1,93 @@
+"""One run without command line or store."""
+
+import json
+
+import pytest
+import torch
+
+from kernelexp import experiment
+from kernelexp.data import SOURCES
+from kernelexp.data.cache import cache_dir
+from kernelexp.engine import KERNELS, SOLVERS, StopRule
+
+
+def config(**changes):
+    settings = {
+        "dataset": SOURCES["digits"](n_train=300),
+        "kernel": KERNELS["laplacian"](bandwidth=2.0),
+        "solver": SOLVERS["eigenpro2"](epochs=2),
+    }
+    return experiment.Config(**{**settings, **changes})
+
+
+class Seen:
+    def __init__(self):
+        self.calls = []
+
+    def prepared(self, setup):
+        self.calls.append("prepared")
+
+    def epoch(self, number, metrics):
+        self.calls.append(number)
+
+    def finished(self, result):
+        self.calls.append("finished")
+
+
+def test_observers_are_told_in_order():
+    seen = Seen()
+    result = experiment.run(config(), [seen])
+    assert seen.calls == ["prepared", 1, 2, "finished"]
+    assert result.stopped_by == "epochs"
+    assert result.metrics["rkhs_norm"] == pytest.approx(torch.tensor(result.norms).norm().item())
+
+
+def test_what_is_reported_is_what_the_model_does():
+    result = experiment.run(config(dtype=torch.float64, noise=0.3))
+    data = result.setup.dataset
+    for part, split in (("train", data.train), ("test", data.test)):
+        outputs = result.model.predict(split.X)
+        right = (outputs.argmax(1) == split.labels).double().mean().item()
+        assert result.metrics[f"{part}_accuracy"] == pytest.approx(right)
+        mse = (outputs - split.Y).square().mean().item()
+        assert result.metrics[f"{part}_mse"] == pytest.approx(mse)
+    assert result.metrics["rkhs_norm"] == pytest.approx(result.model.rkhs_norms().norm().item())
+
+
+def test_noise_raises_the_norm():
+    """Belkin, Ma, Mandal 2018, figure 4a, interpolated: more noise, larger norm."""
+    solver = SOLVERS["eigenpro2"](stop=StopRule(train_mse=1e-6))
+    norms = [
+        experiment.run(config(solver=solver, noise=noise)).metrics["rkhs_norm"]
+        for noise in (0.0, 0.05, 0.1, 0.5)
+    ]
+    assert norms == sorted(norms)
+    assert norms[-1] > 1.5 * norms[0]
+
+
+def test_block_size_is_measured_once(monkeypatch):
+    monkeypatch.setattr(experiment, "measure_block_size", lambda kernel, X: 64)
+    (cache_dir() / "block_sizes.json").unlink(missing_ok=True)
+    first = experiment.run(config())
+    assert first.setup.derived["block_size"] == 64
+    assert list(json.loads((cache_dir() / "block_sizes.json").read_text()).values()) == [64]
+    monkeypatch.setattr(experiment, "measure_block_size", lambda kernel, X: 1 / 0)
+    again = experiment.run(config())
+    assert torch.equal(again.model.weights, first.model.weights)
+    (cache_dir() / "block_sizes.json").unlink()
+
+
+def test_median_bandwidth_is_put_in():
+    result = experiment.run(config(kernel=KERNELS["gaussian"](bandwidth="median")))
+    assert 1 < result.setup.kernel.bandwidth < 5
+
+
+def test_synthetic_single_output():
+    result = experiment.run(
+        config(
+            dataset=SOURCES["synthetic1"](n_train=400, n_test=400),
+            kernel=KERNELS["gaussian"](bandwidth=50**0.5),
+        )
+    )
+    assert len(result.norms) == 1
+    assert result.metrics["test_accuracy"] > 0.95

@@ -1,0 +1,51 @@
+"""The layers of docs/design.md, read off the imports: nothing below reaches up."""
+
+import ast
+import sys
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "kernelexp"
+ALLOWED = {
+    "engine": {"torch", "numpy", "kernelexp.engine"},
+    "data": {"torch", "numpy", "torchvision", "sklearn", "platformdirs", "kernelexp.data",
+             "kernelexp.engine.registry", "kernelexp.engine.checks"},
+    "experiment.py": {"torch", "kernelexp.data", "kernelexp.engine"},
+    "tracking.py": {"mlflow", "numpy", "kernelexp", "kernelexp.engine.checks",
+                    "kernelexp.experiment", "kernelexp.serving"},
+    "serving.py": {"mlflow", "torch", "numpy", "kernelexp.data", "kernelexp.engine"},
+    "console.py": {"rich", "kernelexp.experiment", "kernelexp.tracking"},
+    "usage.py": set(),
+}  # fmt: skip
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if node.module == "kernelexp":
+                yield from (f"kernelexp.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def within(name, allowed):
+    if name.split(".")[0] in sys.stdlib_module_names:
+        return True
+    return any(name == a or (name.startswith(a + ".") and a != "kernelexp") for a in allowed)
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_imports(part):
+    place = PACKAGE / part
+    for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
+        wrong = [name for name in imports(path) if not within(name, ALLOWED[part])]
+        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+def test_an_idea_a_file():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 350, path
