@@ -70,7 +70,7 @@ def _schema(cls: type, name: str) -> type:
     as one field it would take for a mistake, so such a field is checked by the class alone.
     """
     hints = typing.get_type_hints(cls)
-    fields: list[Any] = [("name", str, field(default=name))]
+    fields: list[Any] = [("name", str, field(default=name))] if name else []
     for f in dataclasses.fields(cls):
         hint = hints[f.name]
         if isinstance(hint, types.UnionType) and str in hint.__args__ and float in hint.__args__:
@@ -82,8 +82,6 @@ def _schema(cls: type, name: str) -> type:
             fields.append((f.name, hint, field(default_factory=f.default_factory)))
         else:
             fields.append((f.name, hint, field(default=f.default)))
-    if not name:
-        fields = fields[1:]
     return dataclasses.make_dataclass(cls.__name__ + "Schema", fields)
 
 
@@ -135,13 +133,15 @@ def tracking(cfg: DictConfig) -> TrackingConfig:
 def _make(group: str, values: dict[str, Any]) -> Any:
     given = dict(values[group])
     options = _GROUPS[group]
-    cls = options[given.pop("name")] if "name" in given else next(iter(options.values()))
+    name = given.pop("name", next(iter(options)))
+    one_of(f"{group}.name", name, options)
+    cls = options[name]
     hints = typing.get_type_hints(cls)
     _refuse_unknown(f"{group}.", set(given), [f.name for f in dataclasses.fields(cls)])
     try:
-        for name, value in given.items():
-            if dataclasses.is_dataclass(hints[name]):
-                given[name] = hints[name](**value)  # type: ignore[operator]
+        for key, value in given.items():
+            if dataclasses.is_dataclass(hints[key]):
+                given[key] = hints[key](**value)  # type: ignore[operator]
         return cls(**given)
     except ValueError as error:
         raise ValueError(f"{group}.{error}") from error

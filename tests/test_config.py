@@ -98,6 +98,7 @@ def test_environment_names_data_and_store(composed, monkeypatch):
         ("solver.stop.train_eror=0", "solver.stop.train_eror: no such key; solver.stop has"),
         ("solver.stop.seconds=0", "solver.stop.seconds=0"),
         ("tracking.tags.a=b", "tracking.tags.a: not there yet; write +tracking.tags.a="),
+        ("kernel.name=rbf", "kernel.name=rbf: must be one of arc_cosine"),
         ("+colour=red", "colour: no such key"),
         ("+kernel.colour=red", "kernel.colour: no such key"),
         ("resource.memory_gb=-1", "resource.memory_gb=-1.0: must be a number above 0, or null"),

@@ -10,6 +10,23 @@ from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
 pytestmark = needs_fmnist
 
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"), [("fmnist", 0.2860, 0.3530), ("mnist", 0.1307, 0.3081)]
+)
+def test_files_are_read(name, mean, std):
+    if not (REAL_DATA / SOURCES[name].torchvision_name).is_dir():
+        pytest.skip(f"no {name}")
+    data = load(SOURCES[name](), REAL_DATA)
+    assert (data.train.X.shape, data.test.X.shape) == ((60_000, 784), (10_000, 784))
+    assert data.train.X.mean().item() == pytest.approx(mean, abs=1e-4)
+    assert data.train.X.std().item() == pytest.approx(std, abs=1e-4)
+    assert torch.bincount(data.test.labels).tolist() == (
+        [1000] * 10 if name == "fmnist" else MNIST_TEST
+    )
+
+
+MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 # Kernels whose K is well conditioned on 2,000 points of x / 255 (below 2e5, asserted).
 WELL_POSED = ["laplacian", "gaussian", "exponential_power", "cauchy", "matern", "relu_ntk"]
 
