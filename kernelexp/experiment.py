@@ -215,8 +215,8 @@ def _block_size(kernel: Kernel, X: Tensor) -> int:
     Kept in the cache folder; delete ``block_sizes.json`` there to measure again.
     """
     device = X.device if X.device.type == "cpu" else torch.cuda.get_device_name(X.device)
-    n_probe = min(len(X), 4096)
-    key = f"{device} {torch.get_num_threads()} {X.dtype} {kernel.name} d={X.shape[1]} n={n_probe}"
+    n, d = X.shape
+    key = f"{device}, {torch.get_num_threads()} threads, {X.dtype}, {kernel.name}, n={n}, d={d}"
     path = cache_dir() / "block_sizes.json"
     try:
         known: dict[str, int] = json.loads(path.read_text())

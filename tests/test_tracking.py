@@ -220,7 +220,7 @@ def test_tracking_server(shell, workdir):
         try:
             for _ in range(300):
                 try:
-                    urllib.request.urlopen(f"{uri}/health", timeout=1)
+                    urllib.request.urlopen(f"{uri}/health", timeout=30)
                     break
                 except OSError:
                     time.sleep(0.2)

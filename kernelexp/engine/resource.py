@@ -146,11 +146,13 @@ def plan_memory(
 def measure_block_size(kernel: Kernel, X: Tensor) -> int:
     """m_C: the smallest block that reaches 95% of the best rate, in rows per second.
 
-    Times K(X', X_B) @ W on up to 4,096 rows of X (n, d), the best of three for each block.
+    Times K(X', X_B) @ W on up to 4,096 rows of X (n, d), the best of three for each block. A block of
+    B rows also costs its own B x B matrix, hence a factor of 1 / (1 + B / n).
     """
     rows = X[:_PROBE_ROWS]
     blocks = [block for block in _BLOCKS if block <= len(X)] or [len(X)]
     rates = [max(_rate(kernel, rows, X[-block:]) for _ in range(3)) for block in blocks]
+    rates = [rate / (1 + block / len(X)) for block, rate in zip(blocks, rates, strict=True)]
     return next(b for b, rate in zip(blocks, rates, strict=True) if rate >= _BUSY * max(rates))
 
 
