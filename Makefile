@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format clean
+.PHONY: help setup run test bench lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
@@ -22,6 +22,9 @@ run: $(READY) ## train and record a run: make run ARGS="kernel=gaussian dataset=
 
 test: $(READY) ## run the tests: make test ARGS="-k kernels"
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs KERNELEXP_DATA)
+	$(BIN)/python benchmarks/batch.py $(ARGS)
 
 lint: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check .

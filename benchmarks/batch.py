@@ -1,6 +1,6 @@
 """What batch and step bring: training loss by epoch for fractions of m*(k_G) and relaxations.
 
-    python benchmarks/batch.py [N]        Fashion-MNIST in $KERNELEXP_DATA, N points (20,000)
+    python benchmarks/batch.py [N]        Fashion-MNIST in $KERNELEXP_DATA, N points (10,000)
 
 Justifies ``batch.BATCH_DIVISOR`` and ``EigenPro2.relaxation``. Writes ``results/batch.json`` and
 ``results/batch.md``. Losses, not times: an epoch costs the same for each batch but for the small steps
@@ -43,7 +43,7 @@ def measure(problem, divisor, relaxation, m_star):
 
 
 def main():
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     data = load(SOURCES["fmnist"](n_train=n, n_test=10), Path(os.environ["KERNELEXP_DATA"]))
     rows = []
     for name in ("laplacian", "gaussian"):
