@@ -58,7 +58,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
 
-    from kernelexp import callbacks, config, errors, tracking
+    from kernelexp import callbacks, config, errors, sweep
 
     if tracebacks:
         os.environ[callbacks.TRACEBACKS_VARIABLE] = "1"
@@ -72,12 +72,12 @@ def main() -> None:
         if tracebacks:
             sys.excepthook(type(error), error, error.__traceback__)
         code, message = errors.exit_code(error), errors.explain(error)
-    sweep = tracking.end_parent(interrupted=code == 130)
+    outcome = sweep.end_parent(interrupted=code == 130)
     if code:
         # The failed jobs of a sweep have been named, each when it failed.
-        print(f"kernelexp: {sweep or message}", file=sys.stderr)
-    elif sweep:
-        print(f"kernelexp: {sweep}")
+        print(f"kernelexp: {outcome or message}", file=sys.stderr)
+    elif outcome:
+        print(f"kernelexp: {outcome}")
     sys.exit(code)
 
 

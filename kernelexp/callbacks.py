@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from kernelexp.config import build, tracking
 from kernelexp.errors import exit_code, explain
-from kernelexp.tracking import start_parent
+from kernelexp.sweep import start_parent
 
 # Set by the entry point where the user asked for tracebacks.
 TRACEBACKS_VARIABLE = "KERNELEXP_TRACEBACKS"

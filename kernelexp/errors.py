@@ -52,4 +52,6 @@ def _explain_key(error: OmegaConfBaseException) -> str:
     if wrong:
         wanted = _WANTED.get(wrong[2], wrong[2])
         return f"{error.full_key}={wrong[1]}: must be {wanted}"
+    if "is not Optional" in first:
+        return f"{error.full_key}=null: must have a value"
     return f"{error.full_key}: {first}"

@@ -1,4 +1,4 @@
-"""What MLflow records of a run and of a sweep. Imports MLflow when it is needed, not before."""
+"""What MLflow records of a run. Imports MLflow when it is needed, not before."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Tracker:
         name, tags = self.config.run_name or self._name(client, parent), dict(self.config.tags)
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
-        run_id = _create_run(client, self.config, name, tags)
+        run_id = create_run(client, self.config, name, tags)
         params = {key: str(value) for key, value in flat(self.values).items()}
         _log(client, run_id, params=params)
         client.log_text(run_id, self.yaml, "config.yaml")
@@ -257,9 +257,10 @@ class Tracker:
         client.set_terminated(run_id, status)
 
 
-def _create_run(
+def create_run(
     client: MlflowClient, config: TrackingConfig, name: str, tags: dict[str, str]
 ) -> str:
+    """Create a run with the tags all of ours have; its id."""
     from mlflow.tracking.context.registry import resolve_tags
 
     experiment = client.get_experiment_by_name(config.experiment)
@@ -284,29 +285,3 @@ def _log(
         metrics=[Metric(key, value, now, step) for key, value in (metrics or {}).items()],
         params=[Param(key, value) for key, value in (params or {}).items()],
     )
-
-
-def start_parent(config: TrackingConfig, name: str, jobs: int, varied: list[str]) -> None:
-    """Create the store, the experiment and a sweep's parent run, before any job starts."""
-    client = open_store(config)
-    tags = {**config.tags, "sweep.jobs": str(jobs), VARIED_TAG: " ".join(varied)}
-    os.environ[PARENT_VARIABLE] = _create_run(client, config, config.run_name or name, tags)
-
-
-def end_parent(interrupted: bool) -> str | None:
-    """End the parent of a sweep as its jobs ended; one line of the outcome, None without a sweep."""
-    parent = os.environ.pop(PARENT_VARIABLE, None)
-    if parent is None:
-        return None
-    import mlflow
-
-    client = mlflow.MlflowClient()
-    run = client.get_run(parent)
-    children = client.search_runs(
-        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=10_000
-    )
-    finished = sum(child.info.status == "FINISHED" for child in children)
-    jobs = int(run.data.tags["sweep.jobs"])
-    status = "KILLED" if interrupted else "FINISHED" if finished == jobs else "FAILED"
-    client.set_terminated(parent, status)
-    return f"{finished} of {jobs} jobs finished; sweep {parent}"

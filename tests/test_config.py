@@ -80,6 +80,7 @@ def test_environment_names_data_and_store(composed, monkeypatch):
         ("noise=abc", "noise=abc: must be a number"),
         ("noise=nan", "noise=nan: must be a number from 0 to 1"),
         ("seed=-1", "seed=-1: must be a whole number >= 0"),
+        ("seed=null", "seed=null: must have a value"),
         ("seed=1.5", "seed=1.5: must be a whole number"),
         ("kernel=foo", "kernel=foo: must be one of arc_cosine, cauchy"),
         ("kernel.bandwith=3", "kernel.bandwith: no such key; kernel has bandwidth; did you mean"),

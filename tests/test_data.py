@@ -122,7 +122,7 @@ def test_missing_files_are_named(name, tmp_path, monkeypatch):
         ({"x_train": np.ones((30, 4))}, "x_train: all numbers are 1"),
         ({"x_train": np.ones((0, 4)), "y_train": np.ones(0, dtype=int)}, "x_train: shape"),
         ({"y_test": None}, "has no array y_test"),
-        ({"x_train": np.array([{}] * 30)}, "holds objects"),
+        ({"x_train": np.array([{}] * 30)}, "own.npz: an array is broken, or holds objects"),
     ],
 )
 def test_refuses_bad_arrays(tmp_path, changes, message):
@@ -134,7 +134,11 @@ def test_refuses_bad_arrays(tmp_path, changes, message):
 def test_refuses_what_is_no_npz(tmp_path):
     path = tmp_path / "text.npz"
     path.write_text("hello")
-    with pytest.raises(ValueError, match=r"text.npz: (not a readable|holds objects)"):
+    with pytest.raises(ValueError, match=r"text.npz: not a readable .npz file"):
+        load(SOURCES["npz"](path=str(path)), NOWHERE)
+    whole = npz(tmp_path).read_bytes()
+    path.write_bytes(whole[:200] + b"?" + whole[201:])
+    with pytest.raises(ValueError, match=r"text.npz: an array is broken"):
         load(SOURCES["npz"](path=str(path)), NOWHERE)
     with pytest.raises(ValueError, match="^path=None: must be an .npz file"):
         SOURCES["npz"]()

@@ -15,6 +15,7 @@ ALLOWED = {
     "tracking.py": {"mlflow", "numpy", "kernelexp", "kernelexp.engine.checks",
                     "kernelexp.experiment", "kernelexp.serving"},
     "serving.py": {"mlflow", "torch", "numpy", "kernelexp.data", "kernelexp.engine"},
+    "sweep.py": {"mlflow", "kernelexp.tracking"},
     "console.py": {"rich", "kernelexp.experiment", "kernelexp.tracking"},
     "usage.py": set(),
 }  # fmt: skip
@@ -48,4 +49,4 @@ def test_imports(part):
 
 def test_an_idea_a_file():
     for path in PACKAGE.rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 350, path
+        assert len(path.read_text().splitlines()) <= 310, path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +25,19 @@ def read_npz(path: Path) -> Arrays:
     Raises:
         ValueError: if the file is not one, or an array is missing.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            missing = [name for name in Arrays._fields if name not in stored.files]
-            if missing:
-                raise ValueError(
-                    f"{path}: has no array {', '.join(missing)}; needed: {', '.join(Arrays._fields)}"
-                )
+    if not path.exists():
+        raise FileNotFoundError(path)
+    if not zipfile.is_zipfile(path):  # NumPy would take it for pickled objects
+        raise ValueError(f"{path}: not a readable .npz file")
+    with np.load(path, allow_pickle=False) as stored:
+        missing = [name for name in Arrays._fields if name not in stored.files]
+        if missing:
+            needed = ", ".join(Arrays._fields)
+            raise ValueError(f"{path}: has no array {', '.join(missing)}; needed: {needed}")
+        try:
             return Arrays(**{name: stored[name] for name in Arrays._fields})
-    except FileNotFoundError:
-        raise
-    except ValueError as error:
-        if str(error).startswith(str(path)):
-            raise
-        raise ValueError(f"{path}: holds objects, not numbers; save plain arrays") from error
-    except Exception as error:  # np.load raises a different one for each way a zip can be broken
-        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
+        except Exception as error:  # each way a zip can be broken has its own
+            raise ValueError(f"{path}: an array is broken, or holds objects: {error}") from error
 
 
 def write_npz(path: Path, arrays: Arrays) -> None:
