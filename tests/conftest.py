@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +26,17 @@ class Finished(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def wait_for(url, seconds=240):
+    """What a server answers once it is up, b"" if it never is; its first start can take a minute."""
+    deadline = time.time() + seconds
+    while time.time() < deadline:
+        try:
+            return urllib.request.urlopen(url, timeout=30).read()
+        except OSError:
+            time.sleep(0.2)
+    return b""
 
 
 @pytest.fixture(scope="session")

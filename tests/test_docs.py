@@ -4,11 +4,11 @@ import os
 import re
 import shlex
 import subprocess
-import time
-import urllib.request
+import sys
+from pathlib import Path
 
 import pytest
-from conftest import REAL_DATA, ROOT
+from conftest import REAL_DATA, ROOT, wait_for
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FEW = "dataset.n_train=500 dataset.n_test=200 solver.epochs=1 tracking.log_model=false"
@@ -67,25 +67,20 @@ def own_arrays(workdir):
 
 
 def check_ui(workdir):
-    process = subprocess.Popen(
-        ["mlflow", "ui", "--port", "5987", "--workers", "1"],
-        cwd=workdir,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"},
-    )
+    log = workdir / "ui.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [f"{Path(sys.executable).parent}/mlflow", "ui", "--port", "5987", "--workers", "1"],
+            cwd=workdir,
+            start_new_session=True,
+            stdout=output,
+            stderr=output,
+        )
     try:
-        for _ in range(300):
-            try:
-                page = urllib.request.urlopen("http://127.0.0.1:5987", timeout=30).read()
-                break
-            except OSError:
-                time.sleep(0.2)
-        assert b"MLflow" in page
+        assert b"MLflow" in wait_for("http://127.0.0.1:5987"), log.read_text()
     finally:
         os.killpg(process.pid, 15)
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in blocks("python")])

@@ -7,10 +7,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 
 import numpy as np
 import pytest
+from conftest import wait_for
 
 METRICS = {
     "m_star", "m_star_adapted", "batch_size", "q", "top_eigenvalue", "setup_seconds",
@@ -189,14 +189,24 @@ def test_interrupted_runs_are_killed(workdir, runs, stop):
         sys.executable, "-m", "kernelexp", "--multirun", "noise=0,0.1", "solver.epochs=100000",
         "tracking.log_model=false",
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=workdir, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=workdir,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job, as these tests may be, ignores SIGINT and passes that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.time() + 60
     while time.time() < deadline:
         if any("epoch_train_mse" in run.data.metrics for run in runs()):
             break
         time.sleep(0.2)
     process.send_signal(stop)
-    _, err = process.communicate(timeout=30)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
     parent, child = runs()
@@ -218,12 +228,7 @@ def test_tracking_server(shell, workdir):
             command, cwd=workdir, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            for _ in range(300):
-                try:
-                    urllib.request.urlopen(f"{uri}/health", timeout=30)
-                    break
-                except OSError:
-                    time.sleep(0.2)
+            assert wait_for(f"{uri}/health"), (workdir / "server.log").read_text()
             done = shell(
                 ["python", "-m", "kernelexp", "dataset.n_train=300", "solver.epochs=2"],
                 MLFLOW_TRACKING_URI=uri,
@@ -240,4 +245,4 @@ def test_tracking_server(shell, workdir):
             assert "config.yaml" in {f.path for f in remote.list_artifacts(run.info.run_id)}
         finally:
             os.killpg(server.pid, signal.SIGTERM)
-            server.wait(30)
+            server.wait(60)
