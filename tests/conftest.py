@@ -30,10 +30,12 @@ class Finished(NamedTuple):
 
 def wait_for(url, seconds=240):
     """What a server answers once it is up, b"" if it never is; its first start can take a minute."""
+    # An opener of its own: urlopen keeps the proxies of its first call, also those a test has set.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.time() + seconds
     while time.time() < deadline:
         try:
-            return urllib.request.urlopen(url, timeout=30).read()
+            return opener.open(url, timeout=30).read()
         except OSError:
             time.sleep(0.2)
     return b""
