@@ -21,6 +21,7 @@ from kernelexp.engine import (
     MemoryPlan,
     Problem,
     ResourceLimits,
+    RKHSNorm,
     Solver,
     measure_block_size,
     memory,
@@ -79,14 +80,14 @@ class RunResult:
     Attributes:
         setup: what was known before the first epoch.
         metrics: ``train_accuracy``, ``rkhs_norm`` and so on, by the names they are recorded under.
-        norms: RKHS norm of each output.
+        norm: RKHS norm, also of each output, and how it was got.
         stopped_by: ``epochs`` or the stop rule that ended the run.
         model: the kernel machine.
     """
 
     setup: Setup
     metrics: dict[str, float]
-    norms: list[float]
+    norm: RKHSNorm
     stopped_by: str
     model: KernelModel
 
@@ -157,20 +158,22 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
             observer.epoch(record.epoch, metrics)
     assert record is not None
     assert state.stopped_by is not None
-    norms = state.rkhs_norms()
-    recorded = ("m_star", "m_star_adapted", "batch_size", "q", "top_eigenvalue")
+    norm, outputs = state.rkhs_norm(), state.training_outputs()
+    recorded = ("m_star", "m_star_adapted", "batch_size", "q", "top_eigenvalue", "n_centers")
     metrics = {
-        **{name: float(setup.derived[name]) for name in recorded},
+        **{name: float(setup.derived[name]) for name in recorded if name in setup.derived},
         "setup_seconds": state.setup_seconds,
         "train_seconds": seconds,
         "epochs": float(record.epoch),
-        **_scores("train", state.predictions, train),
+        **_scores("train", outputs, train),
         **test,
-        "rkhs_norm": norms.square().sum().sqrt().item(),
-        "prediction_drift": _drift(state.model(), train.X, state.predictions),
+        "rkhs_norm": norm.value,
+        "rkhs_norm_error": norm.relative_error,
+        **state.residuals(),
+        "prediction_drift": _drift(state.model(), train.X, outputs),
         "peak_memory_gb": memory.peak_bytes(config.device) / 1e9,
     }
-    result = RunResult(setup, metrics, norms.tolist(), state.stopped_by, state.model())
+    result = RunResult(setup, metrics, norm, state.stopped_by, state.model())
     for observer in observers:
         observer.finished(result)
     return result

@@ -204,7 +204,9 @@ class Tracker:
         client, run_id = self.client, self.run_id
         _log(client, run_id, metrics=result.metrics)
         client.set_tag(run_id, "stopped_by", result.stopped_by)
-        client.log_dict(run_id, {"rkhs_norm": result.norms}, "rkhs_norm_per_output.json")
+        client.set_tag(run_id, "rkhs_norm.how", result.norm.how)
+        per_output = {"rkhs_norm": result.norm.per_output.tolist()}
+        client.log_dict(run_id, per_output, "rkhs_norm_per_output.json")
         if self.config.log_model:
             self._log_model(result)
 

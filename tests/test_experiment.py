@@ -39,7 +39,7 @@ def test_observers_are_told_in_order():
     result = experiment.run(config(), [seen])
     assert seen.calls == ["prepared", 1, 2, "finished"]
     assert result.stopped_by == "epochs"
-    assert result.metrics["rkhs_norm"] == pytest.approx(torch.tensor(result.norms).norm().item())
+    assert result.metrics["rkhs_norm"] == pytest.approx(result.norm.per_output.norm().item())
 
 
 def test_what_is_reported_is_what_the_model_does():
@@ -51,7 +51,7 @@ def test_what_is_reported_is_what_the_model_does():
         assert result.metrics[f"{part}_accuracy"] == pytest.approx(right)
         mse = (outputs - split.Y).square().mean().item()
         assert result.metrics[f"{part}_mse"] == pytest.approx(mse)
-    assert result.metrics["rkhs_norm"] == pytest.approx(result.model.rkhs_norms().norm().item())
+    assert result.metrics["rkhs_norm"] == pytest.approx(result.model.rkhs_norm().value)
 
 
 def test_noise_raises_the_norm():
@@ -89,5 +89,5 @@ def test_synthetic_single_output():
             kernel=KERNELS["gaussian"](bandwidth=50**0.5),
         )
     )
-    assert len(result.norms) == 1
+    assert len(result.norm.per_output) == 1
     assert result.metrics["test_accuracy"] > 0.95

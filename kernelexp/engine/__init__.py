@@ -1,7 +1,8 @@
 """The engine: kernels, spectra and solvers on PyTorch and NumPy alone, usable as a library."""
 
-from kernelexp.engine.kernels import KERNELS, Kernel
+from kernelexp.engine.kernels import KERNELS, FunctionKernel, Kernel
 from kernelexp.engine.model import KernelModel
+from kernelexp.engine.norms import RKHSNorm
 from kernelexp.engine.resource import MemoryPlan, ResourceLimits, measure_block_size
 from kernelexp.engine.solvers import (
     SOLVERS,
@@ -9,6 +10,7 @@ from kernelexp.engine.solvers import (
     EpochRecord,
     Problem,
     Solver,
+    State,
     StopRule,
 )
 
@@ -17,12 +19,15 @@ __all__ = [
     "SOLVERS",
     "DivergenceError",
     "EpochRecord",
+    "FunctionKernel",
     "Kernel",
     "KernelModel",
     "MemoryPlan",
     "Problem",
+    "RKHSNorm",
     "ResourceLimits",
     "Solver",
+    "State",
     "StopRule",
     "measure_block_size",
 ]

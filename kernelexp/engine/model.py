@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict, dataclass
 
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.kernels import KERNELS, Kernel
+from kernelexp.engine.norms import RKHSNorm, rkhs_norm
 from kernelexp.engine.products import kernel_matmul
 
-_FORMAT = "kernelexp-model-1"
+_FORMAT, _VERSION = "kernelexp model", 2
 
 
 @dataclass(frozen=True)
@@ -36,48 +38,61 @@ class KernelModel:
             )
         return kernel_matmul(self.kernel, X.to(self.centers), self.centers, self.weights)
 
-    def rkhs_norms(self) -> Tensor:
-        """||f_c|| = sqrt(alpha_c^T K(Z, Z) alpha_c) of each output: (c,), in float64.
+    def rkhs_norm(self) -> RKHSNorm:
+        """||f|| of the model and of each output; p^2 d operations.
 
-        Computes K(Z, Z) anew, p^2 d operations. A solver that tracks its predictions gets it free
-        (``rkhs_norms_from_predictions``).
+        A solver that carries its outputs along has it for nothing (``State.rkhs_norm``).
         """
-        return rkhs_norms_from_predictions(self.weights, self.predict(self.centers))
+        return rkhs_norm(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write kernel, centers and weights to one file."""
-        kernel = {"name": self.kernel.name, "parameters": asdict(self.kernel)}  # type: ignore[call-overload]
-        tensors = {"centers": self.centers.cpu(), "weights": self.weights.cpu()}
-        torch.save({"format": _FORMAT, "kernel": kernel, **tensors}, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> KernelModel:
-        """Read what ``save`` wrote; only numbers are read, no code is run.
+        """Write kernel, centers and weights to one file: a JSON header and two tensors.
 
         Raises:
-            ValueError: if the file is none of these.
+            ValueError: for a kernel that is not of this package. Its name can be stored, its code
+                cannot: keep centers and weights, and rebuild the model from them.
         """
+        if type(self.kernel) is not KERNELS.get(getattr(self.kernel, "name", "")):
+            raise ValueError(
+                f"{type(self.kernel).__name__}: only kernels of kernelexp can be saved "
+                f"({', '.join(KERNELS)}); of others keep model.centers and model.weights"
+            )
+        header = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "kernel": {"name": self.kernel.name, "parameters": asdict(self.kernel)},  # type: ignore[call-overload]
+        }
+        tensors = {"centers": self.centers.cpu(), "weights": self.weights.cpu()}
+        torch.save({"header": json.dumps(header), **tensors}, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> KernelModel:
+        """Read what ``save`` wrote; only numbers and text are read, no code is run.
+
+        Raises:
+            ValueError: if the file is cut off, foreign, or of another version.
+        """
+        foreign = f"{path}: not a model that kernelexp saved, or not all of one; save it again"
         try:
             stored = torch.load(path, map_location=device, weights_only=True)
-            if stored["format"] != _FORMAT:
-                raise KeyError(stored["format"])
-            kernel = KERNELS[stored["kernel"]["name"]](**stored["kernel"]["parameters"])
-            return cls(kernel, stored["centers"], stored["weights"])
+            header = json.loads(stored["header"])
+            centers, weights = stored["centers"], stored["weights"]
+            known = header["format"] == _FORMAT
         except FileNotFoundError:
             raise
         except Exception as error:
-            raise ValueError(f"{path}: not a model saved by this version of kernelexp") from error
+            raise ValueError(foreign) from error
+        if not known:
+            raise ValueError(foreign)
+        if header["version"] != _VERSION:
+            raise ValueError(
+                f"{path}: a model of format version {header['version']}; this kernelexp reads "
+                f"version {_VERSION}: use the kernelexp that saved it"
+            )
+        kernel = KERNELS[header["kernel"]["name"]](**header["kernel"]["parameters"])
+        return cls(kernel, centers, weights)
 
 
 def predicted_labels(outputs: Tensor) -> Tensor:
     """The class of each row: the largest of c outputs, or for c = 1 whether it exceeds 1/2."""
     return outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).long()
-
-
-def rkhs_norms_from_predictions(weights: Tensor, predictions: Tensor) -> Tensor:
-    """sqrt(alpha_c^T f_c(Z)) of each output c, given f(Z) at the centers: (p, c), (p, c) -> (c,).
-
-    Since f(Z) = K(Z, Z) alpha this is the RKHS norm, for 2 p c operations. Summed in float64.
-    """
-    squares = (weights.double() * predictions.double()).sum(0)
-    return squares.clamp_(min=0).sqrt_()

@@ -9,9 +9,8 @@ Ma, Belkin 2019, section 3 chooses one number from it, the batch m_max = min(m_C
   B (B + d + 2 c) numbers, not B n. It becomes ``max_batch_size``, the m_max that limits q.
 """
 
-import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,9 +24,8 @@ GB = 1e9
 # Rows against which blocks are timed, the blocks tried, and the share of the best rate asked for.
 _PROBE_ROWS = 4096
 _BLOCKS = (256, 512, 1024, 2048, 4096)
+SMALLEST_BLOCK = _BLOCKS[0]
 _BUSY = 0.95
-_DEFAULT_SUBSAMPLE, _LARGE_SUBSAMPLE, _LARGE_N = 4000, 12_000, 100_000
-_SMALLEST_SUBSAMPLE = 500
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,11 @@ class MemoryPlan:
     """What a run will hold, decided before it starts.
 
     Attributes:
-        subsample_size: s of the Nystrom subsample.
-        max_q: the most eigenpairs there is room for.
-        block_size: rows of the kernel matrix computed together.
-        max_batch_size: m_max.
-        gigabytes: what is held, by name, in GB (1e9 bytes); set-up and step follow each other.
+        gigabytes: what is held, by name, in GB (1e9 bytes): ``process`` (already), ``model``, then
+            ``setup`` and ``step``, which follow each other, and ``cache`` (kernel rows that are kept).
         limit_gb: what may be held.
     """
 
-    subsample_size: int
-    max_q: int
-    block_size: int
-    max_batch_size: int
     gigabytes: dict[str, float]
     limit_gb: float
 
@@ -75,7 +66,8 @@ class MemoryPlan:
     def peak_gb(self) -> float:
         """The most that is held at once."""
         held = self.gigabytes
-        return held["process"] + held["model"] + max(held["setup"], held["step"])
+        phases = max(held["setup"], held["step"])
+        return held["process"] + held["model"] + phases + held.get("cache", 0)
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {size:.2f}" for name, size in self.gigabytes.items())
@@ -83,64 +75,42 @@ class MemoryPlan:
 
 
 def plan_memory(
-    X: Tensor,
-    n_outputs: int,
-    limits: ResourceLimits,
-    block_size: int,
-    subsample_size: int | None = None,
-    q: int | None = None,
-    batch_size: int | None = None,
+    device: torch.device, limits: ResourceLimits, what: str, instead: str, **numbers: float
 ) -> MemoryPlan:
-    """Choose s, the block and m_max so that training on X (n, d) fits; given sizes are kept.
+    """A plan of given sizes in bytes: ``model``, ``setup``, ``step``, and what else is held.
 
     Raises:
-        ValueError: where even the smallest plan does not fit; the message says what would.
+        ValueError: where it does not fit; ``what`` says of which run, ``instead`` what to do.
     """
-    n, d = X.shape
-    w, c, device = X.element_size(), n_outputs, X.device
+    process, limit = memory_limit(device, limits)
+    held = {"process": process / GB, **{name: size / GB for name, size in numbers.items()}}
+    plan = MemoryPlan(held, limit / GB)
+    if plan.peak_gb > plan.limit_gb:
+        raise ValueError(
+            f"resource.memory_gb={limit / GB:.2f}: must be at least {plan.peak_gb:.2f} for {what}: "
+            f"{plan}; {instead}, or more memory"
+        )
+    return plan
+
+
+def with_cache(plan: MemoryPlan, n: int, row_bytes: float) -> tuple[MemoryPlan, int]:
+    """The plan with as many of n kernel rows kept as there is room for, and their number."""
+    room = (plan.limit_gb - plan.peak_gb) * GB
+    rows = max(0, min(n, int(room / row_bytes)))
+    return replace(plan, gigabytes={**plan.gigabytes, "cache": rows * row_bytes / GB}), rows
+
+
+def memory_limit(device: torch.device, limits: ResourceLimits) -> tuple[int, int]:
+    """What the process holds and what it may hold, in bytes."""
     process = memory.held_bytes(device)
     if limits.memory_gb is None:
-        limit = process + int(0.9 * memory.available_bytes(device))
-    else:
-        limit = int(limits.memory_gb * GB)
+        return process, process + int(0.9 * memory.available_bytes(device))
+    return process, int(limits.memory_gb * GB)
 
-    def needs(s: int, B: int) -> dict[str, float]:
-        rank = max_q(s)
-        tiles = 10 * min(tile_size(device), n) ** 2
-        model = 3 * n * c + n * rank + s * rank
-        gathered = max(B, batch_size or 0) * (d + 3 * c + rank)
-        return {
-            "process": process / GB,
-            "model": w * model / GB,
-            "setup": w * (4.5 * s * s + s * d + n + tiles) / GB,
-            "step": w * (B * B + gathered + 2 * n * c + tiles) / GB,
-        }
 
-    def max_q(s: int) -> int:
-        return max(1, s // 10) if q is None else q
-
-    def made(s: int, B: int, m_max: int) -> MemoryPlan:
-        return MemoryPlan(s, max_q(s), B, m_max, needs(s, B), limit / GB)
-
-    s = subsample_size or min(n, _DEFAULT_SUBSAMPLE if n <= _LARGE_N else _LARGE_SUBSAMPLE)
-    B = min(limits.block_size or block_size, n)
-    smallest_B = limits.block_size or min(B, _BLOCKS[0])
-    smallest_s = subsample_size or min(n, _SMALLEST_SUBSAMPLE)
-    while made(s, B, n).peak_gb * GB > limit:
-        if smallest_B < B:
-            B = max(smallest_B, B // 2)
-        elif s > smallest_s:
-            s = max(smallest_s, s // 2)
-        else:
-            need = made(s, B, n)
-            raise ValueError(
-                f"resource.memory_gb={limit / GB:.2f}: must be at least {need.peak_gb:.2f} for "
-                f"n={n}, d={d}, {c} outputs, subsample of {s}: {need}; take fewer points "
-                "(dataset.n_train), a smaller solver.subsample_size, or more memory"
-            )
-    room = (limit / GB - made(s, 0, n).peak_gb) * GB / w
-    m_memory = int((math.sqrt((d + 3 * c) ** 2 + 4 * max(room, B * B)) - d - 3 * c) / 2)
-    return made(s, B, min(limits.max_batch_size or n, max(m_memory, B), n))
+def tile_numbers(n: int, device: torch.device) -> int:
+    """What the tiles of ``products`` and their temporaries hold, in numbers."""
+    return 10 * min(tile_size(device), n) ** 2
 
 
 def measure_block_size(kernel: Kernel, X: Tensor) -> int:

@@ -25,8 +25,8 @@ def test_predict_and_norm_are_the_dense_formulas(model):
     expected = model.kernel(X.double(), dense.centers) @ dense.weights
     torch.testing.assert_close(model.predict(X).double(), expected, rtol=1e-4, atol=1e-3)
     norms = (dense.weights * (K @ dense.weights)).sum(0).sqrt()
-    torch.testing.assert_close(dense.rkhs_norms(), norms)
-    torch.testing.assert_close(model.rkhs_norms(), norms, rtol=1e-3, atol=0.0)
+    torch.testing.assert_close(dense.rkhs_norm().per_output, norms)
+    torch.testing.assert_close(model.rkhs_norm().per_output, norms, rtol=1e-3, atol=0.0)
 
 
 def test_predict_refuses_other_shapes(model):
@@ -49,7 +49,7 @@ def test_load_refuses_what_is_no_model(tmp_path, model):
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.pt").write_text("hello")
     for name in ("other.pt", "cut.pt", "text.pt"):
-        with pytest.raises(ValueError, match=f"{name}: not a model saved by"):
+        with pytest.raises(ValueError, match=f"{name}: not a model that kernelexp saved"):
             KernelModel.load(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         KernelModel.load(tmp_path / "none.pt")

@@ -2,9 +2,9 @@
 
 import sys
 
-from kernelexp.engine.kernels.base import Kernel
+from kernelexp.engine.kernels.base import FunctionKernel, Kernel
 from kernelexp.engine.registry import discover
 
 KERNELS: dict[str, type[Kernel]] = discover(sys.modules[__name__], Kernel)
 
-__all__ = ["KERNELS", "Kernel"]
+__all__ = ["KERNELS", "FunctionKernel", "Kernel"]

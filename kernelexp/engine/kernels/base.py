@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -29,3 +31,24 @@ class Kernel(ABC):
     def fitted_to(self, X: Tensor, generator: torch.Generator) -> Kernel:
         """This kernel with any parameter that is left to the data (a median bandwidth) put in."""
         return self
+
+
+@dataclass(frozen=True)
+class FunctionKernel(Kernel):
+    """A kernel of one's own: k(X, Z) -> (n, m) and its diagonal, a function X -> (n,) or a number.
+
+        FunctionKernel(lambda X, Z: (X @ Z.T + 1) ** 2, lambda X: (X.square().sum(1) + 1) ** 2)
+
+    The functions get tensors of any device and precision and must be pure.
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    diagonal: Callable[[Tensor], Tensor] | float
+
+    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
+        return self.function(X, Z)
+
+    def diag(self, X: Tensor) -> Tensor:
+        if callable(self.diagonal):
+            return self.diagonal(X)
+        return X.new_full((len(X),), self.diagonal)

@@ -5,12 +5,11 @@ import sys
 from kernelexp.engine.registry import discover
 from kernelexp.engine.solvers.base import (
     DivergenceError,
-    EpochRecord,
     Problem,
     Solver,
     State,
-    StopRule,
 )
+from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
 SOLVERS: dict[str, type[Solver]] = discover(sys.modules[__name__], Solver)
 

@@ -13,16 +13,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from kernelexp.engine.checks import number
+from kernelexp.engine.centers import KINDS, choose_centers
+from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.kernels import Kernel
-from kernelexp.engine.model import KernelModel
-from kernelexp.engine.resource import MemoryPlan, ResourceLimits
+from kernelexp.engine.model import KernelModel, predicted_labels
+from kernelexp.engine.norms import RKHSNorm, norm_from_outputs
+from kernelexp.engine.resource import MemoryPlan, ResourceLimits, clock
+from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
-DEFAULT_EPOCHS = 10
 # With a stop rule and no number of epochs given: the end of patience with a rule that is never met.
 MOST_EPOCHS = 1000
 
@@ -59,82 +62,72 @@ class Problem:
                 f"X {tuple(self.X.shape)} and Y {tuple(self.Y.shape)}: must be (n, d) and (n, c), n > 0"
             )
 
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch left; exact values over the whole training set after the epoch.
-
-    Attributes:
-        epoch: 1, 2, ...
-        train_mse: mean over points and outputs of (f(x) - y)^2.
-        train_error: share of training points whose largest output is not their label; None for
-            regression.
-        rkhs_norm: sqrt(tr(alpha^T K alpha)).
-        seconds: time of this epoch.
-    """
-
-    epoch: int
-    train_mse: float
-    train_error: float | None
-    rkhs_norm: float
-    seconds: float
+    def generator(self) -> torch.Generator:
+        """A new source of draws, the same at every call."""
+        return torch.Generator().manual_seed(self.seed)
 
 
-@dataclass(frozen=True)
-class StopRule:
-    """When to stop before the last epoch; null means off, the first to hold ends the run.
+@dataclass
+class State(ABC):
+    """What ``prepare`` returns: everything the iteration carries, there to be looked at.
 
     Attributes:
-        train_error: stop at this share of wrong training labels or fewer (0: "overfitted").
-        train_mse: stop at this training error or less (near 0: "interpolated").
-        seconds: stop after this much training time.
-        patience: stop after this many epochs without a new lowest train_mse.
+        solver: the one that made it and goes on with it.
+        problem: what is learned.
+        plan: what is held in memory.
+        setup_seconds: time of ``prepare``.
+        converged: whether the solver has reached the tolerance it was given.
+        stopped_by: what ended the run: ``epochs``, ``tolerance`` or the name of a stop rule.
     """
 
-    train_error: float | None = None
-    train_mse: float | None = None
-    seconds: float | None = None
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        number("stop.train_error", self.train_error, 0, 1, optional=True)
-        number("stop.train_mse", self.train_mse, 0, optional=True)
-        number("stop.seconds", self.seconds, above=0, optional=True)
-        number("stop.patience", self.patience, 1, whole=True, optional=True)
-
-    def reason(self, records: list[EpochRecord]) -> str | None:
-        """The name of the rule that ends a run with these records, or None."""
-        last = records[-1]
-        best = min(range(len(records)), key=lambda i: records[i].train_mse)
-        met = {
-            "train_error": _at_most(last.train_error, self.train_error),
-            "train_mse": _at_most(last.train_mse, self.train_mse),
-            "seconds": _at_most(self.seconds, sum(r.seconds for r in records)),
-            "patience": _at_most(self.patience, len(records) - 1 - best),
-        }
-        return next((name for name, holds in met.items() if holds), None)
-
-
-def _at_most(value: float | None, bound: float | None) -> bool:
-    return value is not None and bound is not None and value <= bound
-
-
-class State(Protocol):
-    """What ``prepare`` returns: everything the iteration carries, there to be looked at."""
-
+    solver: Solver
+    problem: Problem
     plan: MemoryPlan
-    predictions: Tensor  # f(X) on the training points, (n, c)
-    setup_seconds: float
-    stopped_by: str | None
+    setup_seconds: float = field(default=0.0, init=False)
+    converged: bool = field(default=False, init=False)
+    stopped_by: str | None = field(default=None, init=False)
 
+    @abstractmethod
     def model(self) -> KernelModel:
         """The kernel machine as it stands."""
 
-    def rkhs_norms(self) -> Tensor:
-        """||f_c|| of each output, (c,)."""
+    @abstractmethod
+    def training_outputs(self) -> Tensor:
+        """f(X) on the training points, (n, c); at hand, or computed."""
+
+    def center_outputs(self) -> Tensor:
+        """f(Z) at the model's centers, (p, c), as carried along; here the training points'."""
+        return self.training_outputs()
 
     def derived(self) -> dict[str, Any]:
         """The quantities that set-up chose or measured, by name."""
+        return {}
+
+    def residuals(self) -> dict[str, float]:
+        """What is left undone at the end, by name; empty where the training error says it."""
+        return {}
+
+    def rkhs_norm(self) -> RKHSNorm:
+        """The norm of the model as it stands, with a bound on its error."""
+        return norm_from_outputs(self.model(), self.center_outputs())
+
+    def record(self, epoch: int, seconds: float) -> EpochRecord:
+        """The record of an epoch, from the outputs at hand."""
+        norm = (self.model().weights.double() * self.center_outputs().double()).sum()
+        outputs = self.training_outputs()
+        return EpochRecord(
+            epoch,
+            (outputs - self.problem.Y).square_().mean().item(),
+            self.error_of(outputs),
+            norm.clamp_(min=0).sqrt_().item(),
+            seconds,
+        )
+
+    def error_of(self, outputs: Tensor) -> float | None:
+        """Share of wrong training labels of outputs (n, c); None for regression."""
+        if self.problem.labels is None:
+            return None
+        return (predicted_labels(outputs) != self.problem.labels).double().mean().item()
 
 
 @dataclass(frozen=True)
@@ -142,11 +135,12 @@ class Solver(ABC):
     """Hyper-parameters of a solver; null means chosen from the resource and the spectrum.
 
     Attributes:
-        epochs: passes over the data; null: 10, or up to 1,000 with a stop rule.
+        epochs: passes over the data; null: the solver's default, or up to 1,000 with a stop rule.
         stop: when to stop earlier.
     """
 
     name: ClassVar[str]
+    default_epochs: ClassVar[int] = 10
     epochs: int | None = None
     stop: StopRule = field(default_factory=StopRule)
 
@@ -158,23 +152,35 @@ class Solver(ABC):
         """The most epochs a run takes."""
         if self.epochs is not None:
             return self.epochs
-        return DEFAULT_EPOCHS if self.stop == StopRule() else MOST_EPOCHS
+        return self.default_epochs if self.stop == StopRule() else MOST_EPOCHS
 
     @abstractmethod
-    def prepare(self, problem: Problem) -> Any:
-        """The expensive set-up, once."""
+    def setup(self, problem: Problem) -> State:
+        """What ``prepare`` does, untimed."""
 
     @abstractmethod
     def iterate(self, state: Any) -> Iterator[EpochRecord]:
-        """Train, one epoch for each record asked for, without end."""
+        """Train, one epoch for each record asked for."""
 
-    def run(self, state: Any) -> Iterator[EpochRecord]:
-        """Train until the last epoch or a stop rule, whose name then is ``state.stopped_by``."""
+    def prepare(self, problem: Problem) -> State:
+        """The expensive set-up, once.
+
+        Raises:
+            ValueError: where a size exceeds the data or the memory, or the kernel is not one.
+        """
+        start = clock(problem.X.device)
+        state = self.setup(problem)
+        state.setup_seconds = clock(problem.X.device) - start
+        return state
+
+    def run(self, state: State) -> Iterator[EpochRecord]:
+        """Train until the last epoch, a tolerance or a stop rule, named in ``state.stopped_by``."""
+        solver = state.solver
         records: list[EpochRecord] = []
-        for record in self.iterate(state):
+        for record in solver.iterate(state):
             records.append(record)
-            state.stopped_by = self.stop.reason(records)
-            if state.stopped_by is None and len(records) >= self.max_epochs:
+            state.stopped_by = "tolerance" if state.converged else solver.stop.reason(records)
+            if state.stopped_by is None and len(records) >= solver.max_epochs:
                 state.stopped_by = "epochs"
             yield record
             if state.stopped_by is not None:
@@ -185,5 +191,35 @@ class Solver(ABC):
         state = self.prepare(problem)
         for _ in self.run(state):
             pass
-        model: KernelModel = state.model()
-        return model
+        return state.model()
+
+
+@dataclass(frozen=True)
+class RestrictedSolver(Solver):
+    """A solver whose model has p centers, p <= n.
+
+    Attributes:
+        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``; null:
+            ``random`` where n_centers is given, else the solver's default.
+        n_centers: p; null: all, or max(1,000, n / 10).
+    """
+
+    default_centers: ClassVar[str] = "random"
+    centers: str | None = None
+    n_centers: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("n_centers", self.n_centers, 1, whole=True, optional=True)
+        if self.centers is not None:
+            one_of("centers", self.centers, KINDS)
+        if self.centers == "all" and self.n_centers is not None:
+            raise refuse("n_centers", self.n_centers, "left out with centers=all")
+
+    def choose_centers(self, problem: Problem, generator: torch.Generator) -> Tensor:
+        """Z, (p, d)."""
+        n = len(problem.X)
+        number("solver.n_centers", self.n_centers, 1, n, whole=True, optional=True)
+        default = self.default_centers if self.n_centers is None else "random"
+        p = self.n_centers or min(n, max(1000, n // 10))
+        return choose_centers(problem.X, self.centers or default, p, generator)

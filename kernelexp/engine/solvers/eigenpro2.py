@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from kernelexp.engine.batch import default_batch_size
 from kernelexp.engine.checks import number
+from kernelexp.engine.solvers.base import Problem
 from kernelexp.engine.solvers.sgd import SGD, SGDState
 
 
@@ -30,9 +31,9 @@ class EigenPro2(SGD):
         super().__post_init__()
         number("q", self.q, 0, whole=True, optional=True)
 
-    def _fixed_q(self) -> int | None:
+    def fixed_q(self, problem: Problem) -> int | None:
         return self.q
 
-    def _choose_batch_size(self, state: SGDState) -> int:
+    def default_batch(self, state: SGDState) -> int:
         n = len(state.problem.X)
         return default_batch_size(state.m_star_adapted, n, state.plan.max_batch_size)

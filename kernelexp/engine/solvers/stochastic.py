@@ -1,0 +1,156 @@
+"""What the solvers that take mini-batches share: spectrum, batch and step, and restarts."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.batch import critical_batch_size, step_size
+from kernelexp.engine.checks import number
+from kernelexp.engine.preconditioner import Preconditioner
+from kernelexp.engine.resource import clock
+from kernelexp.engine.solvers.base import DivergenceError, Problem, Solver, State
+from kernelexp.engine.solvers.stopping import EpochRecord
+from kernelexp.engine.spectrum import Spectrum
+
+# Training has diverged when the loss is this many times the lowest so far: plain SGD at m* is noisy and
+# can reach twice. The share of the first loss keeps rounding noise around zero from counting.
+_GROWTH, _NOISE = 10.0, 1e-6
+
+
+@dataclass
+class StochasticState(State):
+    """The part of the state that batch and step come from.
+
+    Attributes:
+        spectrum: of k, from the subsample.
+        preconditioner: the correction; q = 0 for plain SGD.
+        beta: max k(x, x) over the training points.
+        batch_size: m.
+        relaxation: of the step, see ``batch.step_size``.
+        inflation: measured over expected curvature, see ``Preconditioner.curvature_inflation``.
+        generator: the source of every draw.
+        step_scale: 1, or 1/2 after a divergence.
+    """
+
+    spectrum: Spectrum
+    preconditioner: Preconditioner
+    beta: float
+    batch_size: int
+    relaxation: float
+    inflation: float
+    generator: torch.Generator
+    step_scale: float = field(default=1.0, init=False)
+
+    @property
+    def m_star(self) -> float:
+        """m*(k) = beta / lambda_1."""
+        return critical_batch_size(self.beta, self.spectrum.top_eigenvalue)
+
+    @property
+    def m_star_adapted(self) -> float:
+        """m*(k_G) = beta(k_G) / lambda_{q+1}."""
+        return critical_batch_size(self.preconditioner.beta, self.preconditioner.top_eigenvalue)
+
+    def step_size(self, m: int) -> float:
+        """Eta for a batch of m points."""
+        P = self.preconditioner
+        return self.step_scale * step_size(
+            m, P.beta, P.top_eigenvalue, self.relaxation, self.inflation
+        )
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Back to f = 0."""
+
+    def derived(self) -> dict[str, Any]:
+        P = self.preconditioner
+        return {
+            "m_star": self.m_star,
+            "m_star_adapted": self.m_star_adapted,
+            "batch_size": self.batch_size,
+            "q": P.q,
+            "top_eigenvalue": self.spectrum.top_eigenvalue,
+            "top_eigenvalue_adapted": P.top_eigenvalue,
+            "beta": self.beta,
+            "beta_adapted": P.beta,
+            "step_size": self.step_size(self.batch_size),
+            "curvature_inflation": self.inflation,
+            "spectrum_residual": self.spectrum.residual,
+            "subsample_size": self.spectrum.size,
+        }
+
+
+@dataclass(frozen=True)
+class StochasticSolver(Solver):
+    """Mini-batches of m points at the step that the spectrum allows.
+
+    Attributes:
+        batch_size: m; null: chosen by the solver from the spectrum.
+        subsample_size: s, points from which the spectrum is estimated; null: chosen by the solver.
+    """
+
+    relaxation: ClassVar[float] = 1.0
+    batch_size: int | None = None
+    subsample_size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("batch_size", self.batch_size, 1, whole=True, optional=True)
+        number("subsample_size", self.subsample_size, 2, whole=True, optional=True)
+
+    def check_sizes(self, problem: Problem) -> None:
+        """Refuse a batch or a subsample larger than the data."""
+        for key in ("batch_size", "subsample_size"):
+            value = getattr(self, key)
+            number(f"solver.{key}", value, 1, len(problem.X), whole=True, optional=True)
+
+    @abstractmethod
+    def epoch(self, state: Any, order: Tensor, limit: float) -> bool:
+        """One pass over the data in ``order`` (n,); False as soon as the loss exceeds ``limit``."""
+
+    def record(self, state: Any, epoch: int, seconds: float) -> EpochRecord:
+        """The record of an epoch."""
+        made: EpochRecord = state.record(epoch, seconds)
+        return made
+
+    def iterate(self, state: Any) -> Iterator[EpochRecord]:
+        """Train, one epoch in random order for each record asked for.
+
+        Raises:
+            DivergenceError: when the loss grows a second time, with half the step.
+        """
+        X, Y = state.problem.X, state.problem.Y
+        epoch, m = 0, state.batch_size
+        first = lowest = Y.square().mean().item()
+        start = clock(X.device)
+        while True:
+            order = torch.randperm(len(X), generator=state.generator).to(X.device)
+            if not self.epoch(state, order, limit=_GROWTH * lowest + _NOISE * first):
+                if state.step_scale < 1:
+                    raise DivergenceError(
+                        f"training diverges, also with half the step ({state.step_size(m):.3g}): "
+                        f"set solver.batch_size below {m}, solver.q below "
+                        f"{state.preconditioner.q} or dtype=float64"
+                    )
+                warnings.warn(
+                    f"training diverged with step {state.step_size(m):.3g}; "
+                    "started again with half of it",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                state.restart()
+                state.step_scale /= 2
+                lowest = first
+                continue  # the time it took counts with the next epoch
+            epoch += 1
+            made = self.record(state, epoch, clock(X.device) - start)
+            lowest = min(lowest, made.train_mse)
+            yield made
+            start = clock(X.device)
