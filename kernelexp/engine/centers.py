@@ -16,8 +16,10 @@ def choose_centers(X: Tensor, kind: str, p: int, generator: torch.Generator) -> 
 
     ``all`` takes X itself, ``random`` rows without repetition, ``kmeans`` the means that Lloyd's
     algorithm reaches in ten rounds from random rows; a mean that loses all its points is dropped, so
-    there can be fewer.
+    there can be fewer. X itself is returned wherever its rows are the centers.
     """
+    if kind != "kmeans" and p >= len(X):
+        return X
     return KINDS[kind](X, min(p, len(X)), generator)
 
 

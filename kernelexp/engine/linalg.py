@@ -67,10 +67,9 @@ class CholeskyFactor:
         return True
 
     def _restore(self) -> None:
-        A, n = self.array, len(self.array)
-        for b, block in zip(ranges(n, _BLOCK), self.blocks, strict=True):
-            A[b, b] = block
-            A[b.stop :, b] = A[b, b.stop :].mT
+        for b, block in zip(ranges(len(self.array), _BLOCK), self.blocks, strict=True):
+            self.array[b, b] = block
+        mirror_(self.array)
 
     def solve_lower(self, B: Tensor) -> Tensor:
         """L^-1 B: (n, c) -> (n, c)."""
@@ -99,6 +98,18 @@ class CholeskyFactor:
                 out[b].addmm_(tile, W[a])
                 out[a].addmm_(tile.mT, W[b])
         return out
+
+
+def add_gram_(A: Tensor, K: Tensor) -> None:
+    """A += K^T K, on and above the diagonal blocks alone: A (p, p), K (m, p)."""
+    for b in ranges(len(A), _BLOCK):
+        A[: b.stop, b].addmm_(K[:, : b.stop].mT, K[:, b])
+
+
+def mirror_(A: Tensor) -> None:
+    """Copy what is above the diagonal blocks of A (n, n) to below them."""
+    for b in ranges(len(A), _BLOCK):
+        A[b.stop :, b] = A[b, b.stop :].mT
 
 
 def conjugate_gradients(

@@ -55,13 +55,27 @@ class Preconditioner:
         V = spectrum.vectors[:, :q].contiguous()
         D = (1 - sigma[q] / sigma[:q]) / (sigma[:q] * spectrum.size)
         features = X.new_empty(len(X), 0)
-        diagonal = kernel.diag(X)
         if q:
             features = kernel_matmul(kernel, X, X[spectrum.rows], V)
-            for start in range(0, len(X), _ROWS):
-                part = slice(start, start + _ROWS)
-                diagonal[part] -= features[part].square() @ D
-        return cls(spectrum.rows, V, D, features, sigma[q].item(), diagonal.max().item())
+        return cls.with_features(kernel, X, spectrum.rows, V, D, features, sigma[q].item())
+
+    @classmethod
+    def with_features(
+        cls,
+        kernel: Kernel,
+        X: Tensor,
+        rows: Tensor,
+        vectors: Tensor,
+        scales: Tensor,
+        features: Tensor,
+        top_eigenvalue: float,
+    ) -> Preconditioner:
+        """From all its parts but beta, which is found here."""
+        diagonal = kernel.diag(X)
+        for start in range(0, len(X), _ROWS):
+            part = slice(start, start + _ROWS)
+            diagonal[part] -= features[part].square() @ scales
+        return cls(rows, vectors, scales, features, top_eigenvalue, diagonal.max().item())
 
     def coefficients(self, features: Tensor, g: Tensor) -> Tensor:
         """D Phi_b^T g: (m, q), (m, c) -> (q, c); the step on the subsample is V times this."""

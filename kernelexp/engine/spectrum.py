@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.kernels import Kernel
-from kernelexp.engine.products import kernel_matrix
+from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
 # Eigenvalues below minus this share of the largest are no rounding, in float32 neither.
 _INDEFINITE = 1e-3
@@ -43,7 +43,12 @@ class Spectrum:
 
 
 def nystrom_spectrum(
-    kernel: Kernel, X: Tensor, size: int, generator: torch.Generator, rank: int
+    kernel: Kernel,
+    X: Tensor,
+    size: int,
+    generator: torch.Generator,
+    rank: int,
+    dtype: torch.dtype | None = None,
 ) -> Spectrum:
     """Top-``rank`` eigensystem of K(X_s, X_s) / s on ``size`` random rows of X (n, d).
 
@@ -54,7 +59,7 @@ def nystrom_spectrum(
         ValueError: where the kernel matrix is zero or not positive semidefinite.
     """
     rows = torch.randperm(len(X), generator=generator)[:size].to(X.device)
-    Xs = X[rows]
+    Xs = X[rows].to(dtype or X.dtype)
     K = kernel_matrix(kernel, Xs, Xs).div_(size)
     values, vectors = torch.linalg.eigh(K)
     top, bottom = values[-1].item(), values[0].item()
@@ -67,3 +72,23 @@ def nystrom_spectrum(
     values = values.clamp_(min=0)
     left = (K @ vectors).sub_(vectors * values).norm(dim=0).max() / values[0]
     return Spectrum(rows, values.clone(), vectors, kernel.diag(Xs), left.item())
+
+
+def extend(
+    kernel: Kernel, X: Tensor, spectrum: Spectrum, rank: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Eigensystem of the Nystrom approximation of all of K: values of K / n (k,), vectors (n, k).
+
+    K(X, X_s) V_k (s Sigma_k)^-1 V_k^T K(X_s, X) = B B^T with B = K(X, X_s) V_k (s Sigma_k)^-1/2; its
+    eigenvectors are orthonormal on the n points, unlike the columns of B. Directions below rounding
+    are left out, so k can be less than ``rank``. Costs one kernel block of n x s.
+    """
+    sigma = spectrum.values[:rank]
+    sigma = sigma[sigma > 100 * torch.finfo(sigma.dtype).eps * sigma[0]]
+    V = spectrum.vectors[:, : len(sigma)] / (spectrum.size * sigma).sqrt()
+    B = kernel_matmul(kernel, X, X[spectrum.rows], V)  # (n, k)
+    values, W = torch.linalg.eigh((B.mT @ B).double())
+    used = values > 1e-12 * values[-1]
+    values, W = values[used].flip(0), W[:, used].flip(1)
+    U = B @ (W / values.sqrt()).to(B.dtype)
+    return (values / len(X)).to(B.dtype), U

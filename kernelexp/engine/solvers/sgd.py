@@ -82,6 +82,7 @@ class SGD(StochasticSolver):
     """
 
     name: ClassVar[str] = "sgd"
+    corrects_all: ClassVar[bool] = False
 
     def fixed_q(self, problem: Problem) -> int | None:
         """The q asked for, or None where it is to be chosen."""
@@ -113,6 +114,7 @@ class SGD(StochasticSolver):
             self.subsample_size,
             q,
             self.batch_size,
+            self.corrects_all,
         )
         rank = min(plan.max_q + 1, plan.subsample_size)
         number("solver.q", q, 0, plan.subsample_size - 1, whole=True, optional=True)

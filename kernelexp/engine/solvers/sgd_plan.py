@@ -45,8 +45,11 @@ def plan_sgd(
     subsample_size: int | None = None,
     q: int | None = None,
     batch_size: int | None = None,
+    corrects_all: bool = False,
 ) -> SGDPlan:
     """Choose s, the block and m_max so that training on X (n, d) fits; given sizes are kept.
+
+    ``corrects_all``: the preconditioner has weights on all n points, not on the subsample.
 
     Raises:
         ValueError: where even the smallest plan does not fit; the message says what would.
@@ -57,7 +60,7 @@ def plan_sgd(
 
     def needs(s: int, B: int) -> dict[str, float]:
         rank, tiles = max_q(s), tile_numbers(n, X.device)
-        model = 3 * n * c + n * rank + s * rank
+        model = 3 * n * c + n * rank + (n if corrects_all else s) * rank
         gathered = max(B, batch_size or 0) * (d + 3 * c + rank)
         return {
             "process": process / GB,
