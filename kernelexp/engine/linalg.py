@@ -117,12 +117,13 @@ def conjugate_gradients(
     precondition: Callable[[Tensor], Tensor],
     B: Tensor,
     X: Tensor,
-) -> Iterator[Tensor]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Preconditioned conjugate gradients on A X = B, each of the c columns with its own steps.
 
     X (n, c) is the start and is improved in place; each iteration costs one product with A and one
-    with the preconditioner and yields the residual B - A X (n, c), carried along, not recomputed.
-    Columns that are solved stand still.
+    with the preconditioner, and yields the residual B - A X (n, c), carried along, not recomputed,
+    and the step (c,) taken along the direction that ``matmul`` saw last. Columns that are solved
+    stand still.
     """
     R = B - matmul(X) if X.any() else B.clone()
     D: Tensor | None = None
@@ -136,7 +137,7 @@ def conjugate_gradients(
         step = _ratio(weight, (D * AD).sum(0))
         X.addcmul_(D, step)
         R.addcmul_(AD, step, value=-1)
-        yield R
+        yield R, step
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

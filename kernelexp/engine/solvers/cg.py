@@ -146,7 +146,7 @@ class CG(Solver):
 
         epoch, start = 0, clock(device)
         while True:
-            for R in conjugate_gradients(matmul, state.precondition, Y, state.weights):
+            for R, _ in conjugate_gradients(matmul, state.precondition, Y, state.weights):
                 epoch += 1
                 state.residual = relative_residual(R, Y)
                 state.outputs = Y - R

@@ -195,7 +195,7 @@ class Exact(RestrictedSolver):
             return state.factor.solve(R.to(state.factor.array.dtype)).double()
 
         best, since = 1.0, 0
-        for R in conjugate_gradients(state.matmul, precondition, state.right, state.weights):
+        for R, _ in conjugate_gradients(state.matmul, precondition, state.right, state.weights):
             left = relative_residual(R, state.right)
             best, since = (left, 0) if left < best / 2 else (best, since + 1)
             if left <= _RESIDUAL or since == _PATIENCE:
