@@ -92,3 +92,38 @@ def extend(
     values, W = values[used].flip(0), W[:, used].flip(1)
     U = B @ (W / values.sqrt()).to(B.dtype)
     return (values / len(X)).to(B.dtype), U
+
+
+def restricted_spectrum(
+    kernel: Kernel,
+    X: Tensor,
+    Z: Tensor,
+    size: int,
+    generator: torch.Generator,
+    rank: int,
+) -> tuple[Spectrum, Tensor, Tensor]:
+    """Top-``rank`` eigensystem of k restricted to the span of ``size`` of the centers Z (p, d).
+
+    Rayleigh-Ritz: the first 2 rank eigenvectors of K(Z', Z') give functions b = K(., Z') W that are
+    orthonormal in the RKHS; the eigensystem of their second moments b(x) b(x)^T over points x of the
+    data X (n, d), four for each of Z', is that of the covariance operator within their span. It knows
+    the data, as a Nystrom subsample among the centers does not, and its functions are in the span of
+    the centers, where EigenPro 3 needs them.
+
+    Returns:
+        The spectrum, on the data points used; the rows Z' in Z (size,); and V (size, k) such that
+        K(., Z') V_i is the i-th eigenfunction with RKHS norm 1.
+    """
+    base = nystrom_spectrum(kernel, Z, size, generator, min(size, 2 * rank))
+    sigma = base.values[base.values > 100 * torch.finfo(Z.dtype).eps * base.values[0]]
+    W = base.vectors[:, : len(sigma)] / (size * sigma).sqrt()  # (size, k)
+    rows = torch.randperm(len(X), generator=generator)[: 4 * size].to(X.device)
+    B = kernel_matmul(kernel, X[rows], Z[base.rows], W)  # (r, k)
+    moments = (B.mT @ B).div_(len(rows)).double()
+    values, U = torch.linalg.eigh(moments)
+    left = (moments @ U - U * values).norm(dim=0).max() / values[-1]
+    values, U = values.flip(0)[:rank].to(B.dtype), U.flip(1)[:, :rank].to(B.dtype)
+    values = values.clamp_(min=torch.finfo(B.dtype).tiny)
+    vectors = (B @ U) / (len(rows) * values).sqrt()  # (r, k), orthonormal
+    spectrum = Spectrum(rows, values, vectors, kernel.diag(X[rows]), left.item())
+    return spectrum, base.rows, W @ U

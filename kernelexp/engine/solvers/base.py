@@ -111,19 +111,24 @@ class State(ABC):
         """The norm of the model as it stands, with a bound on its error."""
         return norm_from_outputs(self.model(), self.center_outputs())
 
-    def record(self, epoch: int, seconds: float) -> EpochRecord:
-        """The record of an epoch, from the outputs at hand."""
+    def record(
+        self,
+        epoch: int,
+        seconds: float,
+        train_mse: float | None = None,
+        train_error: float | None = None,
+    ) -> EpochRecord:
+        """The record of an epoch: of training errors given, else of f(X) as it is."""
         norm = (self.model().weights.double() * self.center_outputs().double()).sum()
-        outputs = self.training_outputs()
+        if train_mse is None:
+            outputs = self.training_outputs()
+            train_mse = (outputs - self.problem.Y).square_().mean().item()
+            train_error = self._error_of(outputs)
         return EpochRecord(
-            epoch,
-            (outputs - self.problem.Y).square_().mean().item(),
-            self.error_of(outputs),
-            norm.clamp_(min=0).sqrt_().item(),
-            seconds,
+            epoch, train_mse, train_error, norm.clamp_(min=0).sqrt_().item(), seconds
         )
 
-    def error_of(self, outputs: Tensor) -> float | None:
+    def _error_of(self, outputs: Tensor) -> float | None:
         """Share of wrong training labels of outputs (n, c); None for regression."""
         if self.problem.labels is None:
             return None

@@ -1,0 +1,301 @@
+"""Projected SGD, the common part of EigenPro 3 and 4: p centers, n samples, two preconditioners.
+
+f stays in span{k(., z_j)}; over T batches it gathers, and then projects, the steps of EigenPro 2,
+
+    g = f(X_b) - Y_b                                        (m, c)
+    f <- proj_Z (f - eta / m sum_T sum_b g k_G(x_b, .))
+
+Abedsoltan, Belkin, Pandit 2023 (T = 1) and Abedsoltan, Ma, Pandit, Belkin 2025 (T > 1; until the
+projection the batches are temporary centers, seen by the batches after them). Here:
+
+- The preconditioner's functions are chosen within the span (``spectrum.restricted_spectrum``), so
+  that what they correct needs no projection and goes to the weights of the centers at once.
+- With p < n centers f does not interpolate, g does not go to 0, and SGD with a constant step wanders.
+  So from the second epoch on the gradient is that of SAGA (Defazio, Bach, Lacoste-Julien 2014): g of
+  the batch minus g of the same points at their last visit, plus the mean of all last ones. It has the
+  same expectation and goes to 0, costs a table of n c numbers and no kernel evaluation, and the
+  constant step then goes to the least-squares solution geometrically.
+- What a projection leaves undone, h - K(Z, Z) theta, is added to the next h.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.batch import choose_q, default_batch_size
+from kernelexp.engine.checks import number, one_of
+from kernelexp.engine.model import KernelModel, predicted_labels
+from kernelexp.engine.preconditioner import Preconditioner
+from kernelexp.engine.products import KernelRows, kernel_matmul
+from kernelexp.engine.resource import (
+    MemoryPlan,
+    memory_limit,
+    plan_memory,
+    tile_numbers,
+    with_cache,
+)
+from kernelexp.engine.solvers.base import Problem, RestrictedSolver
+from kernelexp.engine.solvers.projection import ExactProjection, InexactProjection, Projection
+from kernelexp.engine.solvers.stochastic import StochasticSolver, StochasticState
+from kernelexp.engine.solvers.stopping import EpochRecord
+from kernelexp.engine.spectrum import restricted_spectrum
+
+_SUBSAMPLE, _MOST_Q = 2000, 500
+# The step of SAGA, of that of plain SGD: its gradient also carries the noise of the table.
+_REDUCED_STEP = 0.5
+# The share of the memory that is free which a factor of K(Z, Z) may take, where it is a choice.
+_FACTOR_SHARE = 0.5
+
+
+@dataclass
+class ProjectedState(StochasticState):
+    """Everything the iteration carries.
+
+    Attributes:
+        centers: Z, (p, d).
+        rows: K(X, Z), kept as far as there is room.
+        projection: onto the span of the centers.
+        interval: T, batches between projections.
+        center_features: Phi(Z), (p, q).
+        weights: alpha, (p, c).
+        values: f(Z) = K(Z, Z) alpha, (p, c).
+        table: g of each point at its last visit, (n, c).
+        mean_weights: of the preconditioned mean gradient of the table, (p, c).
+        mean_values: its values at the centers, (p, c).
+        carry: what projections left undone, (p, c).
+        reduced: whether gradients are variance-reduced: from the second epoch on.
+        squares, wrong: sum of g^2 and number of wrong labels met in this epoch.
+    """
+
+    centers: Tensor
+    rows: KernelRows
+    projection: Projection
+    interval: int
+    center_features: Tensor
+    weights: Tensor
+    values: Tensor
+    table: Tensor
+    mean_weights: Tensor
+    mean_values: Tensor
+    carry: Tensor
+    reduced: bool = field(default=False, init=False)
+    squares: float = field(default=0.0, init=False)
+    wrong: float = field(default=0.0, init=False)
+
+    def training_outputs(self) -> Tensor:
+        return self.rows.matmul(self.weights, self.batch_size)
+
+    def center_outputs(self) -> Tensor:
+        return self.values
+
+    def model(self) -> KernelModel:
+        return KernelModel(self.problem.kernel, self.centers, self.weights)
+
+    def restart(self) -> None:
+        self.reduced = False
+        for tensor in (self.weights, self.values, self.mean_weights, self.mean_values, self.carry):
+            tensor.zero_()
+        self.table.zero_()
+
+    def derived(self) -> dict[str, Any]:
+        exact = isinstance(self.projection, ExactProjection)
+        return {
+            **super().derived(),
+            "n_centers": len(self.centers),
+            "rows_kept": len(self.rows.kept),
+            "projection": "exact" if exact else "inexact",
+            "projection_interval": self.interval,
+        }
+
+    def residuals(self) -> dict[str, float]:
+        return {"projection_residual": self.projection.residual}
+
+
+@dataclass(frozen=True)
+class ProjectedSGD(RestrictedSolver, StochasticSolver):
+    """What EigenPro 3 and 4 share; they differ in T.
+
+    Attributes:
+        projection: ``exact`` (Cholesky factor of K(Z, Z)), ``inexact`` (EigenPro 2 on the centers), or
+            ``auto``: exact where the factor takes at most half of the memory there is.
+        projection_tolerance: of the inexact projection, relative residual.
+        projection_epochs: the most epochs of one inexact projection.
+        variance_reduction: SAGA gradients from the second epoch on; false: plain SGD, as published.
+        q: directions taken down; null: as many as keep m*(k_G) within m_max.
+        batch_size: m; null: m*(k_G) / 8, or m*(k_G) where each batch is projected inexactly.
+        subsample_size: s, centers whose span holds the preconditioner; null: 2,000.
+    """
+
+    projection: str = "auto"
+    projection_tolerance: float = 0.1
+    projection_epochs: int = 2
+    variance_reduction: bool = True
+    q: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("projection", self.projection, ["auto", "exact", "inexact"])
+        number("projection_tolerance", self.projection_tolerance, above=0, high=1)
+        number("projection_epochs", self.projection_epochs, 1, whole=True)
+        number("q", self.q, 0, whole=True, optional=True)
+
+    def choose_interval(self, p: int, m: int) -> int:
+        """T for p centers and batches of m."""
+        raise NotImplementedError
+
+    def setup(self, problem: Problem) -> ProjectedState:
+        """Centers, spectrum, projection, then what is left of the memory for K(X, Z)."""
+        self.check_sizes(problem)
+        kernel, X, Y = problem.kernel, problem.X, problem.Y
+        n, c = Y.shape
+        generator = problem.generator()
+        Z = self.choose_centers(problem, generator)
+        p = len(Z)
+        number("solver.subsample_size", self.subsample_size, 2, p, whole=True, optional=True)
+        s = self.subsample_size or min(p, _SUBSAMPLE)
+        most_q = min(s - 1, _MOST_Q) if self.q is None else self.q
+        number("solver.q", self.q, 0, s - 1, whole=True, optional=True)
+        exact = self._projects_exactly(problem, p)
+        self._plan(problem, p, s, most_q, 1, exact)  # refuses what cannot work, before the work
+        spectrum, landmarks, V = restricted_spectrum(kernel, X, Z, s, generator, most_q + 1)
+        m_max = problem.limits.max_batch_size or n
+        q = min(choose_q(spectrum, m_max) if self.q is None else self.q, V.shape[1] - 1)
+        sigma, V = spectrum.values, V[:, :q].contiguous()
+        preconditioner = Preconditioner.with_features(
+            kernel,
+            X,
+            landmarks,
+            V,
+            1 - sigma[q] / sigma[:q],
+            kernel_matmul(kernel, X, Z[landmarks], V),
+            sigma[q].item(),
+        )
+        m_star = preconditioner.beta / preconditioner.top_eigenvalue
+        m = self.batch_size or self.default_batch(m_star, n, m_max, exact)
+        inflation = preconditioner.curvature_inflation(kernel, X, m, generator)
+        plan, keep = with_cache(self._plan(problem, p, s, q, m, exact), n, X.element_size() * p)
+        on_centers = replace(problem, X=Z, Y=Y.new_zeros(p, c), labels=None)
+        projection = (
+            ExactProjection(on_centers)
+            if exact
+            else InexactProjection(on_centers, self.projection_tolerance, self.projection_epochs)
+        )
+        return ProjectedState(
+            solver=self,
+            problem=problem,
+            plan=plan,
+            spectrum=spectrum,
+            preconditioner=preconditioner,
+            beta=kernel.diag(X).max().item(),
+            batch_size=m,
+            relaxation=self.relaxation,
+            inflation=inflation,
+            generator=generator,
+            centers=Z,
+            rows=KernelRows(kernel, X, Z, keep),
+            projection=projection,
+            interval=self.choose_interval(p, m),
+            center_features=kernel_matmul(kernel, Z, Z[landmarks], V),
+            weights=Y.new_zeros(p, c),
+            values=Y.new_zeros(p, c),
+            table=Y.new_zeros(n if self.variance_reduction else 0, c),
+            mean_weights=Y.new_zeros(p, c),
+            mean_values=Y.new_zeros(p, c),
+            carry=Y.new_zeros(p, c),
+        )
+
+    def default_batch(self, m_star: float, n: int, m_max: int, exact: bool) -> int:
+        """The batch where none is asked for."""
+        return default_batch_size(m_star, n, m_max)
+
+    def _projects_exactly(self, problem: Problem, p: int) -> bool:
+        if self.projection != "auto":
+            return self.projection == "exact"
+        process, limit = memory_limit(problem.X.device, problem.limits)
+        return problem.X.element_size() * p * p < _FACTOR_SHARE * (limit - process)
+
+    def _plan(self, problem: Problem, p: int, s: int, q: int, m: int, exact: bool) -> MemoryPlan:
+        (n, d), c, w = problem.X.shape, problem.Y.shape[1], problem.X.element_size()
+        s_inner = min(p, 4000)  # of EigenPro 2 on the centers
+        inner = p * p + 512 * p if exact else 4 * p * c + (p + s_inner) * s_inner // 10
+        tiles = tile_numbers(n, problem.X.device)
+        return plan_memory(
+            problem.X.device,
+            problem.limits,
+            f"{p} centers with {'an exact' if exact else 'an inexact'} projection",
+            "take fewer centers (solver.n_centers), solver.projection=inexact or a smaller solver.q",
+            model=w * (p * (d + 8 * c) + 3 * n * c + (n + p + s) * q + inner),
+            setup=w * (4.5 * max(s, 0 if exact else s_inner) ** 2 + 4 * s * (d + 2 * q) + tiles),
+            step=w * (2 * m * p + m * (d + 3 * c + q) + tiles),
+        )
+
+    def epoch(self, state: ProjectedState, order: Tensor, limit: float) -> bool:
+        n, c = state.problem.Y.shape
+        batches = order.tensor_split(math.ceil(n / state.batch_size))
+        state.squares = state.wrong = 0.0
+        for first in range(0, len(batches), state.interval):
+            batch = batches[first : first + state.interval]
+            before = state.squares
+            self._round(state, batch)
+            loss = (state.squares - before) / (sum(len(rows) for rows in batch) * c)
+            if not loss <= limit:  # also catches nan
+                return False
+        state.reduced = self.variance_reduction
+        return True
+
+    def _round(self, state: ProjectedState, batches: Sequence[Tensor]) -> None:
+        """T batches and a projection."""
+        problem, P, n = state.problem, state.preconditioner, len(state.problem.X)
+        step = state.step_size(state.batch_size) / state.batch_size  # of one sample
+        if state.reduced:
+            step *= _REDUCED_STEP
+        h = torch.zeros_like(state.weights)  # K(Z, X_B) difference
+        corrections = h.new_zeros(P.q, h.shape[1])  # D Phi_B^T difference
+        seen, seen_steps = problem.X[:0], problem.Y[:0]
+        for batch in batches:
+            K = state.rows[batch]  # (m, p)
+            X_b = problem.X[batch]
+            g = K @ state.weights - problem.Y[batch]
+            kernel_matmul(problem.kernel, X_b, seen, seen_steps, out=g)
+            self._count(state, batch, g)
+            difference = g - state.table[batch] if state.reduced else g
+            h.addmm_(K.mT, difference)
+            correction = P.coefficients(P.features[batch], difference)
+            corrections += correction
+            state.weights.index_add_(0, P.rows, P.vectors @ correction, alpha=step)
+            if state.reduced:
+                state.weights.add_(state.mean_weights, alpha=-step * len(batch))
+                state.values.add_(state.mean_values, alpha=-step * len(batch))
+            if self.variance_reduction:
+                state.table[batch] = g
+            if len(batches) > 1:
+                seen = torch.cat([seen, X_b])
+                seen_steps = torch.cat([seen_steps, -step * difference])
+        h += state.carry
+        theta, image = state.projection(h)
+        state.carry = h - image
+        state.weights.add_(theta, alpha=-step)
+        image = image - state.center_features @ corrections
+        state.values.add_(image, alpha=-step)
+        state.mean_weights.add_(theta, alpha=1 / n)
+        state.mean_weights.index_add_(0, P.rows, P.vectors @ corrections, alpha=-1 / n)
+        state.mean_values.add_(image, alpha=1 / n)
+
+    def _count(self, state: ProjectedState, batch: Tensor, g: Tensor) -> None:
+        state.squares += g.square().sum().item()
+        if state.problem.labels is not None:
+            wrong = predicted_labels(g + state.problem.Y[batch]) != state.problem.labels[batch]
+            state.wrong += wrong.sum().item()
+
+    def record(self, state: ProjectedState, epoch: int, seconds: float) -> EpochRecord:
+        """Exact where K(X, Z) is kept, else what was met in passing."""
+        if state.rows.complete:
+            return state.record(epoch, seconds)
+        error = None if state.problem.labels is None else state.wrong / len(state.problem.X)
+        return state.record(epoch, seconds, state.squares / state.problem.Y.numel(), error)
