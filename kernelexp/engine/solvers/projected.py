@@ -8,13 +8,14 @@ f stays in span{k(., z_j)}; over T batches it gathers, and then projects, the st
 Abedsoltan, Belkin, Pandit 2023 (T = 1) and Abedsoltan, Ma, Pandit, Belkin 2025 (T > 1; until the
 projection the batches are temporary centers, seen by the batches after them). Here:
 
-- The preconditioner's functions are chosen within the span (``spectrum.restricted_spectrum``), so
-  that what they correct needs no projection and goes to the weights of the centers at once.
+- The preconditioner's functions are chosen within the span (``spectrum.restricted_spectrum``): what
+  they take down are eigenfunctions of the problem that is solved, the projected one.
 - With p < n centers f does not interpolate, g does not go to 0, and SGD with a constant step wanders.
-  So from the second epoch on the gradient is that of SAGA (Defazio, Bach, Lacoste-Julien 2014): g of
+  So from the third epoch on the gradient is that of SAGA (Defazio, Bach, Lacoste-Julien 2014): g of
   the batch minus g of the same points at their last visit, plus the mean of all last ones. It has the
   same expectation and goes to 0, costs a table of n c numbers and no kernel evaluation, and the
-  constant step then goes to the least-squares solution geometrically.
+  constant step then goes to the least-squares solution geometrically. (Not from the second: what the
+  first epoch met is too old, and the loss rises before it falls.)
 - What a projection leaves undone, h - K(Z, Z) theta, is added to the next h.
 """
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -47,8 +48,9 @@ from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import restricted_spectrum
 
 _SUBSAMPLE, _MOST_Q = 2000, 500
-# The step of SAGA, of that of plain SGD: its gradient also carries the noise of the table.
-_REDUCED_STEP = 0.5
+# Plain epochs before SAGA takes over, and its step as a share of theirs: its gradient also carries the
+# noise of the table. Measured in benchmarks/results/variance_reduction.md.
+_PLAIN_EPOCHS, _REDUCED_STEP = 2, 2 / 3
 # The share of the memory that is free which a factor of K(Z, Z) may take, where it is a choice.
 _FACTOR_SHARE = 0.5
 
@@ -69,7 +71,7 @@ class ProjectedState(StochasticState):
         mean_weights: of the preconditioned mean gradient of the table, (p, c).
         mean_values: its values at the centers, (p, c).
         carry: what projections left undone, (p, c).
-        reduced: whether gradients are variance-reduced: from the second epoch on.
+        visits: epochs begun.
         squares, wrong: sum of g^2 and number of wrong labels met in this epoch.
     """
 
@@ -84,7 +86,7 @@ class ProjectedState(StochasticState):
     mean_weights: Tensor
     mean_values: Tensor
     carry: Tensor
-    reduced: bool = field(default=False, init=False)
+    visits: int = field(default=0, init=False)
     squares: float = field(default=0.0, init=False)
     wrong: float = field(default=0.0, init=False)
 
@@ -98,10 +100,9 @@ class ProjectedState(StochasticState):
         return KernelModel(self.problem.kernel, self.centers, self.weights)
 
     def restart(self) -> None:
-        self.reduced = False
-        for tensor in (self.weights, self.values, self.mean_weights, self.mean_values, self.carry):
+        self.visits = 0
+        for tensor in (self.weights, self.values, self.carry):
             tensor.zero_()
-        self.table.zero_()
 
     def derived(self) -> dict[str, Any]:
         exact = isinstance(self.projection, ExactProjection)
@@ -126,12 +127,14 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             ``auto``: exact where the factor takes at most half of the memory there is.
         projection_tolerance: of the inexact projection, relative residual.
         projection_epochs: the most epochs of one inexact projection.
-        variance_reduction: SAGA gradients from the second epoch on; false: plain SGD, as published.
+        variance_reduction: SAGA gradients from the third epoch on; false: plain SGD, as published.
         q: directions taken down; null: as many as keep m*(k_G) within m_max.
         batch_size: m; null: m*(k_G) / 8, or m*(k_G) where each batch is projected inexactly.
         subsample_size: s, centers whose span holds the preconditioner; null: 2,000.
     """
 
+    # See EigenPro 2; the projected k_G is smaller still than k_G.
+    relaxation: ClassVar[float] = 1.5
     projection: str = "auto"
     projection_tolerance: float = 0.1
     projection_epochs: int = 2
@@ -238,7 +241,11 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
     def epoch(self, state: ProjectedState, order: Tensor, limit: float) -> bool:
         n, c = state.problem.Y.shape
         batches = order.tensor_split(math.ceil(n / state.batch_size))
+        state.visits += 1
         state.squares = state.wrong = 0.0
+        if not self._reduces(state):  # the table is filled anew
+            state.mean_weights.zero_()
+            state.mean_values.zero_()
         for first in range(0, len(batches), state.interval):
             batch = batches[first : first + state.interval]
             before = state.squares
@@ -246,30 +253,31 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             loss = (state.squares - before) / (sum(len(rows) for rows in batch) * c)
             if not loss <= limit:  # also catches nan
                 return False
-        state.reduced = self.variance_reduction
         return True
+
+    def _reduces(self, state: ProjectedState) -> bool:
+        return self.variance_reduction and state.visits > _PLAIN_EPOCHS
 
     def _round(self, state: ProjectedState, batches: Sequence[Tensor]) -> None:
         """T batches and a projection."""
         problem, P, n = state.problem, state.preconditioner, len(state.problem.X)
         step = state.step_size(state.batch_size) / state.batch_size  # of one sample
-        if state.reduced:
+        reduces = self._reduces(state)
+        if reduces:
             step *= _REDUCED_STEP
-        h = torch.zeros_like(state.weights)  # K(Z, X_B) difference
-        corrections = h.new_zeros(P.q, h.shape[1])  # D Phi_B^T difference
-        seen, seen_steps = problem.X[:0], problem.Y[:0]
+        h = torch.zeros_like(state.weights)  # (p, c)
+        corrections = h.new_zeros(P.q, h.shape[1])
+        seen, seen_steps = problem.X[:0], problem.Y[:0]  # the temporary centers and their weights
         for batch in batches:
-            K = state.rows[batch]  # (m, p)
-            X_b = problem.X[batch]
-            g = K @ state.weights - problem.Y[batch]
+            K, X_b = state.rows[batch], problem.X[batch]  # (m, p)
+            g = K @ state.weights - problem.Y[batch]  # (m, c)
+            g.addmm_(P.features[batch], corrections, alpha=step)
             kernel_matmul(problem.kernel, X_b, seen, seen_steps, out=g)
             self._count(state, batch, g)
-            difference = g - state.table[batch] if state.reduced else g
+            difference = g - state.table[batch] if reduces else g
             h.addmm_(K.mT, difference)
-            correction = P.coefficients(P.features[batch], difference)
-            corrections += correction
-            state.weights.index_add_(0, P.rows, P.vectors @ correction, alpha=step)
-            if state.reduced:
+            corrections += P.coefficients(P.features[batch], difference)
+            if reduces:
                 state.weights.add_(state.mean_weights, alpha=-step * len(batch))
                 state.values.add_(state.mean_values, alpha=-step * len(batch))
             if self.variance_reduction:
@@ -277,14 +285,12 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             if len(batches) > 1:
                 seen = torch.cat([seen, X_b])
                 seen_steps = torch.cat([seen_steps, -step * difference])
-        h += state.carry
+        h.addmm_(state.center_features, corrections, alpha=-1).add_(state.carry)
         theta, image = state.projection(h)
         state.carry = h - image
         state.weights.add_(theta, alpha=-step)
-        image = image - state.center_features @ corrections
         state.values.add_(image, alpha=-step)
         state.mean_weights.add_(theta, alpha=1 / n)
-        state.mean_weights.index_add_(0, P.rows, P.vectors @ corrections, alpha=-1 / n)
         state.mean_values.add_(image, alpha=1 / n)
 
     def _count(self, state: ProjectedState, batch: Tensor, g: Tensor) -> None:
