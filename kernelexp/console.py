@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from kernelexp.tracking import Tracker
 
 
+# What is shown of the quantities a solver derived, and in the table at the end; not all have all.
+_CHOSEN = {
+    "n_centers": "centers",
+    "batch_size": "batch",
+    "q": "q",
+    "step_size": "step",
+    "projection_interval": "projection every",
+}
+_COUNTS = {"n_centers": "centers", "m_star_adapted": "adapted m*", "batch_size": "batch", "q": "q"}
+
+
 class Terminal:
     """An observer of ``kernelexp.experiment.run``; the progress bar shows on terminals only."""
 
@@ -34,10 +45,10 @@ class Terminal:
     def prepared(self, setup: Setup) -> None:
         """Show the plan, start the bar."""
         train = setup.dataset.train
-        d = setup.derived
+        chosen = [f"{label} {setup.derived[k]:.4g}" for k, label in _CHOSEN.items() if k in setup.derived]
         self.console.print(
             f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]} on {setup.device_name}; "
-            f"memory {setup.plan}; batch {d['batch_size']}, q {d['q']}, step {d['step_size']:.3g}",
+            f"memory {setup.plan}; {', '.join(chosen)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -64,15 +75,18 @@ class Terminal:
             "kernel": str(setup.kernel),
             "dataset": setup.dataset.name,
             "n": f"{len(setup.dataset.train.X):,}",
-            "m*": f"{m['m_star']:.2f}",
-            "adapted m*": f"{m['m_star_adapted']:,.0f}",
-            "batch": f"{m['batch_size']:.0f}",
-            "q": f"{m['q']:.0f}",
+            **({"m*": f"{m['m_star']:.2f}"} if "m_star" in m else {}),
+            **{label: f"{m[name]:,.0f}" for name, label in _COUNTS.items() if name in m},
             "epochs": f"{m['epochs']:.0f} (stopped by {result.stopped_by})",
             "seconds": f"{m['setup_seconds']:.2f} set-up, {m['train_seconds']:.2f} training",
             f"train {score}": f"{scale * m[f'train_{score}']:.2f}",
             f"test {score}": f"{scale * m[f'test_{score}']:.2f}",
-            "RKHS norm": f"{m['rkhs_norm']:.2f}",
+            "RKHS norm": f"{m['rkhs_norm']:.2f} ({result.norm.how}, within {m['rkhs_norm_error']:.1g})",
+            **{
+                name.replace("_", " "): f"{m[name]:.2g}"
+                for name in ("relative_residual", "projection_residual")
+                if name in m
+            },
             "peak memory": f"{m['peak_memory_gb']:.2f} GB",
         }
         if self.tracker is not None:

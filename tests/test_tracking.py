@@ -15,7 +15,7 @@ from conftest import wait_for
 METRICS = {
     "m_star", "m_star_adapted", "batch_size", "q", "top_eigenvalue", "setup_seconds",
     "train_seconds", "epochs", "train_accuracy", "train_mse", "test_accuracy", "test_mse",
-    "rkhs_norm", "peak_memory_gb",
+    "rkhs_norm", "rkhs_norm_error", "peak_memory_gb",
 }  # fmt: skip
 EPOCH_METRICS = {"epoch_train_mse", "epoch_test_accuracy", "epoch_seconds", "epoch_rkhs_norm"}
 SMALL = ("dataset.n_train=300", "solver.epochs=2", "tracking.log_model=false")
