@@ -17,6 +17,8 @@ from kernelexp.engine.kernels import Kernel
 # cache; on a GPU a tile must be large enough to fill the device.
 CPU_TILE = 512
 GPU_TILE = 8192
+# Kept rows gathered at a time: few enough that the copy is small beside K.
+_GATHERED = 256
 
 
 def tile_size(device: torch.device) -> int:
@@ -70,7 +72,7 @@ class KernelRows:
         """X (n, d), Z (p, d); ``dtype``: of K, that of X if left out."""
         self.kernel, self.X, self.Z = kernel, X, Z
         self.kept = X.new_empty(keep, len(Z), dtype=dtype)
-        self.known = torch.zeros(len(X), dtype=torch.bool, device=X.device)
+        self.known = torch.zeros(keep, dtype=torch.bool, device=X.device)
 
     @property
     def complete(self) -> bool:
@@ -79,14 +81,10 @@ class KernelRows:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """K(X[rows], Z): rows (m,) -> (m, p)."""
-        keep = len(self.kept)
-        new = rows[(rows < keep) & ~self.known[rows]]
-        if len(new):
-            self.kept[new] = self._compute(new)
-            self.known[new] = True
+        inside = rows < len(self.kept)
+        self._learn(rows[inside])
         if self.complete:
             return self.kept[rows]
-        inside = rows < keep
         K = self.kept.new_empty(len(rows), len(self.Z))
         K[inside] = self.kept[rows[inside]]
         K[~inside] = self._compute(rows[~inside])
@@ -95,6 +93,24 @@ class KernelRows:
     def _compute(self, rows: Tensor) -> Tensor:
         out = self.kept.new_empty(len(rows), len(self.Z))
         return kernel_matrix(self.kernel, self.X[rows], self.Z, out)
+
+    def _learn(self, rows: Tensor) -> None:
+        new, step = rows[~self.known[rows]], tile_size(rows.device)
+        for part in new.split(step):
+            X_part = self.X[part].to(self.kept.dtype)
+            for columns in ranges(len(self.Z), step):
+                self.kept[part, columns] = self.kernel(X_part, self.Z[columns].to(X_part))
+        self.known[new] = True
+
+    def add_transposed_matmul(self, rows: Tensor, W: Tensor, out: Tensor) -> None:
+        """Add K(X[rows], Z)^T @ W to ``out``: rows (m,), W (m, c), out (p, c)."""
+        inside = rows < len(self.kept)
+        self._learn(rows[inside])
+        for part, W_part in zip(
+            rows[inside].split(_GATHERED), W[inside].split(_GATHERED), strict=True
+        ):
+            out.addmm_(self.kept[part].mT, W_part)
+        kernel_matmul(self.kernel, self.Z, self.X[rows[~inside]], W[~inside], out=out)
 
     def blocks(self, size: int) -> Iterator[tuple[slice, Tensor]]:
         """All of K by blocks of ``size`` rows: (rows, K(X[rows], Z)); kept ones are not copied."""

@@ -11,6 +11,7 @@ Ma, Belkin 2019, section 3 chooses one number from it, the batch m_max = min(m_C
 
 import time
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ SMALLEST_BLOCK = _BLOCKS[0]
 _BUSY = 0.95
 
 
+P = TypeVar("P", bound="MemoryPlan")
+
+
 @dataclass(frozen=True)
 class ResourceLimits:
     """What a run may take; null means measured.
@@ -37,16 +41,19 @@ class ResourceLimits:
         max_batch_size: m_max, the largest critical batch size the preconditioner aims at, and the
             largest batch.
         block_size: rows of the kernel matrix computed together.
+        cache_gb: the most that kept rows of the kernel matrix may take; null: what is free.
     """
 
     memory_gb: float | None = None
     max_batch_size: int | None = None
     block_size: int | None = None
+    cache_gb: float | None = None
 
     def __post_init__(self) -> None:
         number("memory_gb", self.memory_gb, above=0, optional=True)
         number("max_batch_size", self.max_batch_size, 1, whole=True, optional=True)
         number("block_size", self.block_size, 1, whole=True, optional=True)
+        number("cache_gb", self.cache_gb, 0, optional=True)
 
 
 @dataclass(frozen=True)
@@ -93,10 +100,12 @@ def plan_memory(
     return plan
 
 
-def with_cache(plan: MemoryPlan, n: int, row_bytes: float) -> tuple[MemoryPlan, int]:
+def with_cache(plan: P, limits: ResourceLimits, n: int, row_bytes: float) -> tuple[P, int]:
     """The plan with as many of n kernel rows kept as there is room for, and their number."""
-    room = (plan.limit_gb - plan.peak_gb) * GB
-    rows = max(0, min(n, int(room / row_bytes)))
+    room = plan.limit_gb - plan.peak_gb
+    if limits.cache_gb is not None:
+        room = min(room, limits.cache_gb)
+    rows = max(0, min(n, int(room * GB / row_bytes)))
     return replace(plan, gigabytes={**plan.gigabytes, "cache": rows * row_bytes / GB}), rows
 
 

@@ -121,7 +121,7 @@ class CG(Solver):
             setup=8 * (4.5 * s * s + n * q + tile_numbers(n, X.device)),
             step=8 * (n * c + _ROWS * n),
         )
-        plan, keep = with_cache(plan, n, 8 * n)
+        plan, keep = with_cache(plan, problem.limits, n, 8 * n)
         rank = q + 1
         spectrum = nystrom_spectrum(kernel, X, s, problem.generator(), rank, torch.float64)
         values, U = extend(kernel, X, spectrum, rank)

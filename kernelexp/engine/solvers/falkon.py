@@ -117,7 +117,7 @@ class Falkon(RestrictedSolver):
             setup=8 * (p * p + tile_numbers(n, X.device)),
             step=w * (_ROWS * p + tile_numbers(n, X.device)),
         )
-        plan, keep = with_cache(plan, n, w * p)
+        plan, keep = with_cache(plan, problem.limits, n, w * p)
         T = CholeskyFactor(kernel_matrix(kernel, Z, Z, Z.new_empty(p, p, dtype=torch.float64)))
         gram = torch.zeros_like(T.array)
         add_gram_(gram, T.array.tril())  # L^T L

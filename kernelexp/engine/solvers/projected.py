@@ -182,8 +182,11 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         m_star = preconditioner.beta / preconditioner.top_eigenvalue
         m = self.batch_size or self.default_batch(m_star, n, m_max, exact)
         inflation = preconditioner.curvature_inflation(kernel, X, m, generator)
-        plan, keep = with_cache(self._plan(problem, p, s, q, m, exact), n, X.element_size() * p)
-        on_centers = replace(problem, X=Z, Y=Y.new_zeros(p, c), labels=None)
+        plan, keep = with_cache(
+            self._plan(problem, p, s, q, m, exact), problem.limits, n, X.element_size() * p
+        )
+        limits = replace(problem.limits, cache_gb=0.0)  # what is free is for K(X, Z)
+        on_centers = replace(problem, X=Z, Y=Y.new_zeros(p, c), labels=None, limits=limits)
         projection = (
             ExactProjection(on_centers)
             if exact

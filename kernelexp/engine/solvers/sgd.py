@@ -14,7 +14,8 @@ F = f(X) is a state: after a block B of many batches
 
 and within the block the steps need K(X_B, X_B) alone. The work is the same, n d operations a sample,
 but blocks have the size the device likes and batches the size the spectrum likes; and F gives train
-error, loss and RKHS norm, tr(alpha^T F), exactly and for nothing after every block.
+error, loss and RKHS norm, tr(alpha^T F), exactly and for nothing after every block. Rows of K that
+there is room for are kept from the first epoch on; the next ones then cost a pass over memory.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from kernelexp.engine.batch import choose_q
 from kernelexp.engine.checks import number
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
+from kernelexp.engine.products import KernelRows, kernel_matrix
+from kernelexp.engine.resource import with_cache
 from kernelexp.engine.solvers.base import Problem
 from kernelexp.engine.solvers.sgd_plan import SGDPlan, plan_sgd
 from kernelexp.engine.solvers.stochastic import StochasticSolver, StochasticState
@@ -47,9 +49,11 @@ class SGDState(StochasticState):
         weights: alpha, (n, c), without ``pending``.
         pending: (q, c), V times it is still to be added to the weights of the subsample.
         predictions: F = f(X), (n, c).
+        rows: K(X, X), kept as far as there is room.
     """
 
     plan: SGDPlan
+    rows: KernelRows
     weights: Tensor
     pending: Tensor
     predictions: Tensor
@@ -70,7 +74,11 @@ class SGDState(StochasticState):
             tensor.zero_()
 
     def derived(self) -> dict[str, Any]:
-        sizes = {"block_size": self.plan.block_size, "max_batch_size": self.plan.max_batch_size}
+        sizes = {
+            "block_size": self.plan.block_size,
+            "max_batch_size": self.plan.max_batch_size,
+            "rows_kept": len(self.rows.kept),
+        }
         return {**super().derived(), **sizes}
 
 
@@ -116,6 +124,7 @@ class SGD(StochasticSolver):
             self.batch_size,
             self.corrects_all,
         )
+        plan, keep = with_cache(plan, problem.limits, len(X), X.element_size() * len(X))
         rank = min(plan.max_q + 1, plan.subsample_size)
         number("solver.q", q, 0, plan.subsample_size - 1, whole=True, optional=True)
         spectrum = nystrom_spectrum(problem.kernel, X, plan.subsample_size, generator, rank)
@@ -124,6 +133,7 @@ class SGD(StochasticSolver):
             solver=self,
             problem=problem,
             plan=plan,
+            rows=KernelRows(problem.kernel, X, X, keep),
             spectrum=spectrum,
             preconditioner=preconditioner,
             beta=problem.kernel.diag(X).max().item(),
@@ -184,5 +194,5 @@ class SGD(StochasticSolver):
             start = stop
         state.weights[rows] += delta
         state.pending += h
-        kernel_matmul(problem.kernel, problem.X, X_B, delta, out=state.predictions)
+        state.rows.add_transposed_matmul(rows, delta, out=state.predictions)
         state.predictions.addmm_(P.features, h)
