@@ -45,13 +45,17 @@ class Terminal:
     def prepared(self, setup: Setup) -> None:
         """Show the plan, start the bar."""
         train = setup.dataset.train
-        chosen = [f"{label} {setup.derived[k]:.4g}" for k, label in _CHOSEN.items() if k in setup.derived]
+        chosen = [
+            f"{label} {setup.derived[k]:.4g}" for k, label in _CHOSEN.items() if k in setup.derived
+        ]
         self.console.print(
             f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]} on {setup.device_name}; "
             f"memory {setup.plan}; {', '.join(chosen)}",
             highlight=False,
             soft_wrap=True,
         )
+        if setup.reason is not None:
+            self.console.print(f"solver=auto: {setup.reason}", highlight=False, soft_wrap=True)
         self.progress.start()
         self.task = self.progress.add_task("", total=setup.max_epochs)
 
@@ -81,7 +85,7 @@ class Terminal:
             "seconds": f"{m['setup_seconds']:.2f} set-up, {m['train_seconds']:.2f} training",
             f"train {score}": f"{scale * m[f'train_{score}']:.2f}",
             f"test {score}": f"{scale * m[f'test_{score}']:.2f}",
-            "RKHS norm": f"{m['rkhs_norm']:.2f} ({result.norm.how}, within {m['rkhs_norm_error']:.1g})",
+            "RKHS norm": _norm(result),
             **{
                 name.replace("_", " "): f"{m[name]:.2g}"
                 for name in ("relative_residual", "projection_residual")
@@ -99,3 +103,9 @@ class Terminal:
     def close(self) -> None:
         """Take the bar away."""
         self.progress.stop()
+
+
+def _norm(result: RunResult) -> str:
+    norm = result.norm
+    kind = "a lower bound, the system is not solved" if norm.lower_bound else norm.how
+    return f"{norm.value:.2f} ({kind}; relative error at most {norm.relative_error:.1g})"

@@ -63,6 +63,7 @@ class Setup:
         derived: what the solver chose or measured.
         device_name: of the device.
         max_epochs: the most epochs there will be.
+        reason: why this solver, where it was picked.
     """
 
     dataset: Dataset
@@ -71,6 +72,7 @@ class Setup:
     derived: dict[str, Any]
     device_name: str
     max_epochs: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,13 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
     )
     state = config.solver.prepare(problem)
     setup = Setup(
-        dataset, kernel, state.plan, state.derived(), _device_name(config), config.solver.max_epochs
+        dataset,
+        kernel,
+        state.plan,
+        {"solver": state.solver.name, **state.derived()},
+        _device_name(config),
+        state.solver.max_epochs,
+        state.reason,
     )
     for observer in observers:
         observer.prepared(setup)

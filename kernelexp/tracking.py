@@ -205,6 +205,9 @@ class Tracker:
         _log(client, run_id, metrics=result.metrics)
         client.set_tag(run_id, "stopped_by", result.stopped_by)
         client.set_tag(run_id, "rkhs_norm.how", result.norm.how)
+        client.set_tag(run_id, "rkhs_norm.lower_bound", str(result.norm.lower_bound).lower())
+        if result.setup.reason is not None:
+            client.set_tag(run_id, "solver.reason", result.setup.reason)
         per_output = {"rkhs_norm": result.norm.per_output.tolist()}
         client.log_dict(run_id, per_output, "rkhs_norm_per_output.json")
         if self.config.log_model:

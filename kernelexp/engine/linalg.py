@@ -12,6 +12,7 @@ from kernelexp.engine.products import ranges
 # Columns factored together: wide enough for fast matrix products, narrow enough that the dense
 # factorisations of the diagonal blocks do not count.
 _BLOCK = 512
+_POWER_ITERATIONS = 30
 # The first ridge tried where rounding has made a matrix indefinite, in units of eps times its trace
 # / n, and by how much it grows until the factorisation succeeds.
 _FIRST_JITTER, _JITTER_GROWTH, _JITTER_TRIES = 8.0, 8.0, 12
@@ -98,6 +99,15 @@ class CholeskyFactor:
                 out[b].addmm_(tile, W[a])
                 out[a].addmm_(tile.mT, W[b])
         return out
+
+
+def top_eigenvalue(A: Tensor, generator: torch.Generator) -> float:
+    """The largest eigenvalue of A (n, n), positive semidefinite, by power iteration."""
+    v = torch.randn(len(A), 1, generator=generator, dtype=A.dtype).to(A.device)
+    for _ in range(_POWER_ITERATIONS):
+        v /= v.norm()
+        v = A @ v
+    return float(v.norm())
 
 
 def add_gram_(A: Tensor, K: Tensor) -> None:

@@ -32,11 +32,14 @@ class RKHSNorm:
         how: ``by-product`` (f(Z) was at hand), ``dense`` (K(Z, Z) stored, float64) or ``blocked``
             (f(Z) computed tile by tile in the model's precision).
         relative_error: bound on the relative error of ``value``, see ``norm_from_outputs``.
+        lower_bound: whether this is the norm of a solution that a solver left unfinished: that of the
+            interpolating function is larger, in ill-conditioned systems by much.
     """
 
     per_output: Tensor
     how: str
     relative_error: float
+    lower_bound: bool = False
 
     @property
     def value(self) -> float:

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from kernelexp.engine.batch import batch_curvature
 from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.linalg import top_eigenvalue
 from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from kernelexp.engine.spectrum import Spectrum
 
 # Rows squared at a time.
 _ROWS = 1 << 14
-# Points on which the curvature of the adapted kernel is measured, and power iterations for it.
-_CURVATURE_POINTS, _POWER_ITERATIONS = 2048, 30
+# Points on which the curvature of the adapted kernel is measured.
+_CURVATURE_POINTS = 2048
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,5 @@ class Preconditioner:
         K = kernel_matrix(kernel, X[rows], X[rows])
         Phi = self.features[rows]
         K.addmm_(Phi * self.scales, Phi.T, alpha=-1)
-        v = torch.randn(m, 1, generator=generator, dtype=X.dtype).to(X.device)
-        for _ in range(_POWER_ITERATIONS):
-            v /= v.norm()
-            v = K @ v
-        measured = float(v.norm()) / m
+        measured = top_eigenvalue(K, generator) / m
         return max(1.0, measured / batch_curvature(m, self.beta, self.top_eigenvalue))

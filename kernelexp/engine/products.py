@@ -96,7 +96,7 @@ class KernelRows:
 
     def _learn(self, rows: Tensor) -> None:
         new, step = rows[~self.known[rows]], tile_size(rows.device)
-        for part in new.split(step):
+        for part in torch.split(new, step):
             X_part = self.X[part].to(self.kept.dtype)
             for columns in ranges(len(self.Z), step):
                 self.kept[part, columns] = self.kernel(X_part, self.Z[columns].to(X_part))
@@ -107,7 +107,7 @@ class KernelRows:
         inside = rows < len(self.kept)
         self._learn(rows[inside])
         for part, W_part in zip(
-            rows[inside].split(_GATHERED), W[inside].split(_GATHERED), strict=True
+            torch.split(rows[inside], _GATHERED), torch.split(W[inside], _GATHERED), strict=True
         ):
             out.addmm_(self.kept[part].mT, W_part)
         kernel_matmul(self.kernel, self.Z, self.X[rows[~inside]], W[~inside], out=out)

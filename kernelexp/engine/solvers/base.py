@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +28,8 @@ from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
 # With a stop rule and no number of epochs given: the end of patience with a rule that is never met.
 MOST_EPOCHS = 1000
+# Up to this relative residual a linear system counts as solved.
+_SOLVED = 1e-6
 
 
 class DivergenceError(RuntimeError):
@@ -76,6 +78,7 @@ class State(ABC):
         problem: what is learned.
         plan: what is held in memory.
         setup_seconds: time of ``prepare``.
+        reason: why this solver, where it was picked (``solvers.auto``).
         converged: whether the solver has reached the tolerance it was given.
         stopped_by: what ended the run: ``epochs``, ``tolerance`` or the name of a stop rule.
     """
@@ -84,6 +87,7 @@ class State(ABC):
     problem: Problem
     plan: MemoryPlan
     setup_seconds: float = field(default=0.0, init=False)
+    reason: str | None = field(default=None, init=False)
     converged: bool = field(default=False, init=False)
     stopped_by: str | None = field(default=None, init=False)
 
@@ -109,7 +113,9 @@ class State(ABC):
 
     def rkhs_norm(self) -> RKHSNorm:
         """The norm of the model as it stands, with a bound on its error."""
-        return norm_from_outputs(self.model(), self.center_outputs())
+        norm = norm_from_outputs(self.model(), self.center_outputs())
+        left = self.residuals().get("relative_residual", 0.0)
+        return replace(norm, lower_bound=left > _SOLVED)
 
     def record(
         self,
@@ -221,10 +227,14 @@ class RestrictedSolver(Solver):
         if self.centers == "all" and self.n_centers is not None:
             raise refuse("n_centers", self.n_centers, "left out with centers=all")
 
+    def default_n_centers(self, n: int) -> int:
+        """P where none is given."""
+        return min(n, max(1000, n // 10))
+
     def choose_centers(self, problem: Problem, generator: torch.Generator) -> Tensor:
         """Z, (p, d)."""
         n = len(problem.X)
         number("solver.n_centers", self.n_centers, 1, n, whole=True, optional=True)
         default = self.default_centers if self.n_centers is None else "random"
-        p = self.n_centers or min(n, max(1000, n // 10))
+        p = self.n_centers or self.default_n_centers(n)
         return choose_centers(problem.X, self.centers or default, p, generator)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ from kernelexp.engine.linalg import (
     conjugate_gradients,
     mirror_,
     relative_residual,
+    top_eigenvalue,
 )
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import kernel_matmul, kernel_matrix
@@ -28,13 +28,14 @@ from kernelexp.engine.resource import (
     tile_numbers,
 )
 from kernelexp.engine.solvers.base import Problem, RestrictedSolver, State
-from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
+from kernelexp.engine.solvers.stopping import EpochRecord
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 # Refinement ends at this relative residual, or when ten iterations have not halved it (it need not fall
 # at each: what conjugate gradients lower is the error in the RKHS norm).
 _RESIDUAL, _PATIENCE = 1e-13, 10
-_POWER_ITERATIONS = 30
+# What is held at most, of the size of the matrix: with p < n a quarter of it in rows of K(X, Z).
+_BESIDE = 1.3
 
 
 @dataclass
@@ -48,7 +49,7 @@ class ExactState(State):
         right: B, (p, c), float64.
         weights: alpha, (p, c), float64.
         outputs: f(X), (n, c), float64.
-        top_eigenvalue: lambda_1 of K / n by power iteration; None where K is not at hand.
+        top_eigenvalue: lambda_1 of K(Z, Z) / p by power iteration, with p < n an estimate of that of K / n.
         residual: max over outputs of |B - A alpha| / |B|, computed, not carried along.
     """
 
@@ -58,7 +59,7 @@ class ExactState(State):
     right: Tensor
     weights: Tensor
     outputs: Tensor
-    top_eigenvalue: float | None
+    top_eigenvalue: float
     residual: float = field(default=1.0, init=False)
 
     def training_outputs(self) -> Tensor:
@@ -75,16 +76,14 @@ class ExactState(State):
         return KernelModel(self.problem.kernel, self.centers, weights)
 
     def derived(self) -> dict[str, Any]:
-        values: dict[str, Any] = {
+        beta = self.problem.kernel.diag(self.problem.X).max().item()
+        return {
+            "m_star": critical_batch_size(beta, self.top_eigenvalue),
+            "top_eigenvalue": self.top_eigenvalue,
             "n_centers": len(self.centers),
             "factor_precision": str(self.factor.array.dtype).removeprefix("torch."),
             "jitter": self.factor.jitter,
         }
-        if self.top_eigenvalue is not None:
-            beta = self.problem.kernel.diag(self.problem.X).max().item()
-            values["top_eigenvalue"] = self.top_eigenvalue
-            values["m_star"] = critical_batch_size(beta, self.top_eigenvalue)
-        return values
 
     def residuals(self) -> dict[str, float]:
         return {"relative_residual": self.residual}
@@ -102,6 +101,8 @@ class Exact(RestrictedSolver):
     What is stated as the residual is that of the system as stored. Where rounding has made the matrix
     indefinite a small ridge is added to the factor alone (``derived.jitter``) and conjugate gradients
     take it back, as far as the precision carries; the norm reached is then a lower bound.
+
+    It solves at once: ``epochs`` and ``stop`` are limits it keeps by doing one "epoch".
 
     Attributes:
         ridge: >= 0, in the units of a mean loss (scikit-learn's alpha is n times this).
@@ -125,12 +126,6 @@ class Exact(RestrictedSolver):
         Raises:
             ValueError: where it does not fit, with the size it needs.
         """
-        if self.epochs is not None or self.stop != StopRule():
-            warnings.warn(
-                "solver=exact solves at once: solver.epochs and solver.stop are ignored",
-                RuntimeWarning,
-                stacklevel=2,
-            )
         kernel, X, Y = problem.kernel, problem.X, problem.Y
         Z = self.choose_centers(problem, problem.generator())
         n, p, c = len(X), len(Z), Y.shape[1]
@@ -149,14 +144,13 @@ class Exact(RestrictedSolver):
             step=8 * 4 * 512 * 512,
         )
         A = X.new_empty(p, p, dtype=dtype)
-        top = None
+        kernel_matrix(kernel, Z, Z, A)
+        top = top_eigenvalue(A, problem.generator()) / p
         if whole:
-            kernel_matrix(kernel, X, X, A)
-            top = _top_eigenvalue(A, problem.generator()) / n
             A.diagonal().add_(n * self.ridge)
             right = Y.double()
         else:
-            kernel_matrix(kernel, Z, Z, A).mul_(n * self.ridge)
+            A.mul_(n * self.ridge)
             right = Y.new_zeros(p, c, dtype=torch.float64)
             for start in range(0, n, rows):
                 part = slice(start, start + rows)
@@ -183,8 +177,7 @@ class Exact(RestrictedSolver):
     def _precision(self, problem: Problem, p: int) -> torch.dtype:
         if self.precision != "auto":
             return PRECISIONS[self.precision]
-        process, limit = memory_limit(problem.X.device, problem.limits)
-        return torch.float64 if process + 1.3 * 8 * p * p < limit else torch.float32
+        return torch.float64 if fits(problem, p, torch.float64) else torch.float32
 
     def iterate(self, state: ExactState) -> Iterator[EpochRecord]:
         """Solve and refine, once; there is nothing to go on with after that."""
@@ -211,10 +204,7 @@ class Exact(RestrictedSolver):
         yield state.record(1, clock(device) - start)
 
 
-def _top_eigenvalue(K: Tensor, generator: torch.Generator) -> float:
-    """The largest eigenvalue of K (n, n) by power iteration."""
-    v = torch.randn(len(K), 1, generator=generator, dtype=K.dtype).to(K.device)
-    for _ in range(_POWER_ITERATIONS):
-        v /= v.norm()
-        v = K @ v
-    return float(v.norm())
+def fits(problem: Problem, p: int, dtype: torch.dtype) -> bool:
+    """Whether the matrix of p centers and what is needed beside it fit the memory there is."""
+    process, limit = memory_limit(problem.X.device, problem.limits)
+    return process + _BESIDE * dtype.itemsize * p * p < limit

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.checks import number
 from kernelexp.engine.linalg import (
     CholeskyFactor,
@@ -16,6 +17,7 @@ from kernelexp.engine.linalg import (
     conjugate_gradients,
     mirror_,
     relative_residual,
+    top_eigenvalue,
 )
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import KernelRows, kernel_matrix
@@ -34,6 +36,7 @@ class FalkonState(State):
     Attributes:
         centers: Z, (p, d).
         rows: K(X, Z), kept as far as there is room.
+        top_eigenvalue: lambda_1 of K(Z, Z) / p, an estimate of that of K / n.
         T: factor of K(Z, Z) = L L^T.
         A: factor of L^T L / p + ridge I.
         right: K(Z, X) Y, (p, c).
@@ -44,6 +47,7 @@ class FalkonState(State):
 
     centers: Tensor
     rows: KernelRows
+    top_eigenvalue: float
     T: CholeskyFactor
     A: CholeskyFactor
     right: Tensor
@@ -62,7 +66,10 @@ class FalkonState(State):
         return KernelModel(self.problem.kernel, self.centers, weights)
 
     def derived(self) -> dict[str, Any]:
+        beta = self.problem.kernel.diag(self.problem.X).max().item()
         return {
+            "m_star": critical_batch_size(beta, self.top_eigenvalue),
+            "top_eigenvalue": self.top_eigenvalue,
             "n_centers": len(self.centers),
             "rows_kept": len(self.rows.kept),
             "jitter": self.T.jitter,
@@ -118,7 +125,9 @@ class Falkon(RestrictedSolver):
             step=w * (_ROWS * p + tile_numbers(n, X.device)),
         )
         plan, keep = with_cache(plan, problem.limits, n, w * p)
-        T = CholeskyFactor(kernel_matrix(kernel, Z, Z, Z.new_empty(p, p, dtype=torch.float64)))
+        K_ZZ = kernel_matrix(kernel, Z, Z, Z.new_empty(p, p, dtype=torch.float64))
+        top = top_eigenvalue(K_ZZ, problem.generator()) / p
+        T = CholeskyFactor(K_ZZ)
         gram = torch.zeros_like(T.array)
         add_gram_(gram, T.array.tril())  # L^T L
         mirror_(gram)
@@ -133,6 +142,7 @@ class Falkon(RestrictedSolver):
             plan=plan,
             centers=Z,
             rows=rows,
+            top_eigenvalue=top,
             T=T,
             A=CholeskyFactor(gram),
             right=right,
