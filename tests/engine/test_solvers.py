@@ -1,4 +1,5 @@
-"""One conformance suite: every solver goes to the exact solution, computed densely in float64.
+"""One conformance suite: every solver goes to the exact solution of its own problem, computed densely in
+float64: interpolation, ridge regression, or least squares over the span of p < n centers.
 
 A new kernel or solver adds a row to ``KERNEL_CASES`` or ``SOLVER_CASES`` and inherits the tests.
 """
@@ -8,13 +9,11 @@ import warnings
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from solving import expected_predictions, new_points, problem, relative
 
-from kernelexp.engine import KERNELS, SOLVERS, DivergenceError, Problem, ResourceLimits, StopRule
-from kernelexp.engine.kernels import Kernel
-from kernelexp.engine.solvers.eigenpro2 import EigenPro2
-from kernelexp.engine.solvers.sgd import SGD
+from kernelexp.engine import KERNELS, SOLVERS, FunctionKernel, Problem, ResourceLimits, StopRule
 
-# Well-posed on the 200 random points below: condition numbers under 3,000 (asserted).
+# Well-posed on 200 random points: condition numbers under 3,000 (asserted).
 KERNEL_CASES = {
     "gaussian": {"bandwidth": 2.0},
     "laplacian": {"bandwidth": 3.0},
@@ -26,9 +25,34 @@ KERNEL_CASES = {
     "relu_nngp": {"bias": 0.1},
     "arc_cosine": {"order": 0},
 }
-SOLVER_CASES = {"eigenpro2": {"epochs": 100}, "sgd": {"epochs": 400}}
-# Relative error of predictions at new points.
-DTYPES = {torch.float64: 5e-4, torch.float32: 1e-3}
+P = {"n_centers": 60}
+SOLVER_CASES = {
+    "auto": ("auto", {}),
+    "cg": ("cg", {"tolerance": 1e-7, "subsample_size": 50}),
+    "eigenpro1": ("eigenpro1", {"epochs": 100, "q": 20, "batch_size": 20}),
+    "eigenpro2": ("eigenpro2", {"epochs": 100}),
+    "eigenpro3": ("eigenpro3", {**P, "epochs": 100}),
+    "eigenpro4": ("eigenpro4", {**P, "epochs": 100}),
+    "exact": ("exact", {}),
+    "falkon": ("falkon", {**P, "ridge": 1e-4, "epochs": 100}),
+    "sgd": ("sgd", {"epochs": 400}),
+}
+# Other problems and other ways to them; on one kernel.
+VARIANTS = {
+    "auto, p centers": ("auto", P),
+    "eigenpro3, inexact": ("eigenpro3", {**P, "epochs": 60, "projection": "inexact"}),
+    "eigenpro4, inexact": ("eigenpro4", {**P, "epochs": 60, "projection": "inexact"}),
+    "eigenpro4, kmeans": ("eigenpro4", {**P, "epochs": 300, "centers": "kmeans"}),
+    "eigenpro4, all centers": ("eigenpro4", {"epochs": 100, "centers": "all"}),
+    "exact, ridge": ("exact", {"ridge": 1e-3}),
+    "exact, p centers": ("exact", P),
+    "exact, p centers, ridge": ("exact", {**P, "ridge": 1e-3}),
+    "exact, float32 refined": ("exact", {"precision": "float32"}),
+    "exact, p centers, float32 refined": ("exact", {**P, "precision": "float32"}),
+    "falkon, all centers": ("falkon", {"centers": "all", "ridge": 1e-4}),
+}
+# Relative error of predictions at new points, and of the norm against the dense formula.
+DTYPES = {torch.float64: (5e-4, 1e-8), torch.float32: (1e-3, 1e-3)}
 DEVICES = [
     "cpu",
     pytest.param(
@@ -40,21 +64,31 @@ DEVICES = [
 ]
 
 
-def problem(kernel, n=200, d=20, c=3, dtype=torch.float64, device="cpu", **settings):
-    generator = torch.Generator().manual_seed(0)
-    X = torch.randn(n, d, dtype=torch.float64, generator=generator).to(device, dtype)
-    labels = torch.randint(0, c, (n,), generator=generator).to(device)
-    Y = torch.nn.functional.one_hot(labels, c).to(dtype)
-    return Problem(kernel, X, Y, labels, **settings)
-
-
-def exact_predictions(p, X_new):
-    X, Y = p.X.double(), p.Y.double()
-    return p.kernel(X_new.double(), X) @ torch.linalg.solve(p.kernel(X, X), Y)
-
-
-def relative(got, expected):
-    return ((got.double() - expected).norm() / expected.norm()).item()
+def check(case, p):
+    name, settings = case
+    solver = SOLVERS[name](**settings)
+    state = solver.prepare(p)
+    records = list(solver.run(state))
+    model, Z = state.model(), state.model().centers.double()
+    predictions, norms = DTYPES[p.X.dtype]
+    new = new_points(p)
+    expected = expected_predictions(p, new, Z, getattr(solver, "ridge", 0.0))
+    assert relative(model.predict(new.to(p.X.dtype)), expected) < predictions
+    assert len(Z) <= settings.get("n_centers", len(p.X))
+    # The norm, however it was got, against the dense formula sqrt(tr(alpha^T K alpha)).
+    alpha = model.weights.double()
+    dense = (alpha * (p.kernel(Z, Z) @ alpha)).sum(0).sqrt()
+    norm = state.rkhs_norm()
+    assert relative(norm.per_output, dense) < norms
+    assert abs(norm.value - dense.norm()) / dense.norm() <= norm.relative_error
+    assert not norm.lower_bound
+    assert records[-1].rkhs_norm == pytest.approx(dense.norm().item(), rel=norms)
+    # What a record says is exact over the training set.
+    outputs = p.kernel(p.X.double(), Z) @ alpha
+    mse = (outputs - p.Y.double()).square().mean().item()
+    assert records[-1].train_mse == pytest.approx(mse, rel=1e-3, abs=1e-9)
+    assert records[-1].train_error == (outputs.argmax(1) != p.labels).double().mean().item()
+    assert state.stopped_by in ("epochs", "tolerance")
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -62,285 +96,219 @@ def relative(got, expected):
 @pytest.mark.parametrize("kernel", KERNEL_CASES)
 @pytest.mark.parametrize("solver", SOLVER_CASES)
 def test_goes_to_the_exact_solution(solver, kernel, dtype, device):
-    k = KERNELS[kernel](**KERNEL_CASES[kernel])
-    p = problem(k, dtype=dtype, device=device)
+    p = problem(KERNELS[kernel](**KERNEL_CASES[kernel]), dtype=dtype, device=device)
     X = p.X.double()
-    assert torch.linalg.cond(k(X, X)) < 3000
-    s = SOLVERS[solver](**SOLVER_CASES[solver])
-    state = s.prepare(p)
-    records = list(s.run(state))
-    new = torch.randn(50, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    new = new.to(device)
-    expected = exact_predictions(p, new)
-    assert relative(state.model().predict(new.to(dtype)), expected) < DTYPES[dtype]
-    # The norm, a by-product, against the dense formula sqrt(tr(alpha^T K alpha)).
-    alpha = state.model().weights.double()
-    dense = (alpha * (k(X, X) @ alpha)).sum(0).sqrt()
-    tolerance = 1e-3 if dtype == torch.float32 else 1e-8
-    assert relative(state.rkhs_norm().per_output, dense) < tolerance
-    assert records[-1].rkhs_norm == pytest.approx(dense.square().sum().sqrt().item(), rel=tolerance)
-    # What a record says is exact over the training set.
-    outputs = k(X, X) @ alpha
-    mse = (outputs - p.Y.double()).square().mean().item()
-    assert records[-1].train_mse == pytest.approx(mse, rel=1e-3, abs=1e-9)
-    assert records[-1].train_error == (outputs.argmax(1) != p.labels).double().mean().item() == 0
-    assert state.stopped_by == "epochs"
+    assert torch.linalg.cond(p.kernel(X, X)) < 3000
+    check(SOLVER_CASES[solver], p)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_go_to_the_exact_solution(variant, dtype, device):
+    p = problem(KERNELS["laplacian"](bandwidth=3.0), dtype=dtype, device=device)
+    check(VARIANTS[variant], p)
+
+
+def test_every_solver_has_its_row():
+    assert set(SOLVER_CASES) == set(SOLVERS)
 
 
 @pytest.mark.parametrize("solver", SOLVER_CASES)
-def test_regression_with_many_outputs(solver):
-    k = KERNELS["laplacian"](bandwidth=3.0)
-    p = problem(k)
-    for c in (1, 1000):
-        Y = torch.randn(200, c, dtype=torch.float64, generator=torch.Generator().manual_seed(c))
-        s = SOLVERS[solver](epochs=100)
-        state = s.prepare(Problem(k, p.X, Y))
-        *_, last = s.run(state)
-        assert last.train_error is None
-        expected = exact_predictions(Problem(k, p.X, Y), p.X[:40] + 0.1)
-        assert relative(state.model().predict(p.X[:40] + 0.1), expected) < 1e-2
-
-
-def published_eigenpro2(p, state, order):
-    """The step as the paper writes it: every batch from K(X_b, X) alpha, no state of predictions."""
-    X, Y, P = p.X, p.Y, state.preconditioner
-    alpha = torch.zeros_like(Y)
-    X_s = X[P.rows]
-    for batch in order:
-        m = len(batch)
-        g = p.kernel(X[batch], X) @ alpha - Y[batch]
-        eta = state.step_size(m)
-        alpha[batch] -= eta / m * g
-        features = p.kernel(X[batch], X_s) @ P.vectors
-        alpha[P.rows] += eta / m * P.vectors @ (P.scales[:, None] * (features.T @ g))
-    return alpha
-
-
-@pytest.mark.parametrize(("batch_size", "block_size"), [(7, 40), (7, 1), (50, 64), (200, 64)])
-@pytest.mark.parametrize("q", [0, 15])
-def test_iterates_are_the_published_ones(batch_size, block_size, q):
-    """Carrying predictions, blocks of batches and postponed corrections change nothing."""
-    p = problem(KERNELS["laplacian"](bandwidth=3.0), block_size=block_size)
-    s = EigenPro2(epochs=2, batch_size=batch_size, q=q, subsample_size=100)
-    state = s.prepare(p)
-    generator = torch.Generator()
-    generator.set_state(state.generator.get_state())
-    list(s.run(state))
-    batches = []
-    for _ in range(2):
-        order = torch.randperm(200, generator=generator)
-        batches += list(order.tensor_split(-(-200 // batch_size)))
-    expected = published_eigenpro2(p, state, batches)
-    torch.testing.assert_close(state.model().weights, expected, rtol=1e-9, atol=1e-11)
-
-
-def test_sgd_runs_at_the_critical_batch_size():
-    p = problem(KERNELS["gaussian"](bandwidth=4.0))
-    state = SGD().prepare(p)
-    K = p.kernel(p.X, p.X)
-    m_star = 1 / (torch.linalg.eigvalsh(K)[-1].item() / 200)
-    assert state.m_star == pytest.approx(m_star)
-    assert state.batch_size == round(m_star)
-    assert state.preconditioner.q == 0
-
-
-def test_adapted_batch_is_larger_and_epochs_fewer():
+def test_digits(solver):
+    """Real data, half of scikit-learn's digits; predictions at the other half."""
     digits = load_digits()
     X, labels = torch.tensor(digits.data / 16), torch.tensor(digits.target)
-    p = Problem(
-        KERNELS["gaussian"](bandwidth=2.0), X, torch.nn.functional.one_hot(labels).double(), labels
-    )
-    losses = {}
-    for name in SOLVERS:
-        s = SOLVERS[name](epochs=5)
-        state = s.prepare(p)
-        losses[name] = [record.train_mse for record in s.run(state)][-1]
-        if name == "eigenpro2":
-            assert state.m_star_adapted > 100 * state.m_star
-    assert losses["eigenpro2"] < losses["sgd"] / 5
+    Y = torch.nn.functional.one_hot(labels).double()
+    p = Problem(KERNELS["laplacian"](bandwidth=3.0), X[::2], Y[::2], labels[::2])
+    name, settings = SOLVER_CASES[solver]
+    own = SOLVERS[name](**settings)
+    model = own.fit(p)
+    expected = expected_predictions(p, X[1::2], model.centers, getattr(own, "ridge", 0.0))
+    assert relative(model.predict(X[1::2]), expected) < (0.02 if solver == "sgd" else 2e-3)
 
 
-def with_step(solver, factor):
-    """The same solver with its step off by a factor."""
-    cls = type(
-        solver.__class__.__name__, (type(solver),), {"relaxation": factor * solver.relaxation}
-    )
-    return cls(**vars(solver))
-
-
-@pytest.mark.parametrize(
-    ("solver", "m", "factor"),
-    [(SGD, 1, 2), (SGD, 200, 2.2), (EigenPro2, 20, 2), (EigenPro2, None, 2)],
-)
-def test_twice_the_step_diverges_or_slows(solver, m, factor):
-    """At m = 1 twice the step makes no progress; at m = n the limit is 2 / lambda_1, just above."""
-    s = solver(epochs=20, batch_size=m)
-    p = problem(KERNELS["laplacian"](bandwidth=3.0))
-    right = [r.train_mse for r in s.run(s.prepare(p))]
-    doubled = with_step(s, factor)
-    state = doubled.prepare(p)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        wrong = [r.train_mse for r in doubled.run(state)]
-    assert state.step_scale < 1 or wrong[-1] > 10 * right[-1]
-
-
-def test_divergence_is_answered_once_by_half_the_step():
-    p = problem(KERNELS["laplacian"](bandwidth=3.0))
-    wrong = with_step(EigenPro2(epochs=30, batch_size=20, q=20), 2)
-    state = wrong.prepare(p)
-    with pytest.warns(RuntimeWarning, match="diverged"):
-        records = list(wrong.run(state))
-    assert state.step_scale == 0.5
-    assert records[-1].train_mse < 1e-3
-    assert [record.epoch for record in records] == list(range(1, 31))
-
-
-def test_divergence_ends_in_an_error_that_helps():
-    wrong = with_step(EigenPro2(epochs=30, batch_size=20, q=20), 100)
-    with (
-        pytest.warns(RuntimeWarning, match="diverged"),
-        pytest.raises(DivergenceError, match=r"set solver.batch_size below 20, solver.q below 20"),
-    ):
-        list(wrong.run(wrong.prepare(problem(KERNELS["laplacian"](bandwidth=3.0)))))
-
-
-def test_same_seed_same_numbers():
+@pytest.mark.parametrize("solver", SOLVER_CASES)
+@pytest.mark.parametrize("c", [1, 1000])
+def test_regression_with_few_and_many_outputs(solver, c):
     k = KERNELS["laplacian"](bandwidth=3.0)
-    torch.manual_seed(1)
-    first = EigenPro2(epochs=3).fit(problem(k, seed=5)).weights
-    torch.manual_seed(2)  # no draw comes from the global generator
-    again = EigenPro2(epochs=3).fit(problem(k, seed=5)).weights
-    other = EigenPro2(epochs=3).fit(problem(k, seed=6)).weights
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-@pytest.mark.parametrize(
-    ("stop", "reason"),
-    [
-        (StopRule(train_error=0), "train_error"),
-        (StopRule(train_mse=1e-4), "train_mse"),
-        (StopRule(seconds=1e-9), "seconds"),
-        (StopRule(train_mse=0, patience=3), "patience"),
-        (StopRule(), "epochs"),
-    ],
-)
-def test_stop_rules(stop, reason):
-    p = problem(KERNELS["laplacian"](bandwidth=3.0), dtype=torch.float32)
-    s = EigenPro2(stop=stop)
-    state = s.prepare(p)
-    records = list(s.run(state))
-    assert state.stopped_by == reason
-    last = records[-1]
-    if reason == "train_error":
-        assert last.train_error == 0
-        assert all(r.train_error > 0 for r in records[:-1])
-    if reason == "train_mse":
-        assert last.train_mse <= 1e-4 < records[-2].train_mse
-    if reason == "seconds":
-        assert len(records) == 1
-    if reason == "patience":
-        best = min(r.train_mse for r in records)
-        assert [r.train_mse for r in records[-4:]].index(best) == 0
-    if reason == "epochs":
-        assert len(records) == 10
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"epochs": 0},
-        {"epochs": 2.5},
-        {"batch_size": 0},
-        {"subsample_size": 1},
-        {"q": -1},
-        {"stop": {"train_error": 1.5}},
-        {"stop": {"train_mse": -1}},
-        {"stop": {"seconds": 0}},
-        {"stop": {"patience": 0}},
-    ],
-)
-def test_refuses_bad_settings(settings):
-    made = StopRule if "stop" in settings else EigenPro2
-    with pytest.raises(ValueError, match=r"^(stop\.)?\w+=\S+: must be "):
-        made(**settings.get("stop", settings))
-
-
-def test_refuses_sizes_beyond_the_data():
-    p = problem(KERNELS["laplacian"]())
-    for key, value in (("batch_size", 201), ("subsample_size", 500), ("q", 200)):
-        with pytest.raises(ValueError, match=f"solver.{key}={value}: must be "):
-            EigenPro2(**{key: value}).prepare(p)
-    with pytest.raises(ValueError, match="must be"):
-        Problem(p.kernel, p.X, p.Y[:5])
-
-
-class Triangle(Kernel):
-    """A kernel of the test's own: prod_i max(0, 1 - |x_i - z_i| / 8)."""
-
-    name = "triangle"
-
-    def __call__(self, X, Z):
-        return (1 - (X[:, None] - Z).abs() / 8).clamp(min=0).prod(2)
-
-    def diag(self, X):
-        return X.new_ones(len(X))
+    X = problem(k).X
+    Y = torch.randn(200, c, dtype=torch.float64, generator=torch.Generator().manual_seed(c))
+    p = Problem(k, X, Y)
+    name, settings = SOLVER_CASES[solver]
+    own = SOLVERS[name](**{**settings, **({"epochs": 60} if "epochs" in settings else {})})
+    state = own.prepare(p)
+    *_, last = own.run(state)
+    assert last.train_error is None
+    model = state.model()
+    expected = expected_predictions(p, X[:40] + 0.1, model.centers, getattr(own, "ridge", 0.0))
+    assert relative(model.predict(X[:40] + 0.1), expected) < 1e-2
 
 
 @pytest.mark.parametrize("solver", SOLVER_CASES)
 def test_a_kernel_of_ones_own(solver):
-    p = problem(Triangle(), d=4)
-    model = SOLVERS[solver](epochs=400).fit(p)
-    assert relative(model.predict(p.X[:30] + 0.05), exact_predictions(p, p.X[:30] + 0.05)) < 1e-2
+    """A function of two tensors and a diagonal: prod_i max(0, 1 - |x_i - z_i| / 8)."""
+    triangle = FunctionKernel(
+        lambda X, Z: (1 - (X[:, None] - Z).abs() / 8).clamp(min=0).prod(2), diagonal=1.0
+    )
+    p = problem(triangle, d=4)
+    name, settings = SOLVER_CASES[solver]
+    own = SOLVERS[name](**settings)
+    model = own.fit(p)
+    new = p.X[:30] + 0.05
+    expected = expected_predictions(p, new, model.centers, getattr(own, "ridge", 0.0))
+    assert relative(model.predict(new), expected) < 1e-2
 
 
-def test_memory_plan_keeps_the_limit():
-    k = KERNELS["laplacian"]()
-    p = problem(k, n=3000, limits=ResourceLimits())
-    roomy = EigenPro2().prepare(p).plan
-    assert roomy.subsample_size == 3000
-    tight = roomy.peak_gb - 0.1
-    plan = EigenPro2().prepare(problem(k, n=3000, limits=ResourceLimits(memory_gb=tight))).plan
-    assert plan.subsample_size < 3000
-    assert plan.peak_gb <= tight
-    with pytest.raises(ValueError, match=r"resource.memory_gb=0.01: must be at least \d"):
-        EigenPro2().prepare(problem(k, n=3000, limits=ResourceLimits(memory_gb=0.01)))
-
-
-def test_max_batch_size_limits_the_preconditioner():
+@pytest.mark.parametrize("solver", SOLVER_CASES)
+def test_same_seed_same_numbers(solver):
     k = KERNELS["laplacian"](bandwidth=3.0)
-    state = EigenPro2().prepare(problem(k, limits=ResourceLimits(max_batch_size=40)))
-    free = EigenPro2().prepare(problem(k))
-    assert state.m_star_adapted <= 40 * 1.01 < free.m_star_adapted
-    assert state.batch_size <= 40
+    name, settings = SOLVER_CASES[solver]
+    own = SOLVERS[name](**{**settings, **({"epochs": 3} if "epochs" in settings else {})})
+    torch.manual_seed(1)
+    first = own.fit(problem(k, seed=5)).weights
+    torch.manual_seed(2)  # no draw comes from the global generator
+    again = own.fit(problem(k, seed=5)).weights
+    assert torch.equal(first, again)
+    if solver not in ("auto", "exact"):  # which draw nothing here
+        assert not torch.equal(first, own.fit(problem(k, seed=6)).weights)
 
 
-def test_a_batch_beyond_the_resource_is_cut_with_a_warning():
-    s = EigenPro2(batch_size=100)
-    p = problem(KERNELS["laplacian"](bandwidth=3.0), limits=ResourceLimits(max_batch_size=40))
-    with pytest.warns(RuntimeWarning, match="solver.batch_size=100 exceeds"):
-        assert s.prepare(p).batch_size == 40
+ITERATIVE = [name for name in SOLVER_CASES if name not in ("auto", "exact")]
 
 
-class Indefinite(Triangle):
-    """No kernel: minus a squared distance."""
+@pytest.mark.parametrize("solver", ITERATIVE)
+@pytest.mark.parametrize("rule", ["train_error", "train_mse", "seconds", "patience", "epochs"])
+def test_stop_rules(solver, rule):
+    """Each holds at the last record and at none before; by default there are ``max_epochs``."""
+    k = KERNELS["laplacian"](bandwidth=3.0)
+    p = problem(k, dtype=torch.float32)
+    name, settings = SOLVER_CASES[solver]
+    settings = {k: v for k, v in settings.items() if k not in ("epochs", "tolerance")}
+    if solver in ("cg", "falkon"):
+        settings["tolerance"] = 1e-30
+    first = next(iter(SOLVERS[name](**settings).iterate(SOLVERS[name](**settings).prepare(p))))
+    # Within reach of a restricted model too.
+    within = {"train_error": 0.5 * first.train_error + 0.01, "train_mse": 0.9 * first.train_mse}
+    if name in ("eigenpro3", "eigenpro4", "falkon"):
+        within = {"train_error": first.train_error + 0.1, "train_mse": 1.1 * first.train_mse}
+    stops = {
+        "train_error": StopRule(train_error=within["train_error"]),
+        "train_mse": StopRule(train_mse=within["train_mse"]),
+        "seconds": StopRule(seconds=1e-9),
+        "patience": StopRule(patience=3),
+        "epochs": StopRule(),
+    }
+    own = SOLVERS[name](stop=stops[rule], **settings)
+    if rule == "epochs":
+        own = SOLVERS[name](epochs=4, **settings)
+    state = own.prepare(p)
+    records = list(own.run(state))
+    assert state.stopped_by == rule
+    last, before = records[-1], records[:-1]
+    assert [r.epoch for r in records] == list(range(1, len(records) + 1))
+    if rule == "train_error":
+        assert last.train_error <= within[rule]
+        assert all(r.train_error > within[rule] for r in before)
+    if rule == "train_mse":
+        assert last.train_mse <= within[rule]
+        assert all(r.train_mse > within[rule] for r in before)
+    if rule == "seconds":
+        assert len(records) == 1
+    if rule == "patience":
+        best = min(r.train_mse for r in records)
+        assert [r.train_mse for r in records[-4:]].index(best) == 0
+    if rule == "epochs":
+        assert len(records) == 4
 
-    name = "indefinite"
 
-    def __call__(self, X, Z):
-        return -torch.cdist(X, Z).square()
+def test_default_epochs():
+    solver = SOLVERS["eigenpro2"]()
+    assert len(list(solver.run(solver.prepare(problem(KERNELS["laplacian"]()))))) == 10
 
 
-def test_refuses_what_is_no_kernel():
-    p = problem(Indefinite())
-    with pytest.raises(ValueError, match="must be positive semidefinite"):
-        EigenPro2().prepare(p)
+@pytest.mark.parametrize(
+    ("solver", "settings"),
+    [
+        ("eigenpro2", {"epochs": 0}),
+        ("eigenpro2", {"epochs": 2.5}),
+        ("eigenpro2", {"batch_size": 0}),
+        ("eigenpro2", {"subsample_size": 1}),
+        ("eigenpro2", {"q": -1}),
+        ("eigenpro1", {"q": 0}),
+        ("eigenpro1", {"tau": 1.5}),
+        ("eigenpro3", {"n_centers": 0}),
+        ("eigenpro3", {"centers": "best"}),
+        ("eigenpro3", {"projection": "none"}),
+        ("eigenpro4", {"projection_interval": 0}),
+        ("exact", {"ridge": -1}),
+        ("exact", {"precision": "float16"}),
+        ("cg", {"tolerance": 0}),
+        ("falkon", {"ridge": -1e-9}),
+        ("auto", {"tolerance": 2}),
+        ("stop", {"train_error": 1.5}),
+        ("stop", {"train_mse": -1}),
+        ("stop", {"seconds": 0}),
+        ("stop", {"patience": 0}),
+    ],
+)
+def test_refuses_bad_settings(solver, settings):
+    made = StopRule if solver == "stop" else SOLVERS[solver]
+    with pytest.raises(ValueError, match=r"^(stop\.)?\w+=\S+: must be "):
+        made(**settings)
+
+
+@pytest.mark.parametrize(
+    ("solver", "key", "value"),
+    [
+        ("eigenpro2", "batch_size", 201),
+        ("eigenpro2", "subsample_size", 500),
+        ("eigenpro2", "q", 200),
+        ("eigenpro3", "n_centers", 201),
+        ("eigenpro4", "batch_size", 201),
+        ("eigenpro4", "subsample_size", 201),
+        ("eigenpro4", "q", 200),
+        ("cg", "subsample_size", 201),
+        ("cg", "q", 200),
+        ("exact", "n_centers", 201),
+        ("falkon", "n_centers", 201),
+        ("auto", "n_centers", 201),
+    ],
+)
+def test_refuses_sizes_beyond_the_data(solver, key, value):
+    with pytest.raises(ValueError, match=f"solver.{key}={value}: must be "):
+        SOLVERS[solver](**{key: value}).prepare(problem(KERNELS["laplacian"]()))
+
+
+def test_refuses_data_of_different_lengths():
+    p = problem(KERNELS["laplacian"]())
+    with pytest.raises(ValueError, match="must be"):
+        Problem(p.kernel, p.X, p.Y[:5])
+
+
+@pytest.mark.parametrize("solver", [s for s in SOLVER_CASES if s != "sgd"])
+def test_refuses_what_is_no_kernel(solver):
+    """Minus a squared distance, and a matrix of zeros."""
+    indefinite = FunctionKernel(lambda X, Z: -torch.cdist(X, Z).square(), diagonal=1.0)
+    with pytest.raises(ValueError, match="positive semidefinite"):
+        SOLVERS[solver]().fit(problem(indefinite))
+
+
+def test_refuses_data_of_zeros():
+    p = problem(KERNELS["linear"]())
     with pytest.raises(ValueError, match="data not all zero"):
-        EigenPro2().prepare(Problem(KERNELS["linear"](), torch.zeros_like(p.X), p.Y))
+        SOLVERS["eigenpro2"]().prepare(Problem(p.kernel, torch.zeros_like(p.X), p.Y))
 
 
-def test_no_warnings_on_a_plain_run():
+@pytest.mark.parametrize("solver", SOLVER_CASES)
+def test_refuses_a_memory_that_does_not_do(solver):
+    p = problem(KERNELS["laplacian"](), n=300, limits=ResourceLimits(memory_gb=0.01))
+    with pytest.raises(ValueError, match=r"resource.memory_gb=0.01: must be at least \d"):
+        SOLVERS[solver]().prepare(p)
+
+
+@pytest.mark.parametrize("solver", SOLVER_CASES)
+def test_no_warnings_on_a_plain_run(solver):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        EigenPro2(epochs=2).fit(problem(KERNELS["relu_ntk"](), dtype=torch.float32))
+        SOLVERS[solver]().fit(problem(KERNELS["relu_ntk"](), dtype=torch.float32))

@@ -50,7 +50,7 @@ from kernelexp.engine.spectrum import restricted_spectrum
 _SUBSAMPLE, _MOST_Q = 2000, 500
 # Plain epochs before SAGA takes over, and its step as a share of theirs: its gradient also carries the
 # noise of the table. Measured in benchmarks/results/variance_reduction.md.
-_PLAIN_EPOCHS, _REDUCED_STEP = 2, 2 / 3
+_PLAIN_EPOCHS, _REDUCED_STEP = 2, 1 / 2
 # The share of the memory that is free which a factor of K(Z, Z) may take, where it is a choice.
 _FACTOR_SHARE = 0.5
 
@@ -246,9 +246,9 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         batches = order.tensor_split(math.ceil(n / state.batch_size))
         state.visits += 1
         state.squares = state.wrong = 0.0
-        if not self._reduces(state):  # the table is filled anew
-            state.mean_weights.zero_()
-            state.mean_values.zero_()
+        if not self._reduces(state):  # the table is filled anew; what is carried belongs to the old one
+            for tensor in (state.mean_weights, state.mean_values, state.carry):
+                tensor.zero_()
         for first in range(0, len(batches), state.interval):
             batch = batches[first : first + state.interval]
             before = state.squares

@@ -1,0 +1,42 @@
+"""Where benchmarks leave their numbers: JSON with machine, versions and commit, and a table."""
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine():
+    """The machine in words, versions and commit."""
+    git = ["git", "-C", str(RESULTS), "rev-parse", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    cuda = torch.cuda.is_available()
+    return {
+        "machine": torch.cuda.get_device_name()
+        if cuda
+        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "commit": commit,
+    }
+
+
+def write(name, title, settings, rows, columns):
+    """``results/NAME.json`` with everything, ``results/NAME.md`` with the ``columns`` of each row."""
+    header = {**settings, **machine()}
+    (RESULTS / f"{name}.json").write_text(json.dumps({**header, "rows": rows}, indent=1) + "\n")
+    lines = [
+        f"# {title}",
+        "",
+        f"{header['machine']}, PyTorch {header['torch']}, commit {header['commit'][:10]}. "
+        f"Written by `benchmarks/{name}.py`.",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"| {' | '.join('---' for _ in columns)} |",
+        *(f"| {' | '.join(str(show(row)) for show in columns.values())} |" for row in rows),
+    ]
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))

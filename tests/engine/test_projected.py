@@ -1,0 +1,158 @@
+"""EigenPro 3 and 4, centers, projections: what the conformance suite does not see."""
+
+import pytest
+import torch
+from solving import expected_predictions, new_points, problem, relative
+
+from kernelexp.engine import KERNELS, Problem, ResourceLimits
+from kernelexp.engine.centers import choose_centers
+from kernelexp.engine.solvers.eigenpro3 import EigenPro3
+from kernelexp.engine.solvers.eigenpro4 import EigenPro4
+from kernelexp.engine.solvers.projection import ExactProjection, InexactProjection
+
+LAPLACIAN = KERNELS["laplacian"](bandwidth=3.0)
+
+
+def weights(solver, p):
+    state = solver.prepare(p)
+    list(solver.run(state))
+    return state.model().weights
+
+
+def published_eigenpro4(p, state, epochs, T):
+    """T batches on temporary centers, then one projection, all dense (Abedsoltan et al. 2025)."""
+    X, Y, Z, P = p.X, p.Y, state.centers, state.preconditioner
+    K_XZ, K_ZZ, K_XX = p.kernel(X, Z), p.kernel(Z, Z), p.kernel(X, X)
+    Z_s = Z[P.rows]
+    features = p.kernel(X, Z_s) @ P.vectors
+    at_centers = p.kernel(Z, Z_s) @ P.vectors
+    step = state.step_size(state.batch_size) / state.batch_size
+    alpha = torch.zeros(len(Z), Y.shape[1], dtype=Y.dtype)
+    rounds = [order[i : i + T] for order in epochs for i in range(0, len(order), T)]
+    for batches in rounds:
+        temporary = torch.zeros_like(Y)
+        landmarks = torch.zeros(len(Z_s), Y.shape[1], dtype=Y.dtype)
+        h = torch.zeros_like(alpha)
+        for batch in batches:
+            f = K_XZ[batch] @ alpha + K_XX[batch] @ temporary
+            f += p.kernel(X[batch], Z_s) @ landmarks
+            g = f - Y[batch]
+            correction = P.scales[:, None] * (features[batch].T @ g)
+            temporary[batch] -= step * g
+            landmarks += step * P.vectors @ correction
+            h += K_XZ[batch].T @ g - at_centers @ correction
+        alpha -= step * torch.linalg.solve(K_ZZ, h)
+    return alpha
+
+
+@pytest.mark.parametrize("T", [1, 3])
+@pytest.mark.parametrize("rows_kept", [0, 90, 200])
+def test_iterates_are_those_of_the_algorithm(T, rows_kept):
+    limits = ResourceLimits(cache_gb=rows_kept * 60 * 8.001e-9)
+    p = problem(LAPLACIAN, limits=limits)
+    solver = EigenPro4(
+        n_centers=60, epochs=2, batch_size=16, projection_interval=T, variance_reduction=False
+    )
+    state = solver.prepare(p)
+    assert len(state.rows.kept) == rows_kept
+    generator = torch.Generator()
+    generator.set_state(state.generator.get_state())
+    list(solver.run(state))
+    epochs = [torch.randperm(200, generator=generator).tensor_split(13) for _ in range(2)]
+    expected = published_eigenpro4(p, state, epochs, T)
+    torch.testing.assert_close(state.weights, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("projection", ["exact", "inexact"])
+@pytest.mark.parametrize("variance_reduction", [True, False])
+def test_eigenpro4_with_an_interval_of_one_is_eigenpro3(projection, variance_reduction):
+    p = problem(LAPLACIAN)
+    common = {
+        "n_centers": 60, "epochs": 5, "batch_size": 16, "projection": projection,
+        "variance_reduction": variance_reduction,
+    }  # fmt: skip
+    third = weights(EigenPro3(**common), p)
+    fourth = weights(EigenPro4(**common, projection_interval=1), p)
+    torch.testing.assert_close(fourth, third, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("solver", [EigenPro3, EigenPro4])
+@pytest.mark.parametrize("projection", ["exact", "inexact"])
+def test_goes_to_least_squares_where_it_does_not_interpolate(solver, projection):
+    """p = 500, n = 5,000 in float32: predictions within 1e-2; without variance reduction they wander."""
+    p = problem(KERNELS["laplacian"](bandwidth=4.0), n=5000, d=10, c=2, dtype=torch.float32)
+    new = new_points(p, 500)
+    own = solver(n_centers=500, epochs=40, projection=projection)
+    state = own.prepare(p)
+    *_, last = own.run(state)
+    expected = expected_predictions(p, new, state.centers)
+    assert relative(state.model().predict(new.float()), expected) < 1e-2
+    assert last.train_mse > 0.05  # it is far from interpolating
+    if projection == "exact":
+        plain = solver(n_centers=500, epochs=20, variance_reduction=False).fit(p)
+        assert relative(plain.predict(new.float()), expected) > 5e-2
+
+
+def test_the_interval_is_p_over_m():
+    p = problem(LAPLACIAN)
+    state = EigenPro4(n_centers=60, batch_size=10).prepare(p)
+    assert state.interval == 6
+    assert EigenPro3(n_centers=60, batch_size=10).prepare(p).interval == 1
+
+
+def test_an_inexact_projection_states_its_residual():
+    p = problem(LAPLACIAN)
+    for tolerance in (0.5, 0.01):
+        own = EigenPro4(
+            n_centers=60, epochs=2, projection="inexact",
+            projection_tolerance=tolerance, projection_epochs=50,
+        )  # fmt: skip
+        state = own.prepare(p)
+        list(own.run(state))
+        assert 0 < state.residuals()["projection_residual"] <= tolerance
+
+
+def test_projections_solve():
+    Z = problem(LAPLACIAN, n=100).X
+    on_centers = Problem(LAPLACIAN, Z, torch.zeros(100, 4, dtype=torch.float64))
+    h = torch.randn(100, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    expected = torch.linalg.solve(LAPLACIAN(Z, Z), h)
+    theta, image = ExactProjection(on_centers)(h)
+    torch.testing.assert_close(theta, expected)
+    torch.testing.assert_close(image, h)
+    theta, image = InexactProjection(on_centers, 1e-8, 200)(h)
+    torch.testing.assert_close(theta, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(image, LAPLACIAN(Z, Z) @ theta)
+
+
+def test_projects_inexactly_where_the_factor_does_not_fit():
+    p = problem(LAPLACIAN, n=3000, d=5)
+    own = EigenPro4(n_centers=2500, subsample_size=200)
+    assert own.prepare(p).derived()["projection"] == "exact"
+    process = own.prepare(p).plan.gigabytes["process"]
+    tight = Problem(p.kernel, p.X, p.Y, limits=ResourceLimits(memory_gb=process + 0.09))
+    assert not own._projects_exactly(tight, 2500)
+
+
+@pytest.mark.parametrize("kind", ["all", "random", "kmeans"])
+def test_centers(kind):
+    X = problem(LAPLACIAN, d=3).X
+    p = 200 if kind == "all" else 30
+    Z = choose_centers(X, kind, p, torch.Generator().manual_seed(0))
+    again = choose_centers(X, kind, p, torch.Generator().manual_seed(0))
+    assert torch.equal(Z, again)
+    assert len(Z) <= p
+    assert Z.shape[1] == 3
+    if kind == "kmeans":
+        spread = torch.cdist(X, Z).amin(1).square().sum()
+        random = choose_centers(X, "random", p, torch.Generator().manual_seed(0))
+        assert spread < torch.cdist(X, random).amin(1).square().sum()
+    else:
+        assert len(Z.unique(dim=0)) == p  # rows of X, none twice
+        assert (torch.cdist(Z, X).amin(1) < 1e-6).all()
+
+
+def test_a_mean_that_loses_its_points_is_dropped():
+    X = torch.tensor([[0.0], [0.0], [0.0], [1.0], [1.0], [1.0]], dtype=torch.float64)
+    Z = choose_centers(X, "kmeans", 4, torch.Generator().manual_seed(0))
+    assert sorted(Z.flatten().tolist()) == [0.0, 1.0]

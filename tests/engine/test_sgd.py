@@ -1,0 +1,183 @@
+"""SGD and EigenPro 1 and 2: iterates, batch and step, divergence, memory."""
+
+import warnings
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from solving import problem, relative, with_step
+
+from kernelexp.engine import KERNELS, DivergenceError, Problem, ResourceLimits
+from kernelexp.engine.solvers.eigenpro1 import EigenPro1
+from kernelexp.engine.solvers.eigenpro2 import EigenPro2
+from kernelexp.engine.solvers.sgd import SGD
+
+
+def published_eigenpro2(p, state, order):
+    """The step as the paper writes it: every batch from K(X_b, X) alpha, no state of predictions."""
+    X, Y, P = p.X, p.Y, state.preconditioner
+    alpha = torch.zeros_like(Y)
+    X_s = X[P.rows]
+    for batch in order:
+        m = len(batch)
+        g = p.kernel(X[batch], X) @ alpha - Y[batch]
+        eta = state.step_size(m)
+        alpha[batch] -= eta / m * g
+        features = p.kernel(X[batch], X_s) @ P.vectors
+        alpha[P.rows] += eta / m * P.vectors @ (P.scales[:, None] * (features.T @ g))
+    return alpha
+
+
+@pytest.mark.parametrize(("batch_size", "block_size"), [(7, 40), (7, 1), (50, 64), (200, 64)])
+@pytest.mark.parametrize("q", [0, 15])
+@pytest.mark.parametrize("rows_kept", [0, 90, 200])
+def test_iterates_are_the_published_ones(batch_size, block_size, q, rows_kept):
+    """Carrying predictions, blocks of batches, kept rows, postponed corrections change nothing."""
+    limits = ResourceLimits(cache_gb=rows_kept * 200 * 8.001e-9)
+    p = problem(KERNELS["laplacian"](bandwidth=3.0), block_size=block_size, limits=limits)
+    s = EigenPro2(epochs=2, batch_size=batch_size, q=q, subsample_size=100)
+    state = s.prepare(p)
+    assert len(state.rows.kept) == rows_kept
+    generator = torch.Generator()
+    generator.set_state(state.generator.get_state())
+    list(s.run(state))
+    batches = []
+    for _ in range(2):
+        order = torch.randperm(200, generator=generator)
+        batches += list(order.tensor_split(-(-200 // batch_size)))
+    expected = published_eigenpro2(p, state, batches)
+    torch.testing.assert_close(state.model().weights, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_sgd_runs_at_the_critical_batch_size():
+    p = problem(KERNELS["gaussian"](bandwidth=4.0))
+    state = SGD().prepare(p)
+    K = p.kernel(p.X, p.X)
+    m_star = 1 / (torch.linalg.eigvalsh(K)[-1].item() / 200)
+    assert state.m_star == pytest.approx(m_star)
+    assert state.batch_size == round(m_star)
+    assert state.preconditioner.q == 0
+
+
+def test_adapted_batch_is_larger_and_epochs_fewer():
+    digits = load_digits()
+    X, labels = torch.tensor(digits.data / 16), torch.tensor(digits.target)
+    p = Problem(
+        KERNELS["gaussian"](bandwidth=2.0), X, torch.nn.functional.one_hot(labels).double(), labels
+    )
+    losses = {}
+    for s in (SGD(epochs=5), EigenPro1(epochs=5), EigenPro2(epochs=5)):
+        state = s.prepare(p)
+        losses[s.name] = [record.train_mse for record in s.run(state)][-1]
+        if s.name != "sgd":
+            assert state.m_star_adapted > 100 * state.m_star
+    assert losses["eigenpro1"] < losses["sgd"] / 2
+    assert losses["eigenpro2"] < losses["sgd"] / 5
+
+
+@pytest.mark.parametrize(
+    ("solver", "m", "factor"),
+    [(SGD, 1, 2), (SGD, 200, 2.2), (EigenPro2, 20, 2), (EigenPro2, None, 2)],
+)
+def test_twice_the_step_diverges_or_slows(solver, m, factor):
+    """At m = 1 twice the step makes no progress; at m = n the limit is 2 / lambda_1, just above."""
+    s = solver(epochs=20, batch_size=m)
+    p = problem(KERNELS["laplacian"](bandwidth=3.0))
+    right = [r.train_mse for r in s.run(s.prepare(p))]
+    doubled = with_step(s, factor)
+    state = doubled.prepare(p)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrong = [r.train_mse for r in doubled.run(state)]
+    assert state.step_scale < 1 or wrong[-1] > 10 * right[-1]
+
+
+def test_divergence_is_answered_once_by_half_the_step():
+    p = problem(KERNELS["laplacian"](bandwidth=3.0))
+    wrong = with_step(EigenPro2(epochs=30, batch_size=20, q=20), 2)
+    state = wrong.prepare(p)
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        records = list(wrong.run(state))
+    assert state.step_scale == 0.5
+    assert records[-1].train_mse < 1e-3
+    assert [record.epoch for record in records] == list(range(1, 31))
+
+
+def test_divergence_ends_in_an_error_that_helps():
+    wrong = with_step(EigenPro2(epochs=30, batch_size=20, q=20), 100)
+    with (
+        pytest.warns(RuntimeWarning, match="diverged"),
+        pytest.raises(DivergenceError, match=r"set solver.batch_size below 20, solver.q below 20"),
+    ):
+        list(wrong.run(wrong.prepare(problem(KERNELS["laplacian"](bandwidth=3.0)))))
+
+
+def test_max_batch_size_limits_the_preconditioner():
+    k = KERNELS["laplacian"](bandwidth=3.0)
+    state = EigenPro2().prepare(problem(k, limits=ResourceLimits(max_batch_size=40)))
+    free = EigenPro2().prepare(problem(k))
+    assert state.m_star_adapted <= 40 * 1.01 < free.m_star_adapted
+    assert state.batch_size <= 40
+
+
+def published_eigenpro1(p, state, order):
+    """Corrections of all n coordinates at each step, with dense vectors (Ma, Belkin 2017)."""
+    K, Y, P = p.kernel(p.X, p.X), p.Y, state.preconditioner
+    alpha = torch.zeros_like(Y)
+    for batch in order:
+        g = K[batch] @ alpha - Y[batch]
+        eta = state.step_size(len(batch)) / len(batch)
+        alpha[batch] -= eta * g
+        features = K[batch] @ P.vectors  # (m, q)
+        alpha += eta * P.vectors @ (P.scales[:, None] * (features.T @ g))
+    return alpha
+
+
+def test_eigenpro1_takes_true_eigenvectors_down_and_its_iterates_are_the_published_ones():
+    """From a subsample of everything the preconditioner is that of the dense eigensystem."""
+    p = problem(KERNELS["laplacian"](bandwidth=3.0), block_size=40)
+    s = EigenPro1(epochs=1, batch_size=10, q=15, tau=0.9)
+    state = s.prepare(p)
+    values, U = torch.linalg.eigh(p.kernel(p.X, p.X))
+    values, U = values.flip(0), U.flip(1)[:, :15]
+    expected = U @ ((1 - 0.9 * values[15] / values[:15]) / values[:15] * U).T
+    P = state.preconditioner
+    torch.testing.assert_close(P.vectors @ (P.scales * P.vectors).T, expected, atol=1e-9, rtol=0)
+    generator = torch.Generator()
+    generator.set_state(state.generator.get_state())
+    list(s.run(state))
+    order = torch.randperm(200, generator=generator).tensor_split(20)
+    expected = published_eigenpro1(p, state, order)
+    torch.testing.assert_close(state.model().weights, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_batch_beyond_the_resource_is_cut_with_a_warning():
+    s = EigenPro2(batch_size=100)
+    p = problem(KERNELS["laplacian"](bandwidth=3.0), limits=ResourceLimits(max_batch_size=40))
+    with pytest.warns(RuntimeWarning, match="solver.batch_size=100 exceeds"):
+        assert s.prepare(p).batch_size == 40
+
+
+def test_memory_plan_keeps_the_limit(monkeypatch):
+    """Rows of K are kept while there is room, then the subsample shrinks, then it is refused."""
+    monkeypatch.setattr("kernelexp.engine.memory.held_bytes", lambda device: 10**9)
+    k = KERNELS["laplacian"]()
+    roomy = EigenPro2().prepare(problem(k, n=1500)).plan
+    assert roomy.subsample_size == 1500
+    assert roomy.gigabytes["cache"] == pytest.approx(1500**2 * 8e-9)
+    bare = roomy.peak_gb - roomy.gigabytes["cache"]
+    for memory in (bare + 0.01, bare - 0.03):
+        limits = ResourceLimits(memory_gb=memory)
+        plan = EigenPro2().prepare(problem(k, n=1500, limits=limits)).plan
+        assert plan.peak_gb <= memory
+        assert plan.gigabytes["cache"] < roomy.gigabytes["cache"]
+        assert (plan.subsample_size == 1500) == (memory > bare)
+
+
+def test_norm_and_predictions_are_those_of_the_weights():
+    p = problem(KERNELS["gaussian"](bandwidth=3.0), dtype=torch.float32)
+    s = EigenPro2(epochs=3)
+    state = s.prepare(p)
+    list(s.run(state))
+    K = p.kernel(p.X.double(), p.X.double())
+    assert relative(state.training_outputs(), K @ state.model().weights.double()) < 1e-4
