@@ -170,8 +170,9 @@ def test_memory_plan_keeps_the_limit(monkeypatch):
         limits = ResourceLimits(memory_gb=memory)
         plan = EigenPro2().prepare(problem(k, n=1500, limits=limits)).plan
         assert plan.peak_gb <= memory
-        assert plan.gigabytes["cache"] < roomy.gigabytes["cache"]
         assert (plan.subsample_size == 1500) == (memory > bare)
+        if memory > bare:
+            assert 0 < plan.gigabytes["cache"] < roomy.gigabytes["cache"]
 
 
 def test_norm_and_predictions_are_those_of_the_weights():
