@@ -33,9 +33,10 @@ def expected_failures(estimator):
 
 @parametrize_with_checks(
     [
-        KernelClassifier(solver_params={"epochs": 3}),
-        KernelRegressor(solver_params={"epochs": 3}),
-        KernelRegressor(solver_params={"epochs": 3}, dtype="float32"),
+        KernelClassifier(),
+        KernelRegressor(),
+        KernelClassifier(solver="eigenpro2", solver_params={"epochs": 3}),
+        KernelRegressor(solver="eigenpro2", dtype="float32"),
     ],
     expected_failed_checks=expected_failures,
 )
@@ -79,14 +80,17 @@ def test_exact_is_kernel_ridge(curve, outputs):
     assert ours.n_iter_ == 1
 
 
-def test_default_solver_goes_to_the_interpolating_solution(curve):
+def test_solvers_go_to_the_interpolating_solution(curve):
     X, Y = curve
-    trained = KernelRegressor(bandwidth=2.0, solver_params={"epochs": 200}, random_state=0)
+    trained = KernelRegressor(bandwidth=2.0, solver="eigenpro2", solver_params={"epochs": 200})
     alpha = np.linalg.solve(laplacian(X[:250], X[:250], 2.0), Y[:250])
     expected = laplacian(X[250:], X[:250], 2.0) @ alpha
-    got = trained.fit(X[:250], Y[:250]).predict(X[250:])
+    got = trained.set_params(random_state=0).fit(X[:250], Y[:250]).predict(X[250:])
     assert np.linalg.norm(got - expected) < 1e-3 * np.linalg.norm(expected)
     assert trained.n_iter_ == 200
+    default = KernelRegressor(bandwidth=2.0).fit(X[:250], Y[:250])
+    np.testing.assert_allclose(default.predict(X[250:]), expected, atol=1e-9)
+    assert default.solver_ == SOLVERS["exact"]()  # what auto takes for few points
 
 
 def test_two_classes_are_least_squares_on_signs(digits):
@@ -107,7 +111,8 @@ def test_two_classes_are_least_squares_on_signs(digits):
 def test_many_classes_of_any_label(digits):
     X, y = digits
     names = np.array([f"digit {i}" for i in range(10)], dtype=object)
-    machine = KernelClassifier(solver_params={"epochs": 5, "stop": {"train_error": 0}})
+    settings = {"epochs": 5, "stop": {"train_error": 0}}
+    machine = KernelClassifier(solver="eigenpro2", solver_params=settings)
     machine.fit(X[:1000], names[y[:1000]])
     outputs = machine.decision_function(X[1000:])
     assert outputs.shape == (797, 10)
@@ -121,7 +126,8 @@ def test_many_classes_of_any_label(digits):
 
 def test_pipeline_and_grid_search(digits):
     X, y = digits
-    pipeline = make_pipeline(MinMaxScaler(), KernelClassifier(dtype="float32", random_state=0))
+    machine = KernelClassifier(solver="eigenpro2", dtype="float32", random_state=0)
+    pipeline = make_pipeline(MinMaxScaler(), machine)
     grid = {
         "kernelclassifier__bandwidth": [*np.logspace(-3, 1, 2), np.int64(5), "median", None],
         "kernelclassifier__solver_params": [{"epochs": np.int64(2)}],
@@ -156,8 +162,8 @@ def dot_diagonal(X):
 @pytest.mark.parametrize("kernel", ["gaussian", FunctionKernel(dot_kernel, dot_diagonal)])
 def test_pickle_and_clone(digits, kernel):
     X, y = digits
-    machine = KernelClassifier(kernel, dtype="float32", random_state=3).fit(X[:300], y[:300])
-    outputs = machine.decision_function(X[300:])
+    machine = KernelClassifier(kernel, solver="eigenpro2", dtype="float32", random_state=3)
+    outputs = machine.fit(X[:300], y[:300]).decision_function(X[300:])
     again = pickle.loads(pickle.dumps(machine))
     assert (again.decision_function(X[300:]) == outputs).all()
     assert again.rkhs_norm_ == machine.rkhs_norm_
@@ -240,8 +246,8 @@ def test_random_state(curve):
     X, Y = curve
 
     def weights(random_state):
-        machine = KernelRegressor(random_state=random_state, solver_params={"epochs": 1})
-        return machine.fit(X, Y).model_.weights
+        machine = KernelRegressor(solver="eigenpro2", solver_params={"epochs": 1})
+        return machine.set_params(random_state=random_state).fit(X, Y).model_.weights
 
     assert torch.equal(weights(1), weights(np.int64(1)))
     assert not torch.equal(weights(1), weights(2))
@@ -260,7 +266,7 @@ def test_random_state(curve):
         ({"kernel_params": {"width": 1.0}}, "kernel_params: Laplacian has no width, but bandwid"),
         ({"kernel_params": 3}, "kernel_params=3: must be a dict of parameters by name, or None"),
         ({"solver": "adam"}, f"solver=adam: must be one of {', '.join(SOLVERS)}"),
-        ({"solver_params": {"ridge": 1}}, "solver_params: EigenPro2 has no ridge, but epochs, "),
+        ({"solver_params": {"alpha": 1}}, "solver_params: Auto has no alpha, but epochs, stop, "),
         ({"solver_params": {"epochs": 0}}, "epochs=0: must be a whole number >= 1, or null"),
         ({"solver_params": {"stop": {"loss": 0}}}, "stop: StopRule has no loss, but train_error"),
         ({"solver_params": {"stop": 3}}, "stop=3: must be a dict"),
@@ -283,7 +289,9 @@ def test_mistakes_in_data(curve):
         KernelClassifier().fit(X, ["a"] * len(X))
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         KernelClassifier().fit(X, Y[:, 0])
-    machine = KernelRegressor(solver_params={"stop": StopRule(seconds=60), "epochs": 1}).fit(X, Y)
+    machine = KernelRegressor(solver="cg", solver_params={"stop": StopRule(train_mse=1e-3)}).fit(
+        X, Y
+    )
     with pytest.raises(ValueError, match="X has 3 features, but KernelRegressor is expecting 4"):
         machine.predict(X[:, :3])
     with pytest.raises(ValueError, match="predict_batch_size=0: must be a whole number >= 1"):
