@@ -17,6 +17,7 @@ ALLOWED = {
     "serving.py": {"mlflow", "torch", "numpy", "kernelexp.data", "kernelexp.engine"},
     "sweep.py": {"mlflow", "kernelexp.tracking"},
     "console.py": {"rich", "kernelexp.experiment", "kernelexp.tracking"},
+    "sklearn.py": {"sklearn", "torch", "numpy", "kernelexp.engine"},
     "usage.py": set(),
 }  # fmt: skip
 

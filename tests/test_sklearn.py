@@ -1,0 +1,308 @@
+"""The scikit-learn estimators: scikit-learn's own checks, the dense solution, and a user's habits."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from kernelexp.engine import KERNELS, SOLVERS, FunctionKernel, KernelModel, StopRule
+from kernelexp.sklearn import KernelClassifier, KernelRegressor
+
+# Nothing is expected to fail in the precision that the data have.
+EXPECTED_FAILURES: dict[str, str] = {}
+EXPECTED_FAILURES_FLOAT32 = {
+    "check_regressor_multioutput": "wants predictions of type float64, whatever dtype is asked for",
+    "check_methods_subset_invariance": (
+        "wants outputs near 0 to 1e-4 of themselves, whatever the size of the batch; float32 sums of "
+        "terms of size 1 have an absolute error of 1e-6 (whether it fails depends on the machine)"
+    ),
+}
+
+
+def expected_failures(estimator):
+    return EXPECTED_FAILURES_FLOAT32 if estimator.dtype == "float32" else EXPECTED_FAILURES
+
+
+@parametrize_with_checks(
+    [
+        KernelClassifier(),
+        KernelRegressor(),
+        KernelClassifier(solver="eigenpro2", solver_params={"epochs": 3}),
+        KernelRegressor(solver="eigenpro2", dtype="float32"),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X / 16, y
+
+
+@pytest.fixture(scope="module")
+def curve():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4))
+    return X, np.stack([np.sin(X.sum(1)), X[:, 0] * X[:, 1]], axis=1)
+
+
+def laplacian(X, Z, s):
+    return np.exp(-np.linalg.norm(X[:, None] - Z[None], axis=2) / s)
+
+
+@pytest.mark.parametrize("outputs", ["two", "one column", "one"])
+def test_exact_is_kernel_ridge(curve, outputs):
+    X, Y = curve
+    y = {"two": Y, "one column": Y[:, :1], "one": Y[:, 0]}[outputs]
+    ours = KernelRegressor(bandwidth=2.0, solver="exact", solver_params={"ridge": 1e-3})
+    ours.fit(X[:250], y[:250])
+    ridge = KernelRidge(alpha=250 * 1e-3, kernel="precomputed")
+    K = laplacian(X[:250], X[:250], 2.0)
+    expected = ridge.fit(K, y[:250]).predict(laplacian(X[250:], X[:250], 2.0))
+    got = ours.predict(X[250:])
+    assert got.shape == y[250:].shape
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, expected, atol=1e-10)
+    alpha = ridge.dual_coef_.reshape(250, -1)
+    assert ours.rkhs_norm_ == pytest.approx(np.sqrt(np.trace(alpha.T @ K @ alpha)), rel=1e-8)
+    assert isinstance(ours.model_, KernelModel)
+    assert ours.n_iter_ == 1
+
+
+def test_solvers_go_to_the_interpolating_solution(curve):
+    X, Y = curve
+    trained = KernelRegressor(bandwidth=2.0, solver="eigenpro2", solver_params={"epochs": 200})
+    alpha = np.linalg.solve(laplacian(X[:250], X[:250], 2.0), Y[:250])
+    expected = laplacian(X[250:], X[:250], 2.0) @ alpha
+    got = trained.set_params(random_state=0).fit(X[:250], Y[:250]).predict(X[250:])
+    assert np.linalg.norm(got - expected) < 1e-3 * np.linalg.norm(expected)
+    assert trained.n_iter_ == 200
+    default = KernelRegressor(bandwidth=2.0).fit(X[:250], Y[:250])
+    np.testing.assert_allclose(default.predict(X[250:]), expected, atol=1e-9)
+    assert default.solver_ == SOLVERS["exact"]()  # what auto takes for few points
+
+
+def test_two_classes_are_least_squares_on_signs(digits):
+    X, y = digits
+    some = np.flatnonzero((y == 3) | (y == 8))
+    X, y = X[some], np.where(y[some] == 3, "three", "eight")
+    ours = KernelClassifier(solver="exact", solver_params={"ridge": 1e-4}).fit(X[:200], y[:200])
+    assert ours.classes_.tolist() == ["eight", "three"]
+    K = laplacian(X[:200], X[:200], 10.0) + 200 * 1e-4 * np.eye(200)
+    signs = np.where(y[:200] == "three", 1.0, -1.0)
+    expected = laplacian(X[200:], X[:200], 10.0) @ np.linalg.solve(K, signs)
+    got = ours.decision_function(X[200:])
+    np.testing.assert_allclose(got, expected, atol=1e-9)  # (n,)
+    assert (ours.predict(X[200:]) == np.where(expected > 0, "three", "eight")).all()
+    assert ours.score(X[200:], y[200:]) == ((expected > 0) == (y[200:] == "three")).mean() > 0.9
+
+
+def test_many_classes_of_any_label(digits):
+    X, y = digits
+    names = np.array([f"digit {i}" for i in range(10)], dtype=object)
+    settings = {"epochs": 5, "stop": {"train_error": 0}}
+    machine = KernelClassifier(solver="eigenpro2", solver_params=settings)
+    machine.fit(X[:1000], names[y[:1000]])
+    outputs = machine.decision_function(X[1000:])
+    assert outputs.shape == (797, 10)
+    predicted = machine.predict(X[1000:])
+    assert (predicted == names[outputs.argmax(1)]).all()
+    assert (predicted == names[y[1000:]]).mean() > 0.95
+    assert machine.n_iter_ < 5  # the rule was met: every training label is right
+    assert machine.score(X[:1000], names[y[:1000]]) == 1
+    assert not hasattr(machine, "predict_proba")
+
+
+def test_pipeline_and_grid_search(digits):
+    X, y = digits
+    machine = KernelClassifier(solver="eigenpro2", dtype="float32", random_state=0)
+    pipeline = make_pipeline(MinMaxScaler(), machine)
+    grid = {
+        "kernelclassifier__bandwidth": [*np.logspace(-3, 1, 2), np.int64(5), "median", None],
+        "kernelclassifier__solver_params": [{"epochs": np.int64(2)}],
+    }
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X[:400], y[:400])
+    scores = search.cv_results_["mean_test_score"]
+    assert scores[0] < 0.5 < scores[1:].min()  # a bandwidth of 0.001 learns the points alone
+    assert search.best_params_["kernelclassifier__bandwidth"] != 1e-3
+    assert search.score(X[400:], y[400:]) > 0.9
+    alone = GridSearchCV(KernelRegressor("matern"), {"kernel_params": [{"nu": 0.5}, {"nu": 2.5}]})
+    assert alone.fit(X[:100], y[:100]).best_estimator_.model_.kernel.nu in (0.5, 2.5)
+
+
+def test_fitted_models_from_other_processes(digits):
+    X, y = digits
+    kernel = FunctionKernel(lambda X, Z: (X @ Z.T + 1) ** 2, lambda X: (X.square().sum(1) + 1) ** 2)
+    machine = KernelClassifier(kernel, solver="exact", solver_params={"ridge": 1e-3})
+    grid = {"solver_params": [{"ridge": 1e-3}, {"ridge": 1e6}]}
+    search = GridSearchCV(machine, grid, cv=2, n_jobs=2, error_score="raise")
+    search.fit(X[:200], y[:200])
+    assert search.best_params_["solver_params"] == {"ridge": 1e-3}
+
+
+def dot_kernel(X, Z):
+    return 1 + X @ Z.T
+
+
+def dot_diagonal(X):
+    return 1 + X.square().sum(1)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", FunctionKernel(dot_kernel, dot_diagonal)])
+def test_pickle_and_clone(digits, kernel):
+    X, y = digits
+    machine = KernelClassifier(kernel, solver="eigenpro2", dtype="float32", random_state=3)
+    outputs = machine.fit(X[:300], y[:300]).decision_function(X[300:])
+    again = pickle.loads(pickle.dumps(machine))
+    assert (again.decision_function(X[300:]) == outputs).all()
+    assert again.rkhs_norm_ == machine.rkhs_norm_
+    fresh = clone(machine)
+    assert not hasattr(fresh, "model_")
+    assert (fresh.fit(X[:300], y[:300]).decision_function(X[300:]) == outputs).all()
+    assert pickle.loads(pickle.dumps(fresh.set_params(device="cuda:99"))).device == "cuda:99"
+
+
+def test_what_a_gpu_trained_is_read_without_one(digits, monkeypatch):
+    X, y = digits
+    machine = KernelClassifier(device="cpu").fit(X[:100], y[:100])
+    state = machine.__getstate__()
+    state["model_"] = state["model_"][0], "cuda:0"  # as if trained there
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    there = KernelClassifier()
+    there.__setstate__(state)
+    assert there.model_.weights.device.type == "cpu"
+    assert (there.predict(X) == machine.predict(X)).all()
+
+
+def test_tensors(digits):
+    X, y = digits
+    t, labels = torch.tensor(X[:500], dtype=torch.float32, requires_grad=True), torch.tensor(y)
+    machine = KernelClassifier(random_state=0).fit(t, labels[:500])
+    assert machine.model_.weights.dtype == torch.float32  # as the data are
+    predicted = machine.predict(torch.tensor(X[500:]))
+    assert isinstance(predicted, np.ndarray)
+    same = KernelClassifier(random_state=0).fit(X[:500].astype(np.float32), y[:500])
+    assert (predicted == same.predict(X[500:])).all()
+    assert machine.score(torch.tensor(X[500:]), labels[500:]) > 0.9
+    grid = GridSearchCV(KernelClassifier(), {"bandwidth": [1.0, 10.0]}, cv=2, error_score="raise")
+    assert grid.fit(t.detach(), labels[:500]).best_score_ > 0.8
+    rows = torch.tensor(X[:100], dtype=torch.bfloat16)
+    assert KernelRegressor().fit(rows, labels[:100]).predict(rows).shape == (100,)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device")
+def test_cuda(digits):
+    X, y = digits
+    t, labels = torch.tensor(X, device="cuda"), torch.tensor(y, device="cuda")
+    machine = KernelClassifier(solver="exact").fit(t[:500], labels[:500])
+    assert machine.model_.weights.device.type == "cuda"
+    here = KernelClassifier(solver="exact", device="cpu").fit(X[:500], y[:500])
+    outputs = machine.decision_function(t[500:])
+    np.testing.assert_allclose(outputs, here.decision_function(X[500:]), atol=1e-6)
+    again = pickle.loads(pickle.dumps(machine))
+    assert again.model_.weights.device.type == "cuda"
+    assert (again.decision_function(X[500:]) == outputs).all()
+
+
+def test_the_model_keeps_its_own_points(curve):
+    X, Y = curve[0].copy(), curve[1]
+    machine = KernelRegressor(solver="exact").fit(X, Y)
+    before = machine.predict(X[:5])
+    rows = X[:5].copy()
+    X[:] = 0
+    assert (machine.predict(rows) == before).all()
+
+
+def test_prediction_by_batches_and_tiles():
+    shapes = []
+
+    def k(X, Z):
+        shapes.append((len(X), len(Z)))
+        return 1 + X @ Z.T
+
+    X = np.random.default_rng(0).normal(size=(1500, 3))
+    machine = KernelRegressor(FunctionKernel(k, lambda X: 1 + X.square().sum(1)), device="cpu")
+    machine.set_params(solver="falkon", solver_params={"n_centers": 700}).fit(X, X[:, 0])
+    whole = machine.predict(X)
+    shapes.clear()
+    np.testing.assert_allclose(machine.set_params(predict_batch_size=400).predict(X), whole)
+    assert sum(n * p for n, p in shapes) == 1500 * 700
+    assert max(n for n, _ in shapes) == 400
+    assert max(p for _, p in shapes) == 512
+
+
+def test_random_state(curve):
+    X, Y = curve
+
+    def weights(random_state):
+        machine = KernelRegressor(solver="eigenpro2", solver_params={"epochs": 1})
+        return machine.set_params(random_state=random_state).fit(X, Y).model_.weights
+
+    assert torch.equal(weights(1), weights(np.int64(1)))
+    assert not torch.equal(weights(1), weights(2))
+    assert torch.equal(weights(np.random.RandomState(1)), weights(np.random.RandomState(1)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kernel": "rbf"}, "kernel=rbf: must be a Kernel, or one of arc_cosine, cauchy, exp"),
+        ({"kernel": dot_kernel}, "must be a Kernel, or one of"),
+        ({"kernel": FunctionKernel(dot_kernel, 1.0), "bandwidth": 1.0}, "must be None with a Ker"),
+        ({"kernel": "linear", "bandwidth": 1.0}, "bandwidth: Linear has no bandwidth, but bias"),
+        ({"bandwidth": -1.0}, "bandwidth=-1.0: must be a number above 0, or median"),
+        ({"bandwidth": 1.0, "kernel_params": {"bandwidth": 1.0}}, "None where kernel_params has"),
+        ({"kernel_params": {"width": 1.0}}, "kernel_params: Laplacian has no width, but bandwid"),
+        ({"kernel_params": 3}, "kernel_params=3: must be a dict of parameters by name, or None"),
+        ({"solver": "adam"}, f"solver=adam: must be one of {', '.join(SOLVERS)}"),
+        ({"solver_params": {"alpha": 1}}, "solver_params: Auto has no alpha, but epochs, stop, "),
+        ({"solver_params": {"epochs": 0}}, "epochs=0: must be a whole number >= 1, or null"),
+        ({"solver_params": {"stop": {"loss": 0}}}, "stop: StopRule has no loss, but train_error"),
+        ({"solver_params": {"stop": 3}}, "stop=3: must be a dict"),
+        ({"device": "tpu"}, "device=tpu: must be one of auto, "),
+        ({"dtype": "float16"}, "dtype=float16: must be one of float64, float32"),
+        ({"memory_gb": 1e-3}, "memory_gb=0.00: must be at least"),
+        ({"random_state": "x"}, "'x' cannot be used to seed"),
+    ],
+)
+def test_mistakes_in_parameters(curve, settings, message):
+    X, Y = curve
+    with pytest.raises(ValueError, match=message) as error:
+        KernelRegressor(**settings).fit(X, Y)
+    assert "\n" not in str(error.value)
+
+
+def test_mistakes_in_data(curve):
+    X, Y = curve
+    with pytest.raises(ValueError, match="y has one class, a: there must be at least two"):
+        KernelClassifier().fit(X, ["a"] * len(X))
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        KernelClassifier().fit(X, Y[:, 0])
+    machine = KernelRegressor(solver="cg", solver_params={"stop": StopRule(train_mse=1e-3)}).fit(
+        X, Y
+    )
+    with pytest.raises(ValueError, match="X has 3 features, but KernelRegressor is expecting 4"):
+        machine.predict(X[:, :3])
+    with pytest.raises(ValueError, match="predict_batch_size=0: must be a whole number >= 1"):
+        machine.set_params(predict_batch_size=0).predict(X)
+    too_large = pytest.raises(ValueError, match="infinity or a value too large for dtype")
+    with np.errstate(all="ignore"), too_large:
+        KernelRegressor(dtype="float32").fit(X * 1e300, Y)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_kernel_by_name(curve, kernel):
+    X, Y = curve
+    machine = KernelRegressor(kernel, solver="exact", solver_params={"ridge": 1e-4})
+    assert machine.fit(X, Y).model_.kernel == KERNELS[kernel]()
