@@ -24,7 +24,9 @@ test: $(READY) ## run the tests: make test ARGS="-k kernels"
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs KERNELEXP_DATA)
-	$(BIN)/python benchmarks/batch.py $(ARGS)
+	$(BIN)/python benchmarks/batch.py
+	$(BIN)/python benchmarks/variance_reduction.py
+	$(BIN)/python benchmarks/centers.py
 
 lint: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check .

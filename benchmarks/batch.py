@@ -2,25 +2,20 @@
 
     python benchmarks/batch.py [N]        Fashion-MNIST in $KERNELEXP_DATA, N points (10,000)
 
-Justifies ``batch.BATCH_DIVISOR`` and ``EigenPro2.relaxation``. Writes ``results/batch.json`` and
-``results/batch.md``. Losses, not times: an epoch costs the same for each batch but for the small steps
+Justifies ``batch.BATCH_DIVISOR`` and ``EigenPro2.relaxation``. Losses, not times: an epoch costs the same for each batch but for the small steps
 within a block, whose cost the last column shows.
 """
 
-import json
 import os
-import platform
-import subprocess
 import sys
 from pathlib import Path
 
-import torch
+from results_file import write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, Problem
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 
-RESULTS = Path(__file__).parent / "results"
 EPOCHS = 5
 
 
@@ -53,30 +48,18 @@ def main():
         for divisor, relaxation in ((1, 1.5), (4, 1.5), (8, 1.0), (8, 1.5), (8, 1.8), (16, 1.5)):
             rows.append({"kernel": name, **measure(problem, divisor, relaxation, m_star)})
             print(rows[-1], flush=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-    header = {
-        "n": n,
-        "machine": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "commit": commit.strip(),
+    columns = {
+        "kernel": lambda r: r["kernel"],
+        "batch": lambda r: f"m*/{r['divisor']} = {r['batch_size']}",
+        "relaxation": lambda r: r["relaxation"],
+        "train MSE, epochs 1, 2, 5": lambda r: ", ".join(
+            f"{r['train_mse'][i]:.2e}" for i in (0, 1, 4)
+        ),
+        "norm after 5": lambda r: f"{r['rkhs_norm'][-1]:.1f}",
+        "s / epoch": lambda r: f"{r['seconds']:.1f}",
     }
-    (RESULTS / "batch.json").write_text(json.dumps({**header, "rows": rows}, indent=1) + "\n")
-    lines = [
-        f"# Batch and step: EigenPro 2 on Fashion-MNIST, n = {n:,}, five epochs",
-        "",
-        f"{header['machine']}, PyTorch {header['torch']}, commit {header['commit'][:10]}. "
-        "Written by `benchmarks/batch.py`.",
-        "",
-        "| kernel | batch | relaxation | train MSE, epochs 1, 2, 5 | norm after 5 | s / epoch |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for r in rows:
-        mse = ", ".join(f"{r['train_mse'][i]:.2e}" for i in (0, 1, 4))
-        lines.append(
-            f"| {r['kernel']} | m*/{r['divisor']} = {r['batch_size']} | {r['relaxation']} | {mse} "
-            f"| {r['rkhs_norm'][-1]:.1f} | {r['seconds']:.1f} |"
-        )
-    (RESULTS / "batch.md").write_text("\n".join(lines) + "\n")
+    title = f"Batch and step: EigenPro 2 on Fashion-MNIST, n = {n:,}, five epochs"
+    write("batch", title, {"n": n}, rows, columns)
 
 
 if __name__ == "__main__":

@@ -246,7 +246,9 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         batches = order.tensor_split(math.ceil(n / state.batch_size))
         state.visits += 1
         state.squares = state.wrong = 0.0
-        if not self._reduces(state):  # the table is filled anew; what is carried belongs to the old one
+        if not self._reduces(
+            state
+        ):  # the table is filled anew; what is carried belongs to the old one
             for tensor in (state.mean_weights, state.mean_values, state.carry):
                 tensor.zero_()
         for first in range(0, len(batches), state.interval):
