@@ -2,7 +2,8 @@
 
     python benchmarks/batch.py [N]        Fashion-MNIST in $KERNELEXP_DATA, N points (10,000)
 
-Justifies ``batch.BATCH_DIVISOR`` and ``EigenPro2.relaxation``. Losses, not times: an epoch costs the same for each batch but for the small steps
+Justifies ``batch.BATCH_DIVISOR`` and ``EigenPro2.relaxation``.
+Losses, not times: an epoch costs the same for each batch but for the small steps
 within a block, whose cost the last column shows.
 """
 

@@ -19,7 +19,7 @@ class EigenPro3(ProjectedSGD):
 
     name: ClassVar[str] = "eigenpro3"
 
-    def choose_interval(self, p: int, m: int) -> int:
+    def choose_interval(self, p: int, m: int, d: int, exact: bool) -> int:
         return 1
 
     def default_batch(self, m_star: float, n: int, m_max: int, exact: bool) -> int:

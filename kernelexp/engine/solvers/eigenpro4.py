@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from kernelexp.engine.checks import number
 from kernelexp.engine.solvers.projected import ProjectedSGD
 
+# Operations of a matrix product in the time that a number of the factor takes to be read twice.
+_PASS = 64
+
 
 @dataclass(frozen=True)
 class EigenPro4(ProjectedSGD):
     """EigenPro 3 that projects once in T batches, which until then are temporary centers.
 
-    Per T batches: T m p d operations for the centers, (T m)^2 d / 2 for the temporary ones, and one
-    projection, p^2 d; all three are alike at T m = p, whatever p is (section 4 of the paper, which has
-    T = p / m*). How it differs from the paper: see ``solvers.projected``.
+    Per T batches the temporary centers cost (T m)^2 d operations and an inexact projection, one epoch
+    on the centers, 2 p^2 d: alike at T m = p, whatever p is (section 4 of the paper, which has
+    T = p / m*). An exact projection is a pass over the factor, worth about 64 operations a number
+    whatever d is; alike at T m = p sqrt(64 / d). How it differs from the paper besides: see
+    ``solvers.projected``.
 
     Attributes:
-        projection_interval: T; null: p / m.
+        projection_interval: T; null: p / m, or sqrt(64 / d) p / m where projections are exact.
     """
 
     name: ClassVar[str] = "eigenpro4"
@@ -28,5 +34,8 @@ class EigenPro4(ProjectedSGD):
         super().__post_init__()
         number("projection_interval", self.projection_interval, 1, whole=True, optional=True)
 
-    def choose_interval(self, p: int, m: int) -> int:
-        return self.projection_interval or max(1, round(p / m))
+    def choose_interval(self, p: int, m: int, d: int, exact: bool) -> int:
+        if self.projection_interval is not None:
+            return self.projection_interval
+        share = min(1.0, math.sqrt(_PASS / d)) if exact else 1.0
+        return max(1, round(share * p / m))

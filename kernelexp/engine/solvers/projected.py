@@ -148,8 +148,8 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         number("projection_epochs", self.projection_epochs, 1, whole=True)
         number("q", self.q, 0, whole=True, optional=True)
 
-    def choose_interval(self, p: int, m: int) -> int:
-        """T for p centers and batches of m."""
+    def choose_interval(self, p: int, m: int, d: int, exact: bool) -> int:
+        """T for p centers in R^d, batches of m and projections that are exact or not."""
         raise NotImplementedError
 
     def setup(self, problem: Problem) -> ProjectedState:
@@ -206,7 +206,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             centers=Z,
             rows=KernelRows(kernel, X, Z, keep),
             projection=projection,
-            interval=self.choose_interval(p, m),
+            interval=self.choose_interval(p, m, X.shape[1], exact),
             center_features=kernel_matmul(kernel, Z, Z[landmarks], V),
             weights=Y.new_zeros(p, c),
             values=Y.new_zeros(p, c),
