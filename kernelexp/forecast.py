@@ -11,6 +11,7 @@ from kernelexp.comparisons import EXACT
 from kernelexp.data.base import Shape
 from kernelexp.engine import MemoryPlan, Problem, ResourceLimits
 from kernelexp.engine.resource import GB
+from kernelexp.engine.solvers.auto import Auto
 from kernelexp.engine.solvers.base import RestrictedSolver
 from kernelexp.engine.solvers.sgd import SGD
 from kernelexp.engine.solvers.sgd_plan import plan_sgd
@@ -59,6 +60,8 @@ def _plan(config: Config, shape: Shape) -> MemoryPlan:
     Y = nothing.expand(shape.n_train, shape.n_outputs)
     problem = Problem(config.kernel, X, Y, limits=_PlanOnly(**asdict(config.resource)))
     solver = config.solver
+    if isinstance(solver, Auto):
+        solver, _ = solver.pick(problem)
     if isinstance(solver, SGD):
         solver.check_sizes(problem)
         return plan_sgd(
