@@ -15,25 +15,33 @@ if TYPE_CHECKING:
 def job(cfg: DictConfig) -> None:
     """One run with a composed configuration, in this process or in a launcher's worker."""
     from contextlib import ExitStack
+    from functools import partial
 
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from kernelexp import config, experiment
-    from kernelexp.console import Terminal
+    from kernelexp import config, experiment, sweep
+    from kernelexp.console import Terminal, show_skipped, show_waiting
     from kernelexp.tracking import Tracker
 
+    # A worker knows neither; Hydra passes schemas on, resolvers not.
+    config.register()
+    warnings.showwarning = _show_warning
     checked, tracking = config.build(cfg), config.tracking(cfg)
-    OmegaConf.resolve(cfg)
-    values = OmegaConf.to_container(cfg)
+    values = config.resolved(cfg)
+    del values["rerun"], values["dry_run"]  # of the sweep, not of this run
     overrides = list(HydraConfig.get().overrides.task)
-    assert isinstance(values, dict)
+    name = " ".join(overrides)
     with ExitStack() as stack:
         tracker = None
         if tracking.enabled:
-            tracker = stack.enter_context(
-                Tracker(tracking, values, OmegaConf.to_yaml(cfg), overrides)  # type: ignore[arg-type]
-            )
+            within = sweep.job(tracking, values, cfg.rerun, partial(show_waiting, name))
+            done = stack.enter_context(within)
+            if done is not None:
+                show_skipped(name, done)
+                return
+            text = OmegaConf.to_yaml(OmegaConf.create(values))
+            tracker = stack.enter_context(Tracker(tracking, values, text, overrides))
         terminal = Terminal(tracker)
         stack.callback(terminal.close)
         experiment.run(checked, [terminal] if tracker is None else [tracker, terminal])

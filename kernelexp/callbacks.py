@@ -9,16 +9,16 @@ import os
 import sys
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from kernelexp.config import build, tracking
+from kernelexp.config import tracking
+from kernelexp.console import show_jobs
 from kernelexp.errors import exit_code, explain
+from kernelexp.jobs import single_job, sweep_jobs
+from kernelexp.preview import preview
 from kernelexp.sweep import start_parent
 
 # Set by the entry point where the user asked for tracebacks.
@@ -31,25 +31,29 @@ class Guard(Callback):  # type: ignore[misc]
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the configuration of a single run."""
         try:
-            build(config)
+            job = single_job(config)
+            if config.dry_run:
+                show_jobs(preview([job], tracking(config), skips=False))
         except Exception as error:
             _end(error)
+        if config.dry_run:
+            sys.exit(0)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every job of a sweep, then create store, experiment and parent run."""
-        arguments = [str(argument) for argument in config.hydra.overrides.task]
         try:
-            overrides = OverridesParser.create().parse_overrides(arguments)
-            [jobs] = BasicSweeper.split_arguments(overrides, None)
-            loader = GlobalHydra.instance().config_loader()
-            for job in jobs:
-                build(loader.load_sweep_config(config, list(job)))
+            jobs, varied = sweep_jobs(config)
             settings = tracking(config)
-            if settings.enabled:
-                varied = [o.key_or_group for o in overrides if o.is_sweep_override()]
-                start_parent(settings, " ".join(arguments) or "sweep", len(jobs), varied)
+            if config.dry_run:
+                show_jobs(preview(jobs, settings, skips=not config.rerun))
+            elif settings.enabled:
+                typed = " ".join(str(argument) for argument in config.hydra.overrides.task)
+                different = len({job.digest for job in jobs})
+                start_parent(settings, typed or "sweep", different, varied)
         except Exception as error:
             _end(error)
+        if config.dry_run:
+            sys.exit(0)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Say at once which job failed; Hydra speaks of the first one, when all are done."""

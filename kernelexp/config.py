@@ -24,7 +24,8 @@ from kernelexp.data.label_noise import KINDS
 from kernelexp.engine import KERNELS, SOLVERS, ResourceLimits
 from kernelexp.engine.checks import one_of, refuse
 from kernelexp.experiment import Config
-from kernelexp.tracking import TrackingConfig
+from kernelexp.presets import choose
+from kernelexp.store import TrackingConfig
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -43,6 +44,13 @@ class TopLevel:
     seed: int = 0
     device: str = "auto"
     dtype: str = "float32"
+    # Names of comparisons: see ``kernelexp.comparisons``.
+    compare: list[str] = field(default_factory=list)
+    # Of a preset: which of its sizes are taken.
+    scale: str | None = None
+    # Of a sweep: train also what the store has already; of all: show what would be done.
+    rerun: bool = False
+    dry_run: bool = False
     data_dir: str = "${oc.env:KERNELEXP_DATA,${kernelexp.cache:}}"
 
 
@@ -86,7 +94,7 @@ def _schema(cls: type, name: str) -> type:
 
 
 def register() -> None:
-    """Tell Hydra the schemas and the resolver of the cache folder. Call before composing."""
+    """Tell Hydra the schemas and the resolvers. Call before composing."""
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=TopLevel)
     for group, options in _GROUPS.items():
@@ -95,6 +103,7 @@ def register() -> None:
             node = LabelNoise if cls is LabelNoise else _schema(cls, name if named else "")
             store.store(group=f"schema/{group}", name=name, node=node)
     OmegaConf.register_new_resolver("kernelexp.cache", lambda: str(cache_dir()), replace=True)
+    OmegaConf.register_new_resolver("choose", choose, replace=True)
 
 
 def build(cfg: DictConfig) -> Config:
@@ -103,9 +112,9 @@ def build(cfg: DictConfig) -> Config:
     Raises:
         ValueError: one line with the full key, the value and what is allowed.
     """
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    values = resolved(cfg)
     known = [f.name for f in dataclasses.fields(TopLevel)]
-    _refuse_unknown("", set(values) - {"hydra"}, known)
+    _refuse_unknown("", set(values), known)
     one_of("dtype", values["dtype"], DTYPES)
     one_of("label_noise", values["label_noise"]["name"], KINDS)
     tracking(cfg)
@@ -120,13 +129,22 @@ def build(cfg: DictConfig) -> Config:
         device=_device(values["device"]),
         dtype=DTYPES[values["dtype"]],
         data_dir=Path(values["data_dir"]).expanduser(),
+        compare=tuple(values["compare"]),
     )
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values, without Hydra's own."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    values: Any = OmegaConf.to_container(own, resolve=True)
+    return dict(values)
 
 
 def tracking(cfg: DictConfig) -> TrackingConfig:
     """The tracking settings of a composed configuration."""
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
-    made: TrackingConfig = _make("tracking", values)
+    # Of it alone: in a sweep's own configuration the rest need not fit together.
+    values = OmegaConf.to_container(cfg.tracking, resolve=True)
+    made: TrackingConfig = _make("tracking", {"tracking": values})
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -21,6 +22,7 @@ _CHOSEN = {
     "step_size": "step",
     "projection_interval": "projection every",
 }
+_WIDE = 160  # a table in a file or a pipe
 _COUNTS = {"n_centers": "centers", "m_star_adapted": "adapted m*", "batch_size": "batch", "q": "q"}
 
 
@@ -109,3 +111,67 @@ def _norm(result: RunResult) -> str:
     norm = result.norm
     kind = "a lower bound, the system is not solved" if norm.lower_bound else norm.how
     return f"{norm.value:.2f} ({kind}; relative error at most {norm.relative_error:.1g})"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A job before it runs.
+
+    Attributes:
+        name: what it varies within its sweep.
+        summary: kernel, data set and solver.
+        n_train: training points, None where they are not known yet.
+        memory_gb: what it would hold, None where that is not known.
+        obstacle: why it cannot run; None where it can.
+        finished: id of the run that makes it superfluous.
+    """
+
+    name: str
+    summary: str
+    n_train: int | None
+    memory_gb: float | None
+    obstacle: str | None
+    finished: str | None
+
+
+def show_jobs(jobs: list[Preview]) -> None:
+    """The table of a dry run."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
+    table = Table("", "job", "n", "memory GB", "")
+    for number, job in enumerate(jobs, 1):
+        state = f"skipped: run {job.finished} has it" if job.finished else job.obstacle or "to run"
+        table.add_row(
+            str(number),
+            job.name or job.summary,
+            "?" if job.n_train is None else f"{job.n_train:,}",
+            "?" if job.memory_gb is None else f"{job.memory_gb:.2f}",
+            state,
+        )
+    console.print(table, highlight=False)
+    skipped = sum(job.finished is not None for job in jobs)
+    refused = sum(job.finished is None and job.obstacle is not None for job in jobs)
+    parts = [f"{len(jobs) - skipped - refused} to run"]
+    parts += [f"{skipped} skipped"] if skipped else []
+    parts += [f"{refused} that cannot run"] if refused else []
+    console.print(
+        f"{len(jobs)} jobs: {', '.join(parts)}. Memory is what each needs; kernel rows kept for speed "
+        "come on top, as far as there is room.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def show_skipped(overrides: str, run_id: str) -> None:
+    """Say of a job of a sweep that it is there already."""
+    Console().print(f"{overrides}: skipped, run {run_id} has it", highlight=False, soft_wrap=True)
+
+
+def show_waiting(overrides: str, run_id: str) -> None:
+    """Say of a job of a sweep that another process is at it."""
+    Console().print(
+        f"{overrides}: another process is at it, run {run_id}; waiting for that",
+        highlight=False,
+        soft_wrap=True,
+    )

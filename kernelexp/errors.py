@@ -37,6 +37,11 @@ def exit_code(error: BaseException) -> int:
 
 def _explain_key(error: OmegaConfBaseException) -> str:
     first = str(error).splitlines()[0]
+    refused = re.match(r"ValueError raised while resolving interpolation: (.*)", first)
+    if refused:  # by a resolver of ours
+        return refused[1]
+    if "is not a ListConfig" in first:
+        return f"{error.full_key}: must be a list, {error.full_key}=[...]"
     group, _, key = str(error.full_key).rpartition(".")
     if "not in" in first and error.parent_node is not None:
         if not len(error.parent_node):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kernelexp.comparisons import COMPARISONS, prediction_error
 from kernelexp.data import Dataset, DatasetSource, Split, load
 from kernelexp.data.cache import cache_dir
 from kernelexp.engine import (
@@ -26,7 +27,7 @@ from kernelexp.engine import (
     measure_block_size,
     memory,
 )
-from kernelexp.engine.checks import number
+from kernelexp.engine.checks import number, one_of
 from kernelexp.engine.model import predicted_labels
 
 _DRIFT_POINTS = 1000
@@ -46,10 +47,13 @@ class Config:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     data_dir: Path = field(default_factory=cache_dir)
+    compare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         number("noise", self.noise, 0, 1)
         number("seed", self.seed, 0, whole=True)
+        for name in self.compare:
+            one_of("compare", name, COMPARISONS)
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,12 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         limits=config.resource,
         block_size=config.resource.block_size or _block_size(kernel, train.X),
     )
+    compared = {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
+    scores_compared: dict[str, float] = {}
+    for name, there in compared.items():
+        scores_compared.update(_scores(f"{name}_test", there, dataset.test))
+    if compared:
+        memory.reset_peak(config.device)
     state = config.solver.prepare(problem)
     setup = Setup(
         dataset,
@@ -154,7 +164,8 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
     record: EpochRecord | None = None
     for record in config.solver.run(state):
         seconds += record.seconds
-        test = _scores("test", state.model().predict(dataset.test.X), dataset.test)
+        outputs = state.model().predict(dataset.test.X)
+        test = _scores("test", outputs, dataset.test)
         score = "test_accuracy" if "test_accuracy" in test else "test_r2"
         metrics = {
             "epoch_train_mse": record.train_mse,
@@ -162,6 +173,8 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
             "epoch_seconds": record.seconds,
             "epoch_rkhs_norm": record.rkhs_norm,
         }
+        if "exact" in compared:
+            metrics["epoch_prediction_error"] = prediction_error(outputs, compared["exact"])
         for observer in observers:
             observer.epoch(record.epoch, metrics)
     assert record is not None
@@ -175,6 +188,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         "epochs": float(record.epoch),
         **_scores("train", outputs, train),
         **test,
+        **scores_compared,
         "rkhs_norm": norm.value,
         "rkhs_norm_error": norm.relative_error,
         **state.residuals(),

@@ -1,23 +1,88 @@
-"""A sweep's parent run: made before its jobs start, ended as they ended."""
+"""A sweep's parent run: made before its jobs start, told how far they are, ended as they ended."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from kernelexp.tracking import (
-    PARENT_VARIABLE,
-    VARIED_TAG,
-    TrackingConfig,
-    create_run,
-    open_store,
+from kernelexp.resume import (
+    DIGEST_TAG,
+    children,
+    digest,
+    end_abandoned,
+    finished_or_awaited,
+    link,
 )
+from kernelexp.store import TrackingConfig, create_run, experiment_id, open_store
+from kernelexp.tracking import PARENT_VARIABLE, VARIED_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+JOBS_TAG, PROGRESS_TAG, BEST_TAG = "sweep.jobs", "sweep.progress", "sweep.best"
+_NOTE_TAG = "mlflow.note.content"  # the description on a run's page
+_SCORES = ("test_accuracy", "test_r2")
+_OF_THE_BEST = (*_SCORES, "train_accuracy", "train_r2", "rkhs_norm", "train_seconds")
 
 
 def start_parent(config: TrackingConfig, name: str, jobs: int, varied: list[str]) -> None:
-    """Create the store, the experiment and a sweep's parent run, before any job starts."""
+    """Create the store, the experiment and a sweep's parent run, before any job starts.
+
+    ``jobs``: how many different ones there are. Runs that a killed process left are ended first.
+    """
     client = open_store(config)
-    tags = {**config.tags, "sweep.jobs": str(jobs), VARIED_TAG: " ".join(varied)}
+    end_abandoned(client, experiment_id(client, config))
+    tags = {
+        **config.tags,
+        JOBS_TAG: str(jobs),
+        PROGRESS_TAG: f"0/{jobs}",
+        VARIED_TAG: " ".join(varied),
+    }
     os.environ[PARENT_VARIABLE] = create_run(client, config, config.run_name or name, tags)
+
+
+@contextmanager
+def job(
+    config: TrackingConfig,
+    values: dict[str, Any],
+    rerun: bool,
+    waiting: Callable[[str], None],
+) -> Iterator[str | None]:
+    """Around a job: the id of the finished run that makes it superfluous, else None.
+
+    Such a run becomes the sweep's. At the end the parent is told. ``values``: the resolved
+    configuration; ``waiting``: see ``resume.finished_or_awaited``. Outside sweeps every job is run.
+    """
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        yield None
+        return
+    client = open_store(config)
+    done = None
+    if not rerun:
+        where = experiment_id(client, config)
+        done = finished_or_awaited(client, where, digest(values), waiting)
+    if done is not None:
+        link(client, done, parent)
+    try:
+        yield done.info.run_id if done is not None else None
+    finally:
+        show_progress(client, parent)
+
+
+def show_progress(client: MlflowClient, parent: str) -> None:
+    """Write on the parent run how many jobs have ended: ``12/36``.
+
+    Counted in the store, not carried along: the jobs may end in several processes.
+    """
+    run = client.get_run(parent)
+    outcome = _Outcome(children(client, run.info.experiment_id, parent), run)
+    progress = f"{outcome.ended}/{run.data.tags[JOBS_TAG]}"
+    client.set_tag(parent, PROGRESS_TAG, progress)
+    client.set_tag(parent, _NOTE_TAG, f"{progress} jobs: {outcome}")
 
 
 def end_parent(interrupted: bool) -> str | None:
@@ -29,11 +94,61 @@ def end_parent(interrupted: bool) -> str | None:
 
     client = mlflow.MlflowClient()
     run = client.get_run(parent)
-    children = client.search_runs(
-        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=10_000
+    end_abandoned(client, run.info.experiment_id)  # workers that were killed
+    show_progress(client, parent)
+    outcome = _Outcome(children(client, run.info.experiment_id, parent), run)
+    jobs = int(run.data.tags[JOBS_TAG])
+    for name, value in outcome.metrics().items():
+        client.log_metric(parent, name, value)
+    if outcome.best is not None:
+        best = outcome.best.info
+        client.set_tag(parent, BEST_TAG, f"{best.run_name} ({best.run_id})")
+    all_finished = len(outcome.finished) == jobs
+    client.set_terminated(
+        parent, "KILLED" if interrupted else "FINISHED" if all_finished else "FAILED"
     )
-    finished = sum(child.info.status == "FINISHED" for child in children)
-    jobs = int(run.data.tags["sweep.jobs"])
-    status = "KILLED" if interrupted else "FINISHED" if finished == jobs else "FAILED"
-    client.set_terminated(parent, status)
-    return f"{finished} of {jobs} jobs finished; sweep {parent}"
+    before = f", {outcome.skipped} of them before" if outcome.skipped else ""
+    return f"{len(outcome.finished)} of {jobs} jobs finished{before}; sweep {parent}"
+
+
+class _Outcome:
+    """How the jobs of a sweep stand; of several runs of one job the newest counts."""
+
+    def __init__(self, runs: list[Run], parent: Run) -> None:
+        newest: dict[str, Run] = {}
+        for run in runs:
+            newest.setdefault(run.data.tags.get(DIGEST_TAG, run.info.run_id), run)
+        states = [(run, run.info.status) for run in newest.values()]
+        self.finished = [run for run, status in states if status == "FINISHED"]
+        self.failed = sum(status in ("FAILED", "KILLED") for _, status in states)
+        self.skipped = sum(run.info.start_time < parent.info.start_time for run in self.finished)
+        self.ended = len(self.finished) + self.failed
+        scores = [(_score(run), run) for run in self.finished]
+        rated = [(score, run) for score, run in scores if score is not None]
+        self.best = max(rated, key=lambda pair: pair[0])[1] if rated else None
+
+    def metrics(self) -> dict[str, float]:
+        """The totals, and the values of the job with the best test score."""
+        seconds = ("setup_seconds", "train_seconds")
+        totals = {
+            "jobs_finished": float(len(self.finished)),
+            "jobs_skipped": float(self.skipped),
+            "jobs_failed": float(self.failed),
+            "total_seconds": sum(
+                run.data.metrics.get(name, 0.0) for run in self.finished for name in seconds
+            ),
+        }
+        best = self.best.data.metrics if self.best is not None else {}
+        return {**totals, **{f"best_{name}": best[name] for name in _OF_THE_BEST if name in best}}
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.finished)} finished"]
+        parts += [f"{self.skipped} of them before"] if self.skipped else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        if self.best is not None:
+            parts.append(f"best {_score(self.best):.4g} ({self.best.info.run_name})")
+        return ", ".join(parts)
+
+
+def _score(run: Run) -> float | None:
+    return next((run.data.metrics[name] for name in _SCORES if name in run.data.metrics), None)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import subprocess
 import tempfile
 import time
-import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import kernelexp
-from kernelexp.engine.checks import refuse
+from kernelexp.resume import DIGEST_TAG, PARENT_TAG, digest
+from kernelexp.store import TrackingConfig, create_run, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,82 +22,7 @@ if TYPE_CHECKING:
 # A sweep's parent run, for the jobs it starts in this process and in others.
 PARENT_VARIABLE = "KERNELEXP_PARENT_RUN_ID"
 VARIED_TAG = "sweep.varied"
-# Makes MLflow's pages open on runs instead of traces of language models.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _MODEL_REQUIREMENTS = ["torch", "numpy", "platformdirs", "mlflow"]
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """Where and how runs are recorded.
-
-    Attributes:
-        enabled: false records nothing.
-        uri: of the MLflow store: sqlite:///FILE, or http://HOST:PORT of a tracking server.
-        experiment: under which runs are gathered.
-        run_name: null: what varies in a sweep, else kernel, dataset and solver.
-        tags: more tags.
-        log_model: whether the trained model is kept, n d + n c numbers.
-    """
-
-    enabled: bool = True
-    uri: str = "${oc.env:MLFLOW_TRACKING_URI,'sqlite:///mlflow.db'}"
-    experiment: str = "kernelexp"
-    run_name: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
-    log_model: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.experiment:
-            raise refuse("experiment", "''", "a name")
-
-
-def open_store(config: TrackingConfig) -> MlflowClient:
-    """Open the store and make sure the experiment is there.
-
-    Raises:
-        ValueError: if the store cannot be opened.
-    """
-    import mlflow
-
-    warnings.filterwarnings("ignore", module="mlflow")
-    for name in ("alembic", "mlflow"):  # news of the store's creation; errors are raised anyway
-        logging.getLogger(name).setLevel(logging.ERROR)
-    retries = os.environ.get(_RETRIES)
-    os.environ[_RETRIES] = retries or "1"  # a server that is not there is to be known now
-    try:
-        mlflow.set_tracking_uri(config.uri)
-        client = mlflow.MlflowClient()
-        if client.get_experiment_by_name(config.experiment) is None:
-            client.create_experiment(config.experiment, tags=_EXPERIMENT_TAGS)
-    except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"tracking.uri={config.uri}: must be a store that opens ({reason}); "
-            "tracking.enabled=false runs without one"
-        ) from error
-    finally:
-        if retries is None:
-            del os.environ[_RETRIES]
-    return client
-
-
-def git_tags() -> dict[str, str]:
-    """Commit of the source and whether it has changes since; empty outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(kernelexp.__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # not some other project's checkout
-        return {
-            "git.commit": git("rev-parse", "HEAD"),
-            "git.dirty": str(bool(git("status", "--porcelain"))).lower(),
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return {}
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -158,9 +80,10 @@ class Tracker:
     def _start(self) -> tuple[MlflowClient, str]:
         client = open_store(self.config)
         parent = os.environ.get(PARENT_VARIABLE)
-        name, tags = self.config.run_name or self._name(client, parent), dict(self.config.tags)
+        name = self.config.run_name or self._name(client, parent)
+        tags = {**self.config.tags, DIGEST_TAG: digest(self.values)}
         if parent is not None:
-            tags["mlflow.parentRunId"] = parent
+            tags[PARENT_TAG] = parent
         run_id = create_run(client, self.config, name, tags)
         params = {key: str(value) for key, value in flat(self.values).items()}
         _log(client, run_id, params=params)
@@ -260,19 +183,6 @@ class Tracker:
             client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:5000])
             status = "FAILED"
         client.set_terminated(run_id, status)
-
-
-def create_run(
-    client: MlflowClient, config: TrackingConfig, name: str, tags: dict[str, str]
-) -> str:
-    """Create a run with the tags all of ours have; its id."""
-    from mlflow.tracking.context.registry import resolve_tags
-
-    experiment = client.get_experiment_by_name(config.experiment)
-    assert experiment is not None
-    own = {"kernelexp.version": kernelexp.__version__, **git_tags(), **tags}
-    run = client.create_run(experiment.experiment_id, run_name=name, tags=resolve_tags(own))
-    return str(run.info.run_id)
 
 
 def _log(

@@ -10,12 +10,14 @@ _TEXT = """kernelexp: train a kernel machine, record the run with MLflow.
 
   python -m kernelexp [KEY=VALUE ...]              one run
   python -m kernelexp --multirun KEY=A,B,C ...     a run for each combination
+  python -m kernelexp experiment=NAME              a preset: the runs of a figure
 
 for example
   python -m kernelexp kernel=laplacian dataset=fmnist
   python -m kernelexp --multirun noise=0,0.05,0.1
 
-Keys: noise, seed, device, dtype, data_dir, and GROUP.KEY of the groups below.
+Keys: noise, seed, device, dtype, data_dir, compare, and GROUP.KEY of the groups below; of presets
+scale=small (default) or paper; rerun=true also what a sweep would skip; dry_run=true runs nothing.
 --cfg job shows the whole configuration with these overrides, --hydra-help Hydra's own options.
 """
 
@@ -26,6 +28,11 @@ def usage(conf: Path) -> str:
     for group in sorted(path for path in conf.iterdir() if path.is_dir()):
         parts.append(f"{group.name}=")
         for option in sorted(group.glob("*.yaml")):
-            comment = option.read_text().splitlines()[0].lstrip("# ")
-            parts.append(f"  {option.stem:20} {comment}")
+            parts.append(f"  {option.stem:20} {describe(option)}")
     return "\n".join(parts)
+
+
+def describe(option: Path) -> str:
+    """The first comment of an option's file that is not a directive to Hydra (``# @package``)."""
+    comments = (line.lstrip("# ") for line in option.read_text().splitlines())
+    return next(comment for comment in comments if not comment.startswith("@"))

@@ -34,7 +34,10 @@ def commands():
 
 def shortened(command):
     if "kernelexp" in command.split() and "--help" not in command and "--cfg" not in command:
-        command += " " + (FEW if "dataset=npz" not in command else "tracking.log_model=false")
+        if "experiment=" in command:
+            command += "" if "+debug=fast" in command else " +debug=fast"
+        else:
+            command += " " + (FEW if "dataset=npz" not in command else "tracking.log_model=false")
     if command.startswith("make run"):
         given = re.search(r'ARGS="(.*)"', command)
         overrides = f"{given[1] if given else ''} {FEW}".strip()
@@ -46,7 +49,7 @@ def shortened(command):
 def test_command(command, shell, workdir, own_arrays):
     if command.startswith(NOT_HERE):
         pytest.skip("run by CI itself, or before there is a project")
-    if re.search("fmnist|mnist|cifar10", command) and not (REAL_DATA / "FashionMNIST").is_dir():
+    if re.search("=(fmnist|mnist|cifar10)", command) and not (REAL_DATA / "FashionMNIST").is_dir():
         pytest.skip("no real data: set KERNELEXP_DATA")
     if command.startswith("mlflow ui"):
         return check_ui(workdir)

@@ -26,6 +26,15 @@ class Arrays(NamedTuple):
     y_test: np.ndarray
 
 
+class Shape(NamedTuple):
+    """X (n_train, n_features) and (n_test, n_features), Y (n_train, n_outputs)."""
+
+    n_train: int
+    n_test: int
+    n_features: int
+    n_outputs: int
+
+
 @dataclass(frozen=True)
 class DatasetSource(ABC):
     """Where the arrays come from, how many are taken and how they are scaled.
@@ -44,6 +53,9 @@ class DatasetSource(ABC):
     # Training and test points there are, where that is known beforehand.
     sizes: ClassVar[tuple[int, int] | None] = None
     colour: ClassVar[bool | None] = None
+    # Numbers in a point and outputs to learn, where that is known beforehand.
+    n_features: ClassVar[int | None] = None
+    n_outputs: ClassVar[int | None] = None
     # Whether the parsed arrays are worth keeping in the cache folder.
     cached: ClassVar[bool] = True
     # Two classes as one {0, 1} output instead of two.
@@ -66,6 +78,14 @@ class DatasetSource(ABC):
         one_of("scale", self.scale, SCALES)
         if self.grayscale and self.colour is False:
             raise refuse("grayscale", True, f"false for dataset={self.name}, which has no colours")
+
+    def shape(self) -> Shape | None:
+        """The sizes this will have, None where only reading it would tell."""
+        if self.sizes is None or self.n_features is None or self.n_outputs is None:
+            return None
+        n_train, n_test = self.n_train or self.sizes[0], self.n_test or self.sizes[1]
+        colours = 3 if self.grayscale else 1
+        return Shape(n_train, n_test, self.n_features // colours, self.n_outputs)
 
     @abstractmethod
     def read(self, data_dir: Path, seed: int) -> Arrays:

@@ -16,6 +16,8 @@ class Digits(DatasetSource):
     name: ClassVar[str] = "digits"
     sizes: ClassVar[tuple[int, int] | None] = (1437, 360)
     colour: ClassVar[bool | None] = False
+    n_features: ClassVar[int | None] = 64
+    n_outputs: ClassVar[int | None] = 10
 
     def read(self, data_dir: Path, seed: int) -> Arrays:
         from sklearn.datasets import load_digits

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kernelexp.data.base import Arrays, DatasetSource
+from kernelexp.data.base import Arrays, DatasetSource, Shape
 
 _DEFAULT_SIZE = 10_000
 
@@ -32,6 +32,9 @@ class Synthetic1(DatasetSource):
         rng = np.random.default_rng([seed, 50])
         train = self._draw(self.n_train or _DEFAULT_SIZE, rng)
         return Arrays(*train, *self._draw(self.n_test or _DEFAULT_SIZE, rng))
+
+    def shape(self) -> Shape:
+        return Shape(self.n_train or _DEFAULT_SIZE, self.n_test or _DEFAULT_SIZE, 50, 1)
 
     def _draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         y = rng.integers(0, 2, n)

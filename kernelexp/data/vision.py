@@ -20,6 +20,7 @@ _IDX = "{train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyt
 class Vision(DatasetSource):
     """What the torchvision sets share; a subclass names its files and reads one split."""
 
+    n_outputs: ClassVar[int | None] = 10
     files: ClassVar[str]
 
     @abstractmethod
@@ -61,6 +62,7 @@ class MNIST(Vision):
     name: ClassVar[str] = "mnist"
     sizes: ClassVar[tuple[int, int] | None] = (60_000, 10_000)
     colour: ClassVar[bool | None] = False
+    n_features: ClassVar[int | None] = 28 * 28
     torchvision_name: ClassVar[str] = "MNIST"
     files: ClassVar[str] = "MNIST/raw/" + _IDX
 
@@ -97,6 +99,7 @@ class CIFAR10(Vision):
     name: ClassVar[str] = "cifar10"
     sizes: ClassVar[tuple[int, int] | None] = (50_000, 10_000)
     colour: ClassVar[bool | None] = True
+    n_features: ClassVar[int | None] = 32 * 32 * 3
     files: ClassVar[str] = (
         "cifar-10-batches-py/{data_batch_1 to data_batch_5, test_batch, batches.meta}"
     )
@@ -115,6 +118,7 @@ class SVHN(Vision):
     name: ClassVar[str] = "svhn"
     sizes: ClassVar[tuple[int, int] | None] = (73_257, 26_032)
     colour: ClassVar[bool | None] = True
+    n_features: ClassVar[int | None] = 32 * 32 * 3
     files: ClassVar[str] = "train_32x32.mat and test_32x32.mat"
 
     def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,8 @@ Ma, Belkin 2019, section 3 chooses one number from it, the batch m_max = min(m_C
   B (B + d + 2 c) numbers, not B n. It becomes ``max_batch_size``, the m_max that limits q.
 """
 
+from __future__ import annotations
+
 import time
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -55,6 +57,9 @@ class ResourceLimits:
         number("block_size", self.block_size, 1, whole=True, optional=True)
         number("cache_gb", self.cache_gb, 0, optional=True)
 
+    def accept(self, plan: MemoryPlan) -> None:
+        """Told of a plan that fits, before the work it is for; who only wants the plan stops there."""
+
 
 @dataclass(frozen=True)
 class MemoryPlan:
@@ -97,6 +102,7 @@ def plan_memory(
             f"resource.memory_gb={limit / GB:.2f}: must be at least {plan.peak_gb:.2f} for {what}: "
             f"{plan}; {instead}, or more memory"
         )
+    limits.accept(plan)
     return plan
 
 

@@ -1,0 +1,50 @@
+"""What a run may be compared with on the test points: ``compare=[exact,nearest_neighbour]``.
+
+One function a comparison: from the training problem and test inputs (m, d) to outputs (m, c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine import SOLVERS, Problem
+
+EXACT = SOLVERS["exact"](precision="float64")  # type: ignore[call-arg]
+# Distances computed together, in numbers.
+_DISTANCES = 2**24
+
+
+def exact(problem: Problem, X: Tensor) -> Tensor:
+    """f*(X) of the interpolating solution on the training points, solved in float64.
+
+    Raises:
+        ValueError: where it does not fit.
+    """
+    in_double = replace(problem, X=problem.X.double(), Y=problem.Y.double())
+    try:
+        model = EXACT.fit(in_double)
+    except ValueError as error:
+        raise ValueError(f"compare=[exact]: {error}, or leave the comparison out") from error
+    return model.predict(X.double()).to(problem.Y.dtype)
+
+
+def nearest_neighbour(problem: Problem, X: Tensor) -> Tensor:
+    """The targets of the nearest training points in the Euclidean distance."""
+    rows = max(1, _DISTANCES // len(problem.X))
+    nearest = torch.cat([torch.cdist(part, problem.X).argmin(1) for part in torch.split(X, rows)])
+    return problem.Y[nearest]
+
+
+COMPARISONS: dict[str, Callable[[Problem, Tensor], Tensor]] = {
+    "exact": exact,
+    "nearest_neighbour": nearest_neighbour,
+}
+
+
+def prediction_error(outputs: Tensor, reference: Tensor) -> float:
+    """|f(X) - f*(X)| / |f*(X)| over points and outputs, both (m, c)."""
+    return float((outputs - reference).norm() / reference.norm())

@@ -1,0 +1,80 @@
+"""The jobs of a command line: one, or those that a sweep expands to, each checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from kernelexp import config
+from kernelexp.engine.checks import refuse
+from kernelexp.experiment import Config
+from kernelexp.resume import digest
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be.
+
+    Attributes:
+        name: what it varies within its sweep, ``noise=0.1,seed=2``.
+        checked: its configuration.
+        digest: of the configuration, as its run will carry it.
+    """
+
+    name: str
+    checked: Config
+    digest: str
+
+
+def single_job(cfg: DictConfig) -> Job:
+    """The job of a composed configuration.
+
+    Raises:
+        ValueError: in one line, as ``config.build``.
+    """
+    _check_scale(cfg)
+    return _job("", cfg)
+
+
+def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
+    """The jobs of a sweep in their order, and the keys it varies.
+
+    Expanded as Hydra's own sweeper does: ``hydra.sweeper.params``, which a preset sets, then what was
+    typed, the last word on a key alone counting.
+
+    Raises:
+        ValueError: for the first job that cannot work.
+    """
+    _check_scale(cfg)
+    params = cfg.hydra.sweeper.get("params") or {}
+    arguments = [f"{key}={value}" for key, value in params.items()]
+    arguments += [str(argument) for argument in cfg.hydra.overrides.task]
+    overrides = OverridesParser.create().parse_overrides(arguments)
+    final = {override.get_key_element(): override for override in overrides}
+    swept = {key: o.key_or_group for key, o in final.items() if o.is_sweep_override()}
+    if "scale" in swept:
+        raise refuse(
+            "scale", ",".join(final["scale"].sweep_string_iterator()), "one for the whole sweep"
+        )
+    [batch] = BasicSweeper.split_arguments(overrides, None)
+    loader = GlobalHydra.instance().config_loader()
+    jobs = []
+    for job in batch:
+        name = ",".join(item for item in job if item.split("=")[0] in swept)
+        jobs.append(_job(name, loader.load_sweep_config(cfg, list(job))))
+    return jobs, list(swept.values())
+
+
+def _check_scale(cfg: DictConfig) -> None:
+    if cfg.scale is not None and cfg.hydra.runtime.choices.get("experiment") is None:
+        raise refuse(
+            "scale", cfg.scale, "left out without a preset (experiment=NAME), which it is of"
+        )
+
+
+def _job(name: str, cfg: DictConfig) -> Job:
+    return Job(name, config.build(cfg), digest(config.resolved(cfg)))

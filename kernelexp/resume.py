@@ -1,0 +1,157 @@
+"""What a sweep finds in the store: jobs that are done, jobs under way, runs left by a killed process.
+
+A job is known by the digest of its configuration, a process by its host, id and start time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+DIGEST_TAG = "config.digest"
+PARENT_TAG = "mlflow.parentRunId"
+FORMER_PARENTS_TAG = "sweep.former_parents"
+PROCESS_TAG = "process"
+# Settings that do not change what a run computes.
+_IGNORED = ("tracking", "data_dir", "rerun", "dry_run")
+_POLL_SECONDS = 1.0
+
+
+def digest(values: dict[str, Any]) -> str:
+    """Hash of a resolved configuration, less where it is recorded and where data are.
+
+    Numbers that are equal hash equally: 5 and 5.0.
+    """
+
+    def canonical(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: canonical(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [canonical(item) for item in value]
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    kept = {key: canonical(value) for key, value in values.items() if key not in _IGNORED}
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def this_process() -> str:
+    """Host, process id and start time, as the tag of a run that this process holds."""
+    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+
+
+def finished_run(client: MlflowClient, experiment_id: str, job: str) -> Run | None:
+    """The newest finished run of the job with this digest."""
+    found = _runs(client, experiment_id, f"tags.`{DIGEST_TAG}` = '{job}'", "FINISHED")
+    return found[0] if found else None
+
+
+def finished_or_awaited(
+    client: MlflowClient, experiment_id: str, job: str, waiting: Callable[[str], None]
+) -> Run | None:
+    """``finished_run``; while another living process of this machine is at the job, wait for it.
+
+    ``waiting`` is told that run's id, once. Such a process is another sweep, or a worker that outlives
+    its killed launcher by the job it is at.
+    """
+    told = False
+    while True:
+        done = finished_run(client, experiment_id, job)
+        under_way = _runs(client, experiment_id, f"tags.`{DIGEST_TAG}` = '{job}'", "RUNNING")
+        held = [run for run in under_way if _is_held_by_another(run)]
+        if done is not None or not held:
+            return done
+        if not told:
+            waiting(held[0].info.run_id)
+            told = True
+        time.sleep(_POLL_SECONDS)
+
+
+def link(client: MlflowClient, run: Run, parent: str) -> None:
+    """Make a finished run a child of a sweep; the parents it had stay in a tag."""
+    former = run.data.tags.get(PARENT_TAG, "none")
+    if former == parent:
+        return
+    known = run.data.tags.get(FORMER_PARENTS_TAG, "").split()
+    client.set_tag(run.info.run_id, FORMER_PARENTS_TAG, " ".join([*known, former]))
+    client.set_tag(run.info.run_id, PARENT_TAG, parent)
+
+
+def end_abandoned(client: MlflowClient, experiment_id: str) -> None:
+    """Mark as killed the running runs whose process, on this machine, is no more.
+
+    Runs of other machines, and those of living processes, are left alone.
+    """
+    for run in _runs(client, experiment_id, "", "RUNNING"):
+        host, pid, started = _holder(run)
+        if host == socket.gethostname() and _started(pid) != started:
+            client.set_tag(run.info.run_id, "error", f"process {pid} ended without a word")
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def children(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]:
+    """The runs of a sweep, newest first, also those that a later sweep has made its own."""
+    own = _runs(client, experiment_id, f"tags.`{PARENT_TAG}` = '{parent}'")
+    lent = _runs(client, experiment_id, f"tags.`{FORMER_PARENTS_TAG}` LIKE '%{parent}%'")
+    return own + [run for run in lent if run.data.tags[PARENT_TAG] != parent]
+
+
+def _runs(
+    client: MlflowClient, experiment_id: str, condition: str, status: str | None = None
+) -> list[Run]:
+    conditions = [condition] if condition else []
+    if status:
+        conditions.append(f"attributes.status = '{status}'")
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            " and ".join(conditions),
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _is_held_by_another(run: Run) -> bool:
+    host, pid, started = _holder(run)
+    return host == socket.gethostname() and pid != os.getpid() and _started(pid) == started
+
+
+def _holder(run: Run) -> tuple[str, int, str]:
+    """Host, process id and start time; of runs that are not ours a host that is none."""
+    parts = run.data.tags.get(PROCESS_TAG, "").split()
+    return (parts[0], int(parts[1]), parts[2]) if len(parts) == 3 else ("", 0, "")
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine started, None where there is no such process.
+
+    In clock ticks since boot, which tells a process from a later one of the same id; where the system
+    does not say (no /proc), ``unknown``.
+    """
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] == "Z" else fields[19]
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return None
+    return "unknown"

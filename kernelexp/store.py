@@ -1,0 +1,128 @@
+"""The MLflow store: where it is, opening it, and the tags every run in it has."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import kernelexp
+from kernelexp.engine.checks import refuse
+from kernelexp.resume import PROCESS_TAG, this_process
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Makes MLflow's pages open on runs instead of traces of language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where and how runs are recorded.
+
+    Attributes:
+        enabled: false records nothing.
+        uri: of the MLflow store: sqlite:///FILE, or http://HOST:PORT of a tracking server.
+        experiment: under which runs are gathered.
+        run_name: null: what varies in a sweep, else kernel, dataset and solver.
+        tags: more tags.
+        log_model: whether the trained model is kept, n d + n c numbers.
+    """
+
+    enabled: bool = True
+    uri: str = "${oc.env:MLFLOW_TRACKING_URI,'sqlite:///mlflow.db'}"
+    experiment: str = "kernelexp"
+    run_name: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    log_model: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.experiment:
+            raise refuse("experiment", "''", "a name")
+
+
+def open_store(config: TrackingConfig, create: bool = True) -> MlflowClient:
+    """Open the store and make sure the experiment is there.
+
+    Raises:
+        ValueError: if the store cannot be opened.
+    """
+    import mlflow
+
+    warnings.filterwarnings("ignore", module="mlflow")
+    for name in ("alembic", "mlflow"):  # news of the store's creation; errors are raised anyway
+        logging.getLogger(name).setLevel(logging.ERROR)
+    retries = os.environ.get(_RETRIES)
+    os.environ[_RETRIES] = retries or "1"  # a server that is not there is to be known now
+    try:
+        mlflow.set_tracking_uri(config.uri)
+        client = mlflow.MlflowClient()
+        if client.get_experiment_by_name(config.experiment) is None and create:
+            client.create_experiment(config.experiment, tags=_EXPERIMENT_TAGS)
+    except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"tracking.uri={config.uri}: must be a store that opens ({reason}); "
+            "tracking.enabled=false runs without one"
+        ) from error
+    finally:
+        if retries is None:
+            del os.environ[_RETRIES]
+    return client
+
+
+def find_store(config: TrackingConfig) -> MlflowClient | None:
+    """The store where it and the experiment are there already; creates nothing."""
+    path = config.uri.removeprefix(_SQLITE)
+    if path != config.uri and not Path(path).exists():
+        return None
+    client = open_store(config, create=False)
+    return client if client.get_experiment_by_name(config.experiment) is not None else None
+
+
+def experiment_id(client: MlflowClient, config: TrackingConfig) -> str:
+    """Of the experiment, which is there once the store is open."""
+    experiment = client.get_experiment_by_name(config.experiment)
+    assert experiment is not None
+    return str(experiment.experiment_id)
+
+
+def create_run(
+    client: MlflowClient, config: TrackingConfig, name: str, tags: dict[str, str]
+) -> str:
+    """Create a run with the tags all of ours have; its id."""
+    from mlflow.tracking.context.registry import resolve_tags
+
+    own = {
+        "kernelexp.version": kernelexp.__version__,
+        PROCESS_TAG: this_process(),
+        **git_tags(),
+        **tags,
+    }
+    where = experiment_id(client, config)
+    run = client.create_run(where, run_name=name, tags=resolve_tags(own))
+    return str(run.info.run_id)
+
+
+def git_tags() -> dict[str, str]:
+    """Commit of the source and whether it has changes since; empty outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(kernelexp.__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # not some other project's checkout
+        return {
+            "git.commit": git("rev-parse", "HEAD"),
+            "git.dirty": str(bool(git("status", "--porcelain"))).lower(),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return {}

@@ -1,0 +1,63 @@
+"""What a run is compared with: the exact solution and the nearest neighbour."""
+
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from kernelexp import experiment
+from kernelexp.data import SOURCES
+from kernelexp.engine import KERNELS, SOLVERS, ResourceLimits
+
+
+class Epochs:
+    def __init__(self):
+        self.seen = []
+
+    def prepared(self, setup):
+        pass
+
+    def epoch(self, number, metrics):
+        self.seen.append(metrics)
+
+    def finished(self, result):
+        pass
+
+
+def run(*compare, epochs=30, **changes):
+    seen = Epochs()
+    settings = {
+        "dataset": SOURCES["digits"](n_train=300),
+        "kernel": KERNELS["laplacian"](bandwidth=2.0),
+        "solver": SOLVERS["eigenpro2"](epochs=epochs),
+        "compare": compare,
+        "noise": 0.1,
+    }
+    return experiment.run(experiment.Config(**{**settings, **changes}), [seen]), seen.seen
+
+
+def test_eigenpro_comes_to_the_exact_solution():
+    result, epochs = run("exact", dtype=torch.float64)
+    errors = [metrics["epoch_prediction_error"] for metrics in epochs]
+    assert errors[-1] < 1e-3 < errors[0] < 1
+    exact, _ = run(solver=SOLVERS["exact"](), dtype=torch.float64)
+    for metric in ("accuracy", "mse"):
+        there = result.metrics[f"exact_test_{metric}"]
+        assert there == pytest.approx(exact.metrics[f"test_{metric}"])
+    model = exact.model.predict(exact.setup.dataset.test.X)
+    ours = result.model.predict(result.setup.dataset.test.X)
+    assert errors[-1] == pytest.approx(((ours - model).norm() / model.norm()).item(), rel=1e-3)
+
+
+def test_nearest_neighbour_is_that_of_scikit_learn():
+    result, epochs = run("nearest_neighbour", epochs=1)
+    train, test = result.setup.dataset.train, result.setup.dataset.test
+    reference = KNeighborsClassifier(1).fit(train.X.numpy(), train.labels.numpy())
+    accuracy = reference.score(test.X.numpy(), test.labels.numpy())
+    assert result.metrics["nearest_neighbour_test_accuracy"] == pytest.approx(accuracy)
+    assert "epoch_prediction_error" not in epochs[0]
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    limits = ResourceLimits(memory_gb=1e-3)
+    with pytest.raises(ValueError, match=r"compare=\[exact\]: .*must be at least .* leave"):
+        run("exact", resource=limits)

@@ -1,0 +1,298 @@
+"""Sweeps: resumed, previewed, in several processes, and what their parent says."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kernelexp import resume, sweep
+
+SMALL = ("dataset.n_train=300", "dataset.n_test=100", "solver.epochs=2", "tracking.log_model=false")
+SWEEP = ("--multirun", *SMALL, "seed=0,1")
+
+
+def of(found, status="FINISHED"):
+    return [run for run in found if run.info.status == status and "sweep.jobs" not in run.data.tags]
+
+
+def test_digest_is_of_what_is_computed():
+    values = {"kernel": {"bandwidth": 5}, "noise": 0, "compare": ["exact"], "tracking": {"a": 1}}
+    same = {
+        "tracking": {"a": 2}, "data_dir": "there", "rerun": True, "dry_run": True,
+        "compare": ["exact"], "noise": 0.0, "kernel": {"bandwidth": 5.0},
+    }  # fmt: skip
+    assert resume.digest(values) == resume.digest(same)
+    for other in ({"noise": 0.1}, {"compare": []}, {"kernel": {"bandwidth": "median"}}):
+        assert resume.digest(values) != resume.digest({**values, **other})
+
+
+def test_a_sweep_typed_again_skips_and_one_with_more_adds(cli, runs):
+    assert cli(*SMALL, "seed=0").code == 0  # a single run counts
+    done = cli(*SWEEP)
+    assert done.code == 0, done.err
+    assert "skipped" in done.out
+    assert "2 of 2 jobs finished, 1 of them before" in done.out
+    done = cli(*SWEEP, "seed=0,1,2")
+    assert "3 of 3 jobs finished, 2 of them before" in done.out
+    single, first, second, parent, third = runs()
+    assert {run.data.tags["mlflow.parentRunId"] for run in (single, second, third)} == {
+        parent.info.run_id
+    }
+    assert single.data.tags["sweep.former_parents"] == f"none {first.info.run_id}"
+    assert second.data.tags["sweep.former_parents"] == first.info.run_id
+    assert len({run.data.tags["config.digest"] for run in (single, second, third)}) == 3
+    assert parent.data.metrics["jobs_skipped"] == 2
+    done = cli(*SMALL, "seed=0")  # a single run is always run
+    assert done.code == 0
+    assert len(of(runs())) == 4
+    done = cli(*SWEEP, "rerun=true")
+    assert "2 of 2 jobs finished;" in done.out
+    assert len(of(runs())) == 6
+
+
+def test_another_setting_is_another_job(cli, runs):
+    cli(*SWEEP)
+    done = cli(*SWEEP, "noise=0.1")
+    assert "2 of 2 jobs finished;" in done.out
+    done = cli(*SWEEP, "+tracking.tags.a=b", "tracking.uri=${oc.env:MLFLOW_TRACKING_URI}")
+    assert "2 of 2 jobs finished, 2 of them before" in done.out
+
+
+def test_failed_jobs_are_run_again(cli, runs):
+    jobs = ("--multirun", *SMALL, "resource.memory_gb=0.01,null", "dtype=float64")
+    done = cli(*jobs)
+    assert done.code != 0
+    assert "1 of 2 jobs finished" in done.err
+    done = cli(*jobs)
+    assert "1 of 2 jobs finished, 1 of them before" in done.err
+    assert len(of(runs(), "FAILED")) == 2
+    parent = [run for run in runs() if "sweep.jobs" in run.data.tags][-1]
+    assert parent.data.tags["sweep.progress"] == "2/2"
+    assert parent.data.metrics["jobs_failed"] == 1
+
+
+def test_the_same_job_twice_in_a_sweep_is_run_once(cli, runs):
+    done = cli("--multirun", *SMALL, "noise=0.1,0.1")
+    assert done.code == 0, done.err
+    assert "1 of 1 jobs finished" in done.out
+    assert len(of(runs())) == 1
+
+
+def test_the_parent_has_totals_and_the_best(cli, runs):
+    cli(*SWEEP, "kernel=laplacian,gaussian")
+    parent, *children = runs()
+    best = max(children, key=lambda run: run.data.metrics["test_accuracy"])
+    values = parent.data.metrics
+    assert values["jobs_finished"] == 4
+    assert values["jobs_skipped"] == values["jobs_failed"] == 0
+    assert values["best_test_accuracy"] == best.data.metrics["test_accuracy"]
+    assert values["total_seconds"] == pytest.approx(
+        sum(r.data.metrics["setup_seconds"] + r.data.metrics["train_seconds"] for r in children)
+    )
+    tags = parent.data.tags
+    assert tags["sweep.progress"] == "4/4"
+    assert tags["mlflow.note.content"].startswith("4/4 jobs: 4 finished")
+    assert any(run.info.run_id in tags["sweep.best"] for run in children)
+
+
+def start(workdir, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "kernelexp", *arguments],
+        cwd=workdir,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(holds, seconds=90):
+    deadline = time.time() + seconds
+    while time.time() < deadline:
+        if holds():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to it")
+
+
+def test_killed_and_typed_again_loses_no_run_and_makes_none_twice(cli, runs, workdir):
+    jobs = ("--multirun", *SMALL, "seed=0,1,2", "solver.epochs=3,200")
+    process = start(workdir, *jobs)
+    try:
+        wait_until(lambda: of(runs()) and of(runs(), "RUNNING"))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    before = of(runs())
+    assert 1 <= len(before) < 6
+    done = cli(*jobs)
+    assert done.code == 0, done.err
+    assert f"6 of 6 jobs finished, {len(before)} of them before" in done.out
+    finished = of(runs())
+    assert len({run.data.tags["config.digest"] for run in finished}) == len(finished) == 6
+    assert {run.info.run_id for run in before} <= {run.info.run_id for run in finished}
+    first, second = [run for run in runs() if "sweep.jobs" in run.data.tags]
+    assert {run.data.tags["mlflow.parentRunId"] for run in finished} == {second.info.run_id}
+    assert (first.info.status, second.info.status) == ("KILLED", "FINISHED")
+    assert of(runs(), "RUNNING") == []
+    for run in of(runs(), "KILLED"):
+        assert "ended without a word" in run.data.tags["error"]
+
+
+def test_a_job_of_another_living_process_is_waited_for(cli, client, runs):
+    cli(*SWEEP, "seed=0")
+    parent, child = runs()
+    digest = child.data.tags["config.digest"]
+    client.delete_run(child.info.run_id)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        experiment = parent.info.experiment_id
+        started = resume._started(other.pid)
+        tags = {
+            "config.digest": digest,
+            "process": f"{resume.this_process().split()[0]} {other.pid} {started}",
+        }
+        held = client.create_run(experiment, tags=tags).info.run_id
+        told = []
+
+        def end_it(run_id):
+            told.append(run_id)
+            client.set_terminated(held, "FINISHED")
+
+        resume.end_abandoned(client, experiment)
+        assert client.get_run(held).info.status == "RUNNING"
+        found = resume.finished_or_awaited(client, experiment, digest, end_it)
+        assert told == [found.info.run_id] == [held]
+    finally:
+        other.kill()
+        other.wait()
+    left = client.create_run(experiment, tags=tags).info.run_id
+    elsewhere = client.create_run(
+        experiment, tags={**tags, "process": f"elsewhere {other.pid} {started}"}
+    ).info.run_id
+    resume.end_abandoned(client, experiment)
+    assert client.get_run(left).info.status == "KILLED"
+    assert client.get_run(elsewhere).info.status == "RUNNING"
+    assert resume.finished_or_awaited(client, experiment, digest, end_it).info.run_id == held
+
+
+def test_a_sweep_keeps_the_children_that_a_later_one_takes_over(cli, client, runs):
+    cli(*SWEEP)
+    cli(*SWEEP, "seed=0,1,2")
+    first = runs()[0].info
+    assert len(resume.children(client, first.experiment_id, first.run_id)) == 2
+    sweep.show_progress(client, first.run_id)
+    assert client.get_run(first.run_id).data.tags["sweep.progress"] == "2/2"
+
+
+def test_dry_run_of_a_sweep(cli, runs, workdir):
+    cli(*SWEEP)
+    before = {path: path.stat().st_mtime for path in workdir.rglob("*.yaml")}
+    count = len(runs())
+    done = cli(*SWEEP, "seed=1,2", "solver=eigenpro2,exact", "dry_run=true")
+    assert done.code == 0, done.err
+    assert "4 jobs: 3 to run, 1 skipped" in done.out
+    assert "seed=2,solver=exact" in done.out
+    assert "Laplacian" not in done.out  # nothing was trained
+    assert len(runs()) == count
+    assert {path: path.stat().st_mtime for path in workdir.rglob("*.yaml")} == before
+    done = cli(*SWEEP, "seed=1,2", "rerun=true", "dry_run=true")
+    assert "2 jobs: 2 to run." in done.out
+
+
+def test_dry_run_makes_no_store(cli, workdir, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///new.db")
+    for arguments in (SMALL, SWEEP):
+        done = cli(*arguments, "dry_run=true")
+        assert done.code == 0, done.err
+        assert "to run" in done.out
+    assert not (workdir / "new.db").exists()
+
+
+def test_dry_run_says_what_does_not_fit_and_reads_no_data(cli):
+    done = cli(
+        "--multirun", "dataset=mnist", "kernel=gaussian", "solver=exact,eigenpro2",
+        "solver.epochs=null", "resource.memory_gb=8", "dry_run=true", "data_dir=nowhere",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "60,000" in done.out
+    assert "must be at least" in done.out
+    assert "2 jobs: 1 to run, 1 that cannot run" in done.out
+
+
+@pytest.mark.parametrize("solver", ["cg", "eigenpro1", "eigenpro2", "eigenpro3", "exact", "falkon"])
+def test_dry_run_names_the_memory_that_is_planned(solver):
+    from dataclasses import replace
+
+    from kernelexp import experiment
+    from kernelexp.data import SOURCES
+    from kernelexp.engine import KERNELS, SOLVERS, StopRule
+    from kernelexp.forecast import planned_memory
+
+    settings = {} if solver == "exact" else {"epochs": 1}
+    config = experiment.Config(
+        dataset=SOURCES["synthetic1"](n_train=1200, n_test=100),
+        kernel=KERNELS["gaussian"](bandwidth=7.0),
+        solver=SOLVERS[solver](stop=StopRule(), **settings),
+    )
+    forecast = planned_memory(config)
+    plan = experiment.run(config).setup.plan
+    parts = [
+        replace(p, gigabytes={**p.gigabytes, "process": 0, "cache": 0}) for p in (forecast, plan)
+    ]
+    forecast_gb, planned_gb = (part.peak_gb for part in parts)
+    # Before the spectrum is known, EigenPro 3 reckons with the largest q.
+    assert 0.95 * planned_gb < forecast_gb < 1.5 * planned_gb
+
+
+def test_sizes_are_known_without_reading(workdir):
+    import numpy as np
+    import torch
+
+    from kernelexp.data import SOURCES, load
+
+    rng = np.random.default_rng(0)
+    x = rng.random((50, 4, 3))
+    for name, y in (("classes", rng.integers(0, 3, 50)), ("targets", rng.random((50, 2)))):
+        np.savez(f"{name}.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    sources = [SOURCES["npz"](path=f"{name}.npz", n_test=7) for name in ("classes", "targets")]
+    sources += [SOURCES["digits"](n_train=100), SOURCES["synthetic2"](n_train=30, n_test=20)]
+    for source in sources:
+        data = load(source, workdir, dtype=torch.float32)
+        train, test = data.train, data.test
+        assert source.shape() == (
+            *train.X.shape[:1],
+            len(test.X),
+            train.X.shape[1],
+            train.Y.shape[1],
+        )
+
+
+def test_two_workers_on_a_fresh_store(shell, workdir):
+    done = shell(
+        ["python", "-m", "kernelexp", *SWEEP, "seed=0,1,2,3", "hydra/launcher=joblib",
+         "hydra.launcher.n_jobs=2", "tracking.uri=sqlite:///new.db", "tracking.experiment=two"],
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "4 of 4 jobs finished" in done.out
+    assert done.err == ""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workdir}/new.db")
+    [found] = client.search_experiments(filter_string="name = 'two'")
+    everything = client.search_runs([found.experiment_id])
+    [parent] = [run for run in everything if "sweep.jobs" in run.data.tags]
+    children = of(everything)
+    assert len(children) == 4
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert parent.data.tags["sweep.progress"] == "4/4"
+    here = {run.data.tags["process"] for run in children}
+    assert len(here) <= 2
+    assert parent.data.tags["process"] not in here
+    threads = max(1, (os.cpu_count() or 2) // 2)
+    if "OMP_NUM_THREADS" not in os.environ:
+        for run in children:
+            assert run.data.params["derived.device_name"].endswith(f"CPU, {threads} threads")
