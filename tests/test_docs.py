@@ -35,7 +35,8 @@ def commands():
 def shortened(command):
     if "kernelexp" in command.split() and "--help" not in command and "--cfg" not in command:
         if "experiment=" in command:
-            command += "" if "+debug=fast" in command else " +debug=fast"
+            quick = "+debug=fast" in command or "dry_run=true" in command
+            command += "" if quick else " +debug=fast"
         else:
             command += " " + (FEW if "dataset=npz" not in command else "tracking.log_model=false")
     if command.startswith("make run"):
