@@ -196,20 +196,20 @@ def test_what_is_missing_is_said_and_the_rest_built(client, report):
         made.sweep(client, name, bare)
     code, out, err = report("rkhs_norm", "kernels", "bandwidth", "mine", "nothing", "--no-log")
     assert code == 0
-    assert out == "reports/index.html: 1 figures, 10 runs\n"
+    assert out == "reports/index.html: 1 figure, 10 runs\n"
     said = [line.removeprefix("kernelexp.report: ") for line in err]
     assert said == [
         "nothing: no such experiment in this store, which has Default, bandwidth, kernels, mine, rkhs_norm",
         "rkhs_norm: 1 run of another scale than the newest (small of paper, small; --filter takes "
         "others); left out",
         "rkhs_norm: 1 run ended before zero training error, so not overfitted; left out",
-        "kernels: not drawn: no run has m_star",
+        "kernels: not drawn: no run has m_star, train_mse",
         "bandwidth: not drawn: no run has rkhs_norm",
         "mine: no figure has this name, so its runs stand in the table alone; --figure NAME draws one "
         "from them",
     ]
     page = Path("reports/index.html").read_text()
-    assert "kernels: not drawn: no run has m_star" in page
+    assert "kernels: not drawn: no run has m_star, train_mse" in page
 
 
 def test_runs_of_a_point_that_differ_are_named(client, report):

@@ -36,6 +36,7 @@ def main() -> int:
     given = _arguments()
     # After the options are parsed: importing MLflow and seaborn takes seconds.
     from kernelexp.report.build import Options, build
+    from kernelexp.report.frames import counted
 
     options = Options(
         experiments=given.experiments,
@@ -54,7 +55,8 @@ def main() -> int:
         return 2
     for note in report.notes:
         print(f"kernelexp.report: {note}", file=sys.stderr)
-    print(f"{options.out / 'index.html'}: {len(report.pictures)} figures, {report.runs:,} runs")
+    built = f"{counted(len(report.pictures), 'figure')}, {counted(report.runs, 'run')}"
+    print(f"{options.out / 'index.html'}: {built}")
     return 0
 
 

@@ -218,7 +218,7 @@ def _draw(
 ) -> tuple[list[Path], str]:
     """The picture files, and the one for the page as a data URI."""
     with mpl.rc_context(style.RC):
-        canvas = Canvas(figure.size(table), layout=ConstrainedLayoutEngine(h_pad=0.08))
+        canvas = Canvas(figure.size(table), layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08))
         FigureCanvasAgg(canvas)
         # Of its own, so that the line below does not run into the figure's legend.
         inner = canvas.add_subfigure(canvas.add_gridspec()[0])

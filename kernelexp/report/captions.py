@@ -79,6 +79,12 @@ def _number(value: Any) -> float | str:
     )
 
 
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if pd.isna(value) else _text(float(value))
+
+
 def _text(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
 
@@ -86,13 +92,7 @@ def _text(value: float) -> str:
 def rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a small table, without columns that have one value throughout."""
     kept = [c for c in table if table[c].nunique(dropna=False) > 1 or len(table) == 1]
-    body = [
-        [
-            value if isinstance(value, str) else "" if pd.isna(value) else f"{value:.4g}"
-            for value in row
-        ]
-        for row in table[kept].itertuples(index=False)
-    ]
+    body = [[_cell(value) for value in row] for row in table[kept].itertuples(index=False)]
     return [name.replace("_", " ") for name in kept], body
 
 

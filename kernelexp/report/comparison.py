@@ -31,13 +31,15 @@ _SHOWN = {
 def comparison(runs: pd.DataFrame) -> pd.DataFrame:
     """Means over the runs that differ in the seed alone.
 
-    Columns: ``_KEYS``; ``also``, the other settings that vary within the experiment; ``_VALUES``;
+    Columns: ``_KEYS``; ``also``, the settings that vary beside them; ``_VALUES``;
     ``seeds``; ``device_name``, ``commit`` and ``runs`` (short ids).
     """
     runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *_KEYS, *_VALUES, "seed"])))
     also = pd.Series("", runs.index)
     for _, own in runs.groupby("experiment"):
-        others = sorted(varied(own) - _SHOWN)
+        # What varies with the kernel or the solver alone need not be said again.
+        alike = own.groupby(["kernel", "dataset", "solver"], dropna=False)
+        others = sorted(set().union(*(varied(group) for _, group in alike)) - _SHOWN)
         also[own.index] = [
             " ".join(f"{name}={settings[name]}" for name in others if name in settings)
             for settings in own["settings"]

@@ -44,7 +44,6 @@ def fit(n: np.ndarray, norm: np.ndarray, d: float) -> dict[str, float]:
         "slope": slope,
         "slope_se": float("nan"),
         "B": d * scaled,
-        "B_over_d": scaled,
         "rss_power": float("nan"),
         "rss_exponential": float("nan"),
         "delta_aic": float("nan"),

@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogFormatterMathtext,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
 
 from kernelexp.report.frames import INTERPOLATED, OVERFITTED
 
@@ -85,8 +94,8 @@ def solver_colour(solver: str) -> str:
 
 
 def noise_colours(levels: Sequence[float]) -> dict[float, Any]:
-    """From light to dark with the noise: read as an order, also in grey."""
-    shades = sns.color_palette("flare", len(levels))
+    """From dark to light with the noise: read as an order, also in grey."""
+    shades = mpl.colormaps["plasma"](np.linspace(0, 0.75, len(levels)))
     return dict(zip(sorted(levels), shades, strict=True))
 
 
@@ -96,6 +105,22 @@ def mean_and_range(ax: Axes, frame: pd.DataFrame, x: str, y: str, **style: Any) 
     low, high = frame[y] - frame[f"{y}_min"], frame[f"{y}_max"] - frame[y]
     bars = [low.clip(lower=0), high.clip(lower=0)] if (high + low).max() > 0 else None
     ax.errorbar(frame[x], frame[y], bars, capsize=2, elinewidth=1, **style)
+
+
+def mean_and_band(ax: Axes, frame: pd.DataFrame, x: str, y: str, **style: Any) -> None:
+    """As ``mean_and_range`` for curves of many points: a band, and markers at some of them."""
+    frame = frame.sort_values(x)
+    ax.fill_between(
+        frame[x],
+        frame[f"{y}_min"],
+        frame[f"{y}_max"],
+        color=style["color"],
+        alpha=0.18,
+        linewidth=0,
+    )
+    # At the same distances on a logarithmic axis.
+    wanted = np.geomspace(1, len(frame), min(len(frame), 12)).round().astype(int) - 1
+    ax.plot(frame[x], frame[y], markevery=sorted(set(wanted.tolist())), **style)
 
 
 def hollow(ax: Axes, x: Any, y: Any, **style: Any) -> None:
@@ -153,13 +178,17 @@ def short(value: float) -> str:
 def log_axis(axis: Any, values: Sequence[float] | pd.Series | None = None) -> None:
     """Log scale with plain numbers; ticks at ``values`` where they are few, else at 1, 2, 5."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    low, high = sorted(axis.get_view_interval())
     at = sorted(set(values)) if values is not None else []
     ratios = [b / a for a, b in pairwise(at)]
     if at and len(at) <= 8 and min(ratios, default=2) >= 1.3:
         axis.set_major_locator(FixedLocator(at))
+    elif high / low < 4:
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    elif high / low < 200:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     else:
-        low, high = sorted(axis.get_view_interval())
-        steps = (1.0, 2.0, 5.0) if high / max(low, 1e-300) < 200 else (1.0,)
-        axis.set_major_locator(LogLocator(subs=steps, numticks=12))
+        axis.set_major_locator(LogLocator(numticks=6 if low > 1e-4 else 4))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    plain = FuncFormatter(lambda value, _: short(value))
+    axis.set_major_formatter(plain if low > 1e-4 else LogFormatterMathtext())

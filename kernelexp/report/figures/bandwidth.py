@@ -50,7 +50,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 FIGURE = Figure(
     title="Accuracy and norm against the bandwidth",
-    shows="The Laplacian kernel should forgive a wrong bandwidth, the Gaussian kernel should not.",
+    shows="How wide each kernel's range of good bandwidths is, and what the norm does over it.",
     needs=("kernel", "dataset", "n", "solver", "bandwidth", "test_accuracy", "rkhs_norm"),
     point=tuple(_BY),
     one=("dataset", "n"),

@@ -34,12 +34,6 @@ def table(data: Data) -> pd.DataFrame:
     data.keep(
         runs["epochs_to_loss"].notna(), "never reached the training loss solver.stop.train_mse"
     )
-    early = int((data.runs["epochs_to_loss"] <= 1).sum())
-    if early:
-        data.notes.append(
-            f"{counted(early, 'run')} reached the loss within the first epoch; drawn at its end, an "
-            "upper bound"
-        )
     steps = data.runs["epochs_to_loss"] * np.ceil(data.runs["n"] / data.runs["batch_size"])
     star = data.runs["m_star"].where(~data.runs["adapted"], data.runs["m_star_adapted"])
     values = ["epochs_to_loss", "steps", "seconds", "critical_batch_size"]
@@ -100,23 +94,26 @@ def facts(frame: pd.DataFrame) -> list[str]:
         "the logarithm of the loss. Seconds are of training alone, without set-up."
         for target in sorted(set(frame["target_mse"]))
     ]
-    for (kernel, adapted), series in frame.groupby(["kernel", "adapted"]):
-        knee = _knee(series)
-        analytic = series["critical_batch_size"].mean()
-        fitted = (
-            "too few batch sizes to fit a knee" if knee is None else f"measured knee m = {knee:.3g}"
+    early = int((frame["epochs_to_loss"] <= 1).sum())
+    if early:
+        said.append(
+            f"{counted(early, 'point')} reached the loss within the first epoch and stand at its end: an "
+            "upper bound."
         )
-        said.append(f"{kernel}, {_name(adapted)}: {fitted}, analytic m* = {analytic:.4g}.")
+    for (kernel, adapted), series in frame.groupby(["kernel", "adapted"]):
+        knee = _knee(series[series["epochs_to_loss"] > 1])
+        analytic = series["critical_batch_size"].mean()
+        said.append(f"{kernel}, {_name(adapted)}: {knee}, analytic m* = {analytic:.4g}.")
     return said
 
 
-def _knee(series: pd.DataFrame) -> float | None:
-    """The batch size where linear scaling ends.
+def _knee(series: pd.DataFrame) -> str:
+    """The batch size where linear scaling ends, in words.
 
     Steps are proportional to 1 / eta(m), and so to 1 + (m* - 1) / m.
     """
     if series["batch_size"].nunique() < 3:
-        return None
+        return "too few batch sizes to fit a knee"
 
     def log_steps(m: Any, log_a: float, log_excess: float) -> Any:
         return log_a + np.log1p(np.exp(log_excess) / m)
@@ -124,7 +121,8 @@ def _knee(series: pd.DataFrame) -> float | None:
     m, steps = series["batch_size"].to_numpy(float), series["steps"].to_numpy(float)
     start = np.log(steps.min()), np.log(np.median(m))
     (_, excess), _ = curve_fit(log_steps, m, np.log(steps), p0=start, maxfev=5000)
-    return float(1 + np.exp(excess))
+    knee = 1 + np.exp(excess)
+    return f"no knee up to m = {m.max():.0f}" if knee > m.max() else f"measured knee m = {knee:.3g}"
 
 
 FIGURE = Figure(

@@ -34,7 +34,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     by_epoch = frame.dropna(subset=["epoch"])
     for (kernel, solver), series in here(by_epoch).groupby(["kernel", "solver"]):
         look = {"color": style.kernel_colour(kernel), **style.solver_style(solver)}
-        style.mean_and_range(ax, series, "epoch", "test_error_percent", **look)
+        style.mean_and_band(ax, series, "epoch", "test_error_percent", **look)
     for (kernel, solver), series in paper(by_epoch).groupby(["kernel", "solver"]):
         marker = style.solver_style(solver)["marker"]
         colour = style.kernel_colour(kernel)

@@ -32,11 +32,8 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     ax = figure.subplots()
     looks = {}
     for (kernel, solver), series in frame.groupby(["kernel", "solver"]):
-        series = series.sort_values("epoch")
         look = {"color": style.kernel_colour(kernel), **style.solver_style(solver)}
-        ax.plot(series["epoch"], series["prediction_error"], **look)
-        low, high = series["prediction_error_min"], series["prediction_error_max"]
-        ax.fill_between(series["epoch"], low, high, color=look["color"], alpha=0.2, linewidth=0)
+        style.mean_and_band(ax, series, "epoch", "prediction_error", **look)
         looks[f"{kernel}, {solver}"] = look
     style.log_axis(ax.xaxis, frame["epoch"])
     ax.set_yscale("log")

@@ -22,6 +22,8 @@ from kernelexp.report.frames import (
 )
 
 _NEIGHBOUR = "nearest_neighbour"
+# Percentage points above the Bayes bound that still count as near.
+_NEAR = 5
 _PANELS = {
     "noisy_test_error_percent": "noisy test labels, as in the paper",
     "clean_test_error_percent": "clean test labels, as recorded",
@@ -111,12 +113,11 @@ def facts(frame: pd.DataFrame) -> list[str]:
     own = own.assign(above=own["noisy_test_error_percent"] - bound)
     for (kernel, stop), series in own.groupby(["kernel", "stop"]):
         worst = series.loc[series["above"].idxmax()]
-        near = series[series["above"] <= 5]["noise"].max()
-        within = (
-            ""
-            if np.isnan(near)
-            else f"within 5 points of the bound up to {100 * near:.3g}% noise, "
-        )
+        series = series.sort_values("noise")
+        near = series[(series["above"] <= _NEAR).cummin()]["noise"].max()
+        within = f"within {_NEAR} points of the bound up to {100 * near:.3g}% noise, "
+        if np.isnan(near):
+            within = ""
         name = "1 nearest neighbour" if kernel == _NEIGHBOUR else f"{kernel}, {stop}"
         said.append(
             f"{name}: {within}at most {worst['above']:.1f} points above it "

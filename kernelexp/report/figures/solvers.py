@@ -33,9 +33,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     for ax, ((dataset, kernel, n), own) in zip(panels, problems, strict=True):
         for (solver, p), series in own.groupby(["solver", "p"]):
             look = {"color": style.solver_colour(solver), **style.solver_style(solver)}
-            style.mean_and_range(
-                ax, series.sort_values("epoch"), "seconds", "test_error_percent", **look
-            )
+            style.mean_and_band(ax, series, "seconds", "test_error_percent", **look)
             if len(series) == 1:
                 ax.plot(series["seconds"], series["test_error_percent"], markersize=9, **look)
             entries[f"{solver}, p = {style.short(p)}" if p < n else solver] = look
