@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench lint format clean
+.PHONY: help setup run report test bench lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
@@ -19,6 +19,9 @@ $(READY): pyproject.toml constraints.txt
 
 run: $(READY) ## train and record a run: make run ARGS="kernel=gaussian dataset=fmnist"
 	$(BIN)/python -m kernelexp $(ARGS)
+
+report: $(READY) ## write reports/ from the tracking store: make report ARGS="rkhs_norm --format svg"
+	$(BIN)/python -m kernelexp.report $(ARGS)
 
 test: $(READY) ## run the tests: make test ARGS="-k kernels"
 	$(BIN)/python -m pytest $(ARGS)

@@ -64,6 +64,28 @@ def empty_store(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def report_store(tmp_path_factory, empty_store):
+    """A store with a few runs of every preset, and its sweeps by experiment. Copy it to write to it."""
+    import report_store
+    import sqlalchemy
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("report")
+    path = shutil.copy(empty_store, folder / "mlflow.db")
+
+    def fast(connection, _):
+        connection.execute("PRAGMA synchronous=OFF")
+
+    event = sqlalchemy.engine.Engine, "connect", fast
+    sqlalchemy.event.listen(*event)
+    try:
+        client = MlflowClient(f"sqlite:///{path}")
+        return path, report_store.fill(client, folder / "artifacts")
+    finally:
+        sqlalchemy.event.remove(*event)
+
+
 @pytest.fixture
 def workdir(tmp_path, empty_store, monkeypatch):
     """An empty folder with a store, as the current folder."""

@@ -24,6 +24,8 @@ ALLOWED = {
     "console.py": {"rich", "kernelexp.experiment", "kernelexp.tracking"},
     "sklearn.py": {"sklearn", "torch", "numpy", "kernelexp.engine"},
     "usage.py": set(),
+    "report": {"mlflow", "pandas", "numpy", "scipy", "seaborn", "matplotlib", "jinja2", "kernelexp",
+               "kernelexp.report"},
 }  # fmt: skip
 
 

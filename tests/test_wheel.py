@@ -19,6 +19,7 @@ def test_wheel(tmp_path, empty_store):
         archive.extractall(tmp_path / "site")
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"kernelexp/{path.relative_to(ROOT)}" in names
+    assert {"kernelexp/report/page.html", "kernelexp/report/figures/rkhs_norm.csv"} <= names
     assert not any(name.endswith((".npz", ".db")) or name.startswith("tests") for name in names)
     entry = next(Path(tmp_path / "site").glob("*.dist-info/entry_points.txt")).read_text()
     assert "kernelexp = kernelexp.__main__:main" in entry

@@ -1,0 +1,64 @@
+"""``python -m kernelexp.report``: the page, the pictures and the tables from the tracking store."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m kernelexp.report",
+        description="Figures and tables from the tracking store: a page, pictures and CSV files.",
+    )
+    add = parser.add_argument
+    add("experiments", nargs="*", metavar="EXPERIMENT", help="names (default: all that have runs)")
+    add("--store", metavar="URI", help="default: $MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
+    add(
+        "--parent",
+        metavar="RUN",
+        help="only the jobs of this sweep: its run id, or the start of it",
+    )
+    add("--filter", default="", metavar="QUERY", help="MLflow filter, as \"params.noise = '0.1'\"")
+    add("--figure", action="append", default=[], metavar="NAME",
+        help="draw this figure from the experiments whatever their names; may be repeated")  # fmt: skip
+    add("--out", type=Path, default=Path("reports"), metavar="FOLDER", help="default: reports")
+    add("--format", action="append", choices=("png", "svg", "pdf"),
+        help="of the pictures (default: png); may be repeated")  # fmt: skip
+    add("--no-log", action="store_true", help="do not keep the pictures with the sweeps' runs")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Build the report; 0 if anything was built, 2 if nothing could be."""
+    given = _arguments()
+    # After the options are parsed: importing MLflow and seaborn takes seconds.
+    from kernelexp.report.build import Options, build
+    from kernelexp.report.frames import counted
+
+    options = Options(
+        experiments=given.experiments,
+        store=given.store or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
+        parent=given.parent,
+        query=given.filter,
+        figures=given.figure,
+        out=given.out,
+        formats=tuple(dict.fromkeys(given.format or ["png"])),
+        log=not given.no_log,
+    )
+    try:
+        report = build(options)
+    except (ValueError, OSError) as error:
+        print(f"kernelexp.report: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    for note in report.notes:
+        print(f"kernelexp.report: {note}", file=sys.stderr)
+    built = f"{counted(len(report.pictures), 'figure')}, {counted(report.runs, 'run')}"
+    print(f"{options.out / 'index.html'}: {built}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

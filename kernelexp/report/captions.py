@@ -1,0 +1,155 @@
+"""What stands under a figure: seeds, settings, commit, device, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from kernelexp.report.frames import HERE, counted
+from kernelexp.report.store import typed
+
+_SHORT_ID = 8
+# Settings that a reader wants to see; the others stand in the runs themselves.
+_SETTINGS = {
+    "dataset": "dataset.name",
+    "kernel": "kernel.name",
+    "bandwidth": None,
+    "n": None,
+    "solver": "solver.name",
+    "p": None,
+    "batch_size": None,
+    "noise": "noise",
+    "noise_kind": "label_noise.name",
+    "dtype": "dtype",
+    "seed": "seed",
+    "scale": "scale",
+}
+
+
+def short_id(run: str) -> str:
+    """The first eight digits of a run's id."""
+    return run[:_SHORT_ID]
+
+
+def seeds(table: pd.DataFrame) -> str:
+    """``3 seeds``, ``1 to 3 seeds``; empty where the table does not count them."""
+    if "seeds" not in table:
+        return ""
+    counts = table[table["source"] == HERE]["seeds"].dropna().astype(int)
+    if counts.empty:
+        return ""
+    low, high = counts.min(), counts.max()
+    return counted(high, "seed") if low == high else f"{low} to {counted(high, 'seed')}"
+
+
+def spread(table: pd.DataFrame) -> str:
+    """What a marker and its bar are."""
+    several = seeds(table)
+    if not several or several == "1 seed":
+        return "One seed, so no spread is shown." if several else ""
+    return f"Mean over {several}; bars and bands from the smallest to the largest value."
+
+
+def settings(runs: pd.DataFrame) -> str:
+    """One value, a few values or a range for each setting: ``n 500 to 2,000; kernel gaussian``."""
+    parts = []
+    for label in _SETTINGS:
+        values = runs[label].dropna() if label in runs else pd.Series(dtype=object)
+        if len(values):
+            parts.append(f"{label.replace('_', ' ')} {listed(values)}")
+    return "; ".join(parts)
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Up to six values, or the first and the last."""
+    distinct = sorted({_number(value) for value in values}, key=lambda v: (isinstance(v, str), v))
+    texts = [v if isinstance(v, str) else _text(v) for v in distinct]
+    return (
+        ", ".join(texts) if len(texts) <= 6 else f"{texts[0]} to {texts[-1]} ({len(texts)} values)"
+    )
+
+
+def _number(value: Any) -> float | str:
+    return (
+        float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else str(value)
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if pd.isna(value) else _text(float(value))
+
+
+def _text(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
+
+
+def rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a small table, without columns that have one value throughout."""
+    kept = [c for c in table if table[c].nunique(dropna=False) > 1 or len(table) == 1]
+    body = [[_cell(value) for value in row] for row in table[kept].itertuples(index=False)]
+    return [name.replace("_", " ") for name in kept], body
+
+
+def commits(runs: pd.DataFrame) -> str:
+    """``5e6fc4c``, with a mark where the tree had changes."""
+    found = runs[["commit", "dirty"]].dropna(subset=["commit"]).drop_duplicates()
+    marks = [f"{c[:7]}{' with changes' if d else ''}" for c, d in found.itertuples(index=False)]
+    return ", ".join(sorted(marks)) or "unknown"
+
+
+def devices(runs: pd.DataFrame) -> str:
+    """The devices' names."""
+    return ", ".join(sorted(set(runs["device_name"].dropna().astype(str)))) or "unknown"
+
+
+def days(runs: pd.DataFrame) -> str:
+    """The day of the runs, or the first and the last."""
+    first, last = (f"{when:%Y-%m-%d}" for when in (runs["started"].min(), runs["started"].max()))
+    return first if first == last else f"{first} to {last}"
+
+
+def below(table: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """The small line inside a picture, so that it can stand alone."""
+    scales = listed(runs["scale"].dropna()) if "scale" in runs else ""
+    parts = [
+        seeds(table),
+        f"scale {scales}" if scales else "",
+        f"commit {commits(runs)}",
+        devices(runs),
+        days(runs),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def sharing(runs: pd.DataFrame, point: Iterable[str]) -> str:
+    """A warning where runs of one point differ in more than the seed; empty where none do."""
+    columns = [c for c in point if c in runs]
+    differ: set[str] = set()
+    for _, own in runs.groupby(columns, dropna=False):
+        differ |= varied(own)
+    if not differ:
+        return ""
+    return (
+        f"runs that differ in {', '.join(sorted(differ))} share a point; take some with --filter or "
+        "--parent"
+    )
+
+
+def varied(runs: pd.DataFrame) -> set[str]:
+    """The settings that have more than one value among runs that have them."""
+    values: dict[str, set[Any]] = {}
+    for own in runs["settings"]:
+        for name, value in own.items():
+            values.setdefault(name, set()).add(_canonical(value))
+    return {name for name, found in values.items() if len(found) > 1}
+
+
+def _canonical(value: str) -> Any:
+    [single] = typed(pd.Series([value], dtype=object))
+    return "None" if pd.isna(single) else single

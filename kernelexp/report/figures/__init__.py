@@ -1,0 +1,58 @@
+"""One figure a file: a table from runs, a drawing of the table, and a declaration of both."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pandas as pd
+from matplotlib.figure import FigureBase
+
+from kernelexp.report.frames import Data
+
+
+def _none(table: pd.DataFrame) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The declaration of a figure; each module here has one as ``FIGURE``.
+
+    Attributes:
+        title: above the picture.
+        shows: one or two sentences on what to look for.
+        needs: columns without which a run is left out.
+        point: columns that tell points apart; runs of one point should differ in nothing but the seed.
+        one: columns of which a picture shows one value, that of the newest run; ``scale`` always is.
+        table: the tidy table behind the picture, from the runs; raises ValueError where it cannot.
+        draw: the picture, from that table alone.
+        history: metrics wanted by epoch.
+        facts: sentences of numbers for the caption, from the table.
+        extra: further tables, by the end of their file names.
+        size: width and height in inches, from the table.
+        experiment: whose runs it shows; empty: the experiment of its own name.
+    """
+
+    title: str
+    shows: str
+    needs: tuple[str, ...]
+    point: tuple[str, ...]
+    table: Callable[[Data], pd.DataFrame]
+    draw: Callable[[pd.DataFrame, FigureBase], None]
+    history: tuple[str, ...] = ()
+    facts: Callable[[pd.DataFrame], list[str]] = _none
+    one: tuple[str, ...] = ()
+    extra: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = field(default_factory=dict)
+    size: Callable[[pd.DataFrame], tuple[float, float]] = lambda table: (6.4, 4.4)
+    experiment: str = ""
+
+
+def discover() -> dict[str, Figure]:
+    """The figures by the names of their files."""
+    found = {}
+    for info in pkgutil.iter_modules(__path__, __name__ + "."):
+        found[info.name.rpartition(".")[2]] = importlib.import_module(info.name).FIGURE
+    return dict(sorted(found.items()))

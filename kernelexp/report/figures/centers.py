@@ -1,0 +1,87 @@
+"""Accuracy and time against the number of centers, by solver, kernel and data set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import FigureBase
+
+from kernelexp.report import paper, style
+from kernelexp.report.figures import Figure
+from kernelexp.report.frames import Data, summary
+
+
+def table(data: Data) -> pd.DataFrame:
+    """Accuracy and seconds by data set, n, kernel, solver and p."""
+    runs = data.runs.assign(
+        seconds=data.runs["setup_seconds"] + data.runs["train_seconds"],
+        test_accuracy_percent=100 * data.runs["test_accuracy"],
+    )
+    by = ["dataset", "n", "kernel", "bandwidth", "solver", "p"]
+    return summary(runs, by, ["test_accuracy_percent", "seconds"]).astype({"p": float})
+
+
+def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
+    """Accuracy above, seconds below, a column for each data set; colour is kernel, marker is solver."""
+    sets = sorted(set(frame["dataset"]))
+    panels = figure.subplots(2, len(sets), squeeze=False, sharex="col")
+    for (upper, lower), dataset in zip(panels.T, sets, strict=True):
+        own = frame[frame["dataset"] == dataset]
+        for (kernel, _, solver, _), series in own.groupby(
+            ["kernel", "bandwidth", "solver", "n"], dropna=False
+        ):
+            look = {"color": style.kernel_colour(kernel), **style.solver_style(solver)}
+            style.mean_and_range(upper, series, "p", "test_accuracy_percent", **look)
+            style.mean_and_range(lower, series, "p", "seconds", **look)
+        upper.set_title(f"{dataset}, n = {own['n'].max():,.0f}")
+        style.log_axis(lower.xaxis, own["p"])
+        style.log_axis(lower.yaxis)
+        lower.set_xlabel("centers p")
+    panels[0, 0].set_ylabel("test accuracy (%)")
+    panels[1, 0].set_ylabel("set-up + training (s)")
+    kernels, solvers = sorted(set(frame["kernel"])), sorted(set(frame["solver"]))
+    entries = [style.colour_entry(kernel, style.kernel_colour(kernel)) for kernel in kernels]
+    style.key(figure, [*entries, *((solver, style.solver_style(solver)) for solver in solvers)])
+
+
+def exponents(frame: pd.DataFrame) -> pd.DataFrame:
+    """The a of seconds ~ p^a by data set, kernel and solver, and the paper's on its own problem."""
+    theirs = paper.points("centers").assign(dataset="cifar5m", kernel="laplacian")
+    rows = []
+    keys = ["dataset", "kernel", "solver", "source"]
+    for values, series in pd.concat([frame, theirs]).groupby(keys):
+        if series["p"].nunique() >= 2:
+            slope = np.polyfit(np.log(series["p"]), np.log(series["seconds"]), 1)[0]
+            rows.append({**dict(zip(keys, values, strict=True)), "exponent": slope})
+    return pd.DataFrame(rows)
+
+
+def facts(frame: pd.DataFrame) -> list[str]:
+    """What the table of exponents is."""
+    return [
+        "Below: exponents a of seconds ~ p^a. Those of the paper are of another problem: CIFAR5M features, "
+        "n = 5M, p = 64k to 1M, one A100."
+    ]
+
+
+FIGURE = Figure(
+    title="Accuracy and time against the number of centers",
+    shows="Accuracy should grow with p; time should grow fastest for the solvers that factor or project "
+    "at every batch, slowest for eigenpro4.",
+    needs=(
+        "kernel",
+        "dataset",
+        "solver",
+        "n",
+        "p",
+        "setup_seconds",
+        "train_seconds",
+        "test_accuracy",
+    ),
+    point=("dataset", "n", "kernel", "bandwidth", "solver", "p"),
+    table=table,
+    draw=draw,
+    facts=facts,
+    extra={"exponents": exponents},
+    size=lambda f: (3.0 + 3.0 * f["dataset"].nunique(), 5.8),
+)

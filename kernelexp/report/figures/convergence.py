@@ -1,0 +1,92 @@
+"""Test error by epoch, EigenPro against SGD, the interpolated solution as a line: Belkin et al., table 3."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import FigureBase
+
+from kernelexp.report import paper as papers
+from kernelexp.report import style
+from kernelexp.report.figures import Figure
+from kernelexp.report.frames import HERE, Data, here, paper, summary, with_paper
+
+_BY = ["dataset", "n", "kernel", "bandwidth", "solver", "epoch"]
+
+
+def table(data: Data) -> pd.DataFrame:
+    """Test error in percent by kernel, solver and epoch; the exact solution has no epoch."""
+    exact = data.runs[data.runs["solver"] == "exact"]
+    rows = data.epochs()
+    rows = rows[rows["solver"] != "exact"].dropna(subset=["epoch_test_accuracy"])
+    last = exact.assign(epoch=float("nan"), epoch_test_accuracy=exact["test_accuracy"])
+    every = pd.concat([frame for frame in (rows, last) if len(frame)], ignore_index=True)
+    every = every.assign(test_error_percent=100 * (1 - every["epoch_test_accuracy"]))
+    found = summary(every, _BY, ["test_error_percent"])
+    points = papers.points("convergence")
+    ours = set(zip(found["dataset"], found["kernel"], found["solver"], strict=True))
+    columns = zip(points["dataset"], points["kernel"], points["solver"], strict=True)
+    return with_paper(found, points[[settings in ours for settings in columns]])
+
+
+def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
+    """One panel; colour is kernel, marker is solver."""
+    ax = figure.subplots()
+    by_epoch = frame.dropna(subset=["epoch"])
+    for (kernel, solver), series in here(by_epoch).groupby(["kernel", "solver"]):
+        look = {"color": style.kernel_colour(kernel), **style.solver_style(solver)}
+        style.mean_and_band(ax, series, "epoch", "test_error_percent", **look)
+    for (kernel, solver), series in paper(by_epoch).groupby(["kernel", "solver"]):
+        marker = style.solver_style(solver)["marker"]
+        colour = style.kernel_colour(kernel)
+        style.hollow(ax, series["epoch"], series["test_error_percent"], color=colour, marker=marker)
+    for record in frame[frame["epoch"].isna()].to_dict("records"):
+        colour, error = style.kernel_colour(record["kernel"]), record["test_error_percent"]
+        if record["source"] == HERE:
+            ax.axhline(error, color=colour, linestyle="--", linewidth=1.2)
+        else:
+            style.hollow(ax, [1.25 * frame["epoch"].max()], [error], color=colour, marker="s")
+    style.log_axis(ax.xaxis, [e for e in (1, 2, 5, 10, 20, 50, 100) if e <= frame["epoch"].max()])
+    style.log_axis(ax.yaxis)
+    ax.set(xlabel="epochs", ylabel="test error (%)")
+    kernels = sorted(set(frame["kernel"]))
+    entries = [style.colour_entry(kernel, style.kernel_colour(kernel)) for kernel in kernels]
+    entries += [(s, style.solver_style(s)) for s in sorted(set(here(by_epoch)["solver"]))]
+    if here(frame)["epoch"].isna().any():
+        entries.append(("interpolated (exact)", {"linestyle": "--", "linewidth": 1.2}))
+    if len(paper(frame)):
+        entries.append(style.paper_entry("papers, n = 60,000"))
+    style.key(figure, entries, columns=3)
+
+
+def facts(frame: pd.DataFrame) -> list[str]:
+    """Errors at the paper's epochs, beside the paper's."""
+    said = []
+    for (n, kernel, solver), own in here(frame).groupby(["n", "kernel", "solver"]):
+        if solver == "exact":
+            said.append(f"{kernel}, interpolated: {own['test_error_percent'].iloc[0]:.2f}%.")
+            continue
+        errors = own.set_index("epoch")["test_error_percent"]
+        at = [e for e in (1, 2, 5, 10, 20) if e in errors.index] or [errors.index.max()]
+        numbers = "/".join(f"{errors[e]:.2f}" for e in at)
+        epochs = "/".join(f"{e:.0f}" for e in at)
+        said.append(f"{kernel}, {solver}, n = {n:,.0f}: {numbers}% at {epochs} epochs.")
+    sources = "; ".join(sorted(set(paper(frame)["source"])))
+    return (
+        [*said, f"Hollow markers: {sources}; squares at the right edge: interpolated."]
+        if sources
+        else said
+    )
+
+
+FIGURE = Figure(
+    title="Test error by epoch: EigenPro, SGD and the interpolated solution",
+    shows="EigenPro should come to the error of the interpolated solution within a few epochs, SGD should "
+    "need many more.",
+    needs=("kernel", "dataset", "n", "solver", "test_accuracy"),
+    point=("dataset", "n", "kernel", "bandwidth", "solver"),
+    one=("dataset", "n"),
+    history=("epoch_test_accuracy",),
+    table=table,
+    draw=draw,
+    facts=facts,
+)

@@ -1,0 +1,101 @@
+"""m*, training time and accuracy of kernels, on each data set."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.ticker import MaxNLocator
+
+from kernelexp.report import style
+from kernelexp.report.figures import Figure
+from kernelexp.report.frames import Data, summary
+
+_VALUES = {
+    "m_star": "critical batch size m*",
+    "seconds": "set-up + training (s)",
+    "train_mse": "training loss (MSE)",
+    "test_accuracy_percent": "test accuracy (%)",
+}
+
+
+def table(data: Data) -> pd.DataFrame:
+    """m*, seconds, accuracy and epochs by data set, n and kernel."""
+    runs = data.runs.assign(
+        seconds=data.runs["setup_seconds"] + data.runs["train_seconds"],
+        test_accuracy_percent=100 * data.runs["test_accuracy"],
+    )
+    by = ["dataset", "n", "kernel", "bandwidth", "solver"]
+    return summary(runs, by, [*_VALUES, "epochs"])
+
+
+def _dots(ax: Axes, frame: pd.DataFrame, value: str, kernels: list[str]) -> None:
+    rows = {kernel: row for row, kernel in enumerate(kernels)}
+    for record in frame.to_dict("records"):
+        mean, row = record[value], rows[record["kernel"]]
+        bars = [[mean - record[f"{value}_min"]], [record[f"{value}_max"] - mean]]
+        colour = style.kernel_colour(record["kernel"])
+        ax.errorbar(mean, row, xerr=bars if record["seeds"] > 1 else None, fmt="o", color=colour)
+        text = f"{mean:.2f}" if value.endswith("percent") else style.short(mean)
+        ax.annotate(
+            text, (mean, row), (0, 5), textcoords="offset points", ha="center", fontsize=7.5
+        )
+    ax.set_ylim(len(kernels) - 0.5, -0.7)
+    ax.margins(x=0.18)
+
+
+def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
+    """A row for each data set (its largest n), a panel for each quantity, best accuracy on top."""
+    largest = frame[frame["n"] == frame.groupby("dataset")["n"].transform("max")]
+    sets = sorted(set(largest["dataset"]))
+    panels = figure.subplots(len(sets), len(_VALUES), squeeze=False, sharey="row")
+    for row, dataset in zip(panels, sets, strict=True):
+        own = largest[largest["dataset"] == dataset]
+        order = own.sort_values("test_accuracy_percent", ascending=False)
+        kernels = list(dict.fromkeys(order["kernel"]))
+        for ax, value in zip(row, _VALUES, strict=True):
+            _dots(ax, own, value, kernels)
+            if value.endswith("percent"):
+                ax.xaxis.set_major_locator(MaxNLocator(3))
+            else:
+                style.log_axis(ax.xaxis)
+        row[0].set_yticks(range(len(kernels)), kernels)
+        row[0].set_ylabel(f"{dataset}, n = {own['n'].iloc[0]:,.0f}")
+    for ax, label in zip(panels[-1], _VALUES.values(), strict=True):
+        ax.set_xlabel(label)
+
+
+def facts(frame: pd.DataFrame) -> list[str]:
+    """Best and worst kernel of each data set and size."""
+    said = []
+    for (dataset, n), own in frame.groupby(["dataset", "n"]):
+        best = own.loc[own["test_accuracy_percent"].idxmax()]
+        slow = own.loc[own["seconds"].idxmax()]
+        said.append(
+            f"{dataset}, n = {n:,.0f}: best {best['kernel']} ({best['test_accuracy_percent']:.2f}%, "
+            f"{best['seconds']:.3g} s); slowest {slow['kernel']} "
+            f"({slow['test_accuracy_percent']:.2f}%, {slow['seconds']:.3g} s)."
+        )
+    return said
+
+
+FIGURE = Figure(
+    title="Kernels: critical batch size, time and accuracy",
+    shows="relu_ntk and laplacian should do well; gaussian should be worse and slower to train (a larger training loss after the same epochs). "
+    "Times include set-up, not evaluation; kernels are ordered by accuracy.",
+    needs=(
+        "kernel",
+        "dataset",
+        "n",
+        "m_star",
+        "setup_seconds",
+        "train_seconds",
+        "train_mse",
+        "test_accuracy",
+    ),
+    point=("dataset", "n", "kernel", "bandwidth", "solver"),
+    table=table,
+    draw=draw,
+    facts=facts,
+    size=lambda f: (9.6, 1.3 + f["dataset"].nunique() * (0.6 + 0.38 * f["kernel"].nunique())),
+)

@@ -1,0 +1,94 @@
+"""The page: one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+
+import kernelexp
+from kernelexp.report import captions
+from kernelexp.report.comparison import readable
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it.
+
+    Attributes:
+        name: of its files.
+        title: heading.
+        shows: what to look for.
+        embedded: the picture as a data URI.
+        inches: its width.
+        facts: sentences of the caption.
+        settings: of its runs.
+        provenance: commit, device and days.
+        runs: short ids.
+        sweeps: short ids of their parents.
+        tables: file names and contents of the tables behind it.
+        extra: tables of the caption, header and rows.
+    """
+
+    name: str
+    title: str
+    shows: str
+    embedded: str
+    inches: float
+    facts: Sequence[str]
+    settings: str
+    provenance: str
+    runs: Sequence[str]
+    sweeps: Sequence[str]
+    tables: Sequence[tuple[str, str]]
+    extra: Sequence[tuple[list[str], list[list[str]]]]
+
+
+def write(
+    path: Path,
+    store: str,
+    pictures: Sequence[Picture],
+    notes: Sequence[str],
+    runs: pd.DataFrame,
+    table: pd.DataFrame,
+) -> None:
+    """Write the page for pictures, notes, all runs and their comparison table."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["csv"] = _data_uri
+    source = (resources.files("kernelexp.report") / "page.html").read_text(encoding="utf-8")
+    text = environment.from_string(source).render(
+        version=kernelexp.__version__,
+        built=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        store=shown_store(store),
+        pictures=pictures,
+        notes=notes,
+        n_runs=len(runs),
+        days=captions.days(runs),
+        devices=captions.devices(runs),
+        commits=captions.commits(runs),
+        comparisons=[(name, *readable(own)) for name, own in table.groupby("experiment")],
+        comparison_csv=table.to_csv(index=False),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def shown_store(uri: str) -> str:
+    """A store's address without password, and without the folders of this machine."""
+    parts = urlsplit(uri)
+    if parts.scheme.startswith("sqlite") or not parts.hostname:
+        return f"{parts.scheme}:///{Path(parts.path).name}" if parts.scheme else Path(uri).name
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+
+
+def _data_uri(text: str) -> str:
+    return "data:text/csv;base64," + base64.b64encode(text.encode()).decode()

@@ -1,0 +1,213 @@
+"""The tracking store, read into tidy frames; nothing of a run is read from anywhere else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.digest"
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_PAGE = 1000
+# Parameters that do not say what was computed, only where it was recorded and with which draw.
+_NOT_SETTINGS = ("derived.", "tracking.", "hydra.")
+_PATHS_AND_SWITCHES = {"seed", "data_dir", "rerun", "dry_run"}
+# Short names for what figures ask for, each the first of these that a run has.
+_SHORT = {
+    "kernel": ["kernel.name"],
+    "dataset": ["dataset.name"],
+    "solver": ["solver.name"],
+    "noise_kind": ["label_noise.name"],
+    "n": ["derived.n_train", "dataset.n_train"],
+    "p": ["n_centers", "derived.n_centers", "solver.n_centers"],
+    "d": ["derived.n_features"],
+    "bandwidth": ["derived.bandwidth", "kernel.bandwidth"],
+    "device_name": ["derived.device_name"],
+}
+
+
+class Store:
+    """An MLflow store that has been opened.
+
+    Raises:
+        ValueError: where it is not there or does not open.
+    """
+
+    def __init__(self, uri: str) -> None:
+        file = Path(uri.removeprefix("sqlite:///"))
+        if uri.startswith("sqlite:///") and not file.is_file():
+            # MLflow would make an empty one.
+            raise ValueError(f"--store {uri}: no such file; run an experiment first")
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        retries = os.environ.get(_RETRIES)
+        os.environ[_RETRIES] = retries or "1"  # a server that is not there is to be known now
+        try:
+            self.client = MlflowClient(uri)
+            self.experiments: dict[str, str] = {
+                found.name: found.experiment_id for found in _pages(self.client.search_experiments)
+            }
+        except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"--store {uri}: must be a store that opens ({reason})") from error
+        finally:
+            if retries is None:
+                del os.environ[_RETRIES]
+
+    def parent(self, start: str) -> tuple[str, str]:
+        """The sweep whose run id starts so, and the name of its experiment.
+
+        Raises:
+            ValueError: if there is none, or more than one.
+        """
+        names = {number: name for name, number in self.experiments.items()}
+        runs = _pages(self.client.search_runs, list(names), "")
+        found = [r for r in runs if r.info.run_id.startswith(start) and JOBS_TAG in r.data.tags]
+        if len(found) != 1:
+            problem = "no sweep" if not found else f"{len(found)} sweeps"
+            raise ValueError(f"--parent {start}: {problem} with such a run id in this store")
+        return found[0].info.run_id, names[found[0].info.experiment_id]
+
+    def runs(self, experiment: str, query: str = "", parent: str | None = None) -> Runs:
+        """The finished runs of an experiment, those of equal configuration counted once.
+
+        Args:
+            experiment: its name.
+            query: an MLflow filter.
+            parent: run id of a sweep, whose jobs alone are wanted.
+
+        Raises:
+            ValueError: for an unknown experiment or a filter that MLflow refuses.
+        """
+        if experiment not in self.experiments:
+            there = ", ".join(sorted(self.experiments)) or "none"
+            raise ValueError(f"{experiment}: no such experiment in this store, which has {there}")
+        try:
+            found = _pages(
+                self.client.search_runs,
+                [self.experiments[experiment]],
+                query,
+                order_by=["attributes.start_time DESC"],
+            )
+        except MlflowException as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"--filter {query!r}: must be an MLflow filter ({reason})") from error
+        jobs = [
+            run
+            for run in found
+            if JOBS_TAG not in run.data.tags
+            and (parent is None or run.data.tags.get(PARENT_TAG) == parent)
+        ]
+        return Runs(experiment, jobs)
+
+    def history(self, runs: Iterable[str], metrics: Sequence[str]) -> pd.DataFrame:
+        """Metrics by epoch: columns ``run``, ``epoch`` and the metrics, one row an epoch."""
+        frames = []
+        for run in runs:
+            columns = {}
+            for metric in metrics:
+                points = self.client.get_metric_history(run, metric)
+                # Of an epoch recorded twice the later value counts.
+                points = sorted(points, key=lambda p: (p.step, p.timestamp))
+                columns[metric] = pd.Series({p.step: p.value for p in points}, dtype=float)
+            frame = pd.DataFrame(columns).rename_axis("epoch").reset_index()
+            frames.append(frame.assign(run=run))
+        empty = pd.DataFrame(columns=["run", "epoch", *metrics])
+        return pd.concat(frames, ignore_index=True) if frames else empty
+
+    def log(self, run: str, path: Path) -> None:
+        """Keep a picture with a run, as ``figures/NAME``."""
+        self.client.log_artifact(run, str(path), "figures")
+
+
+class Runs:
+    """Runs of one experiment.
+
+    Attributes:
+        frame: one row a finished run, newest first; columns are parameters and metrics by their
+            names, the short names ``kernel dataset solver noise_kind n p d bandwidth device_name``,
+            ``run``, ``parent``, ``started``, ``commit``, ``dirty``, ``stopped_by``, and ``settings``,
+            a dictionary of the configuration less seed, paths and tracking.
+        unfinished: how many failed, were killed or still run, and have not been repeated since.
+    """
+
+    def __init__(self, experiment: str, jobs: list[Run]) -> None:
+        newest: dict[str, Run] = {}
+        digests = {run.info.run_id: _digest(run) for run in jobs}
+        for run in jobs:  # newest first
+            if run.info.status == "FINISHED":
+                newest.setdefault(digests[run.info.run_id], run)
+        self.experiment = experiment
+        self.frame = _frame(experiment, list(newest.values()))
+        self.unfinished = len({d for d in digests.values() if d not in newest})
+
+
+def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
+    found, token = [], None
+    while True:
+        page = search(*arguments, max_results=_PAGE, page_token=token, **options)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _settings(run: Run) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in sorted(run.data.params.items())
+        if not key.startswith(_NOT_SETTINGS) and key not in _PATHS_AND_SWITCHES
+    }
+
+
+def _digest(run: Run) -> str:
+    own = {**_settings(run), "seed": run.data.params.get("seed")}
+    return str(run.data.tags.get(DIGEST_TAG) or json.dumps(own))
+
+
+def _frame(experiment: str, runs: list[Run]) -> pd.DataFrame:
+    own = pd.DataFrame(
+        [
+            {
+                "experiment": experiment,
+                "run": run.info.run_id,
+                "parent": run.data.tags.get(PARENT_TAG),
+                "started": pd.Timestamp(run.info.start_time, unit="ms"),
+                "commit": run.data.tags.get("git.commit"),
+                "dirty": run.data.tags.get("git.dirty") == "true",
+                "stopped_by": run.data.tags.get("stopped_by"),
+                "settings": _settings(run),
+            }
+            for run in runs
+        ]
+    )
+    metrics = pd.DataFrame([run.data.metrics for run in runs], dtype=float)
+    params = pd.DataFrame([run.data.params for run in runs]).apply(typed)
+    params = params.drop(columns=[c for c in params if c in metrics or c in own])
+    frame = pd.concat([own, params, metrics], axis=1)
+    for short, names in _SHORT.items():
+        column = pd.Series(float("nan"), frame.index, dtype=object)
+        for name in names:
+            if name in frame:
+                column = column.where(column.notna(), frame[name])
+        frame[short] = column.infer_objects()
+    return frame
+
+
+def typed(column: pd.Series) -> pd.Series:
+    """A column of text as numbers or truth values where all of it is; ``None`` is missing."""
+    values = column.where(column != "None", None)
+    known = values.dropna()
+    if len(known) and known.isin(["True", "False"]).all():
+        return values.map({"True": True, "False": False})
+    if pd.to_numeric(known, errors="coerce").notna().all():
+        return pd.to_numeric(values)
+    return values

@@ -1,0 +1,229 @@
+"""A store with a few runs of every preset, as the presets record them; numbers follow simple laws."""
+
+import hashlib
+import itertools
+import math
+
+from mlflow.entities import Metric, Param, RunTag
+
+DEVICE = "x86_64 CPU, 2 threads"
+BANDWIDTHS = {"laplacian": 10.0, "gaussian": 5.0}
+
+
+def sweep(client, experiment, jobs, artifacts=None):
+    """A parent and its jobs, each a dictionary of ``record``'s arguments; the parent's id."""
+    found = client.get_experiment_by_name(experiment)
+    if found:
+        number = found.experiment_id
+    else:
+        place = artifacts and (artifacts / experiment).as_uri()
+        number = client.create_experiment(experiment, place)
+    parent = client.create_run(number, tags={"sweep.jobs": str(len(jobs))}).info.run_id
+    for job in jobs:
+        record(client, number, parent, **job)
+    client.set_terminated(parent)
+    return parent
+
+
+def record(
+    client, number, parent, *, params, metrics, history=None, stopped_by="epochs", status="FINISHED"
+):
+    """One run; ``history`` has the values of each epoch."""
+    defaults = {
+        "kernel.name": "laplacian", "dataset.name": "fmnist", "dataset.n_train": 500,
+        "solver.name": "eigenpro2", "solver.q": None, "solver.batch_size": None,
+        "solver.epochs": 10, "solver.stop.train_error": None, "solver.stop.train_mse": None,
+        "noise": 0.0, "label_noise.name": "uniform", "seed": 0, "dtype": "float32",
+        "scale": "small", "data_dir": "data", "tracking.experiment": number,
+    }  # fmt: skip
+    params = {**defaults, **params}
+    params.setdefault("kernel.bandwidth", BANDWIDTHS.get(params["kernel.name"]))
+    config = {k: v for k, v in params.items() if not k.startswith("tracking.")}
+    digest = hashlib.sha256(repr(sorted(config.items())).encode()).hexdigest()
+    derived = {
+        "derived.n_train": params["dataset.n_train"], "derived.n_features": 784,
+        "derived.bandwidth": params["kernel.bandwidth"], "derived.device_name": DEVICE,
+    }  # fmt: skip
+    params = {**params, **derived, **params.pop("derived", {})}
+    metrics = {"setup_seconds": 0.5, "train_seconds": 2.0, **metrics}
+    points = [Metric(name, value, 0, 0) for name, value in metrics.items()]
+    for name, values in (history or {}).items():
+        points += [Metric(name, value, 0, epoch) for epoch, value in enumerate(values, 1)]
+    run = client.create_run(number, tags={"mlflow.parentRunId": parent}).info.run_id
+    client.log_batch(
+        run,
+        metrics=points,
+        params=[Param(name, str(value)) for name, value in params.items()],
+        tags=[RunTag("stopped_by", stopped_by), RunTag("git.commit", "5e6fc4caf9d0"),
+              RunTag("git.dirty", "false"), RunTag("config.digest", digest)],
+    )  # fmt: skip
+    client.set_terminated(run, status)
+    return run
+
+
+def kernels():
+    accuracy = {"laplacian": 0.85, "gaussian": 0.82, "relu_ntk": 0.86}
+    for (kernel, best), (dataset, less) in itertools.product(
+        accuracy.items(), {"fmnist": 0, "cifar10": 0.4}.items()
+    ):
+        yield {
+            "params": {"kernel.name": kernel, "dataset.name": dataset, "dataset.n_train": 5000},
+            "metrics": {"m_star": 3 + best, "test_accuracy": best - less, "train_mse": 1e-4 / best, "epochs": 10,
+                        "train_seconds": 90 if kernel == "gaussian" else 12},
+        }  # fmt: skip
+
+
+def centers():
+    for solver, p in itertools.product(
+        ["eigenpro3", "eigenpro4", "falkon", "exact"], [100, 400, 1600]
+    ):
+        power = {"eigenpro3": 1.2, "eigenpro4": 0.5, "falkon": 1.8, "exact": 2}[solver]
+        yield {
+            "params": {"solver.name": solver, "solver.n_centers": p, "dataset.n_train": 5000},
+            "metrics": {"n_centers": p, "test_accuracy": 0.9 - 1 / math.sqrt(p),
+                        "setup_seconds": 0.0, "train_seconds": 0.01 * (p / 100) ** power},
+        }  # fmt: skip
+
+
+def batch_size():
+    """Steps are exactly 300 (1 + (m* - 1) / m), m* = 4 and 50."""
+    for (q, star), m in itertools.product([(0, 4.0), (None, 50.0)], [1, 4, 16, 64, 256]):
+        steps = 300 * (1 + (star - 1) / m)
+        epochs = steps / math.ceil(500 / m)
+        rate = math.log(100) / epochs  # 0.1 -> 0.001 in that many
+        losses = [0.1 * math.exp(-rate * e) for e in range(1, math.ceil(epochs) + 2)]
+        yield {
+            "params": {"solver.q": q, "solver.batch_size": m, "solver.stop.train_mse": 1e-3},
+            "metrics": {"batch_size": m, "q": 0 if q == 0 else 80, "m_star": 4.0,
+                        "m_star_adapted": star, "epochs": len(losses)},
+            # A store takes 1,000 metrics at a time; the last epochs are those that matter.
+            "history": {"epoch_train_mse": losses[:400], "epoch_seconds": [0.5] * len(losses[:400])},
+            "stopped_by": "train_mse",
+        }  # fmt: skip
+
+
+def interpolation():
+    for kernel, seed in itertools.product(["laplacian", "gaussian"], [0, 1]):
+        pace = {"laplacian": 0.6, "gaussian": 0.15}[kernel] + 0.05 * seed
+        errors = [math.exp(-pace * e) for e in range(1, 21)]
+        yield {
+            "params": {"kernel.name": kernel, "seed": seed, "dtype": "float64"},
+            "metrics": {"exact_test_accuracy": 0.86, "test_accuracy": 0.859},
+            "history": {"epoch_prediction_error": errors,
+                        "epoch_test_accuracy": [0.86 - 0.1 * e for e in errors]},
+        }  # fmt: skip
+
+
+def norm(n, noise, solver, kernel="gaussian", dataset="mnist", seed=0):
+    """||f|| = n^(1/2 + noise) (0.6, and a third more interpolated, and a little by seed)."""
+    size = (0.6 if solver == "eigenpro2" else 0.8) * n ** (0.5 + noise) * (1 + 0.02 * seed)
+    return {
+        "params": {"kernel.name": kernel, "dataset.name": dataset, "dataset.n_train": n, "seed": seed,
+                   "noise": noise, "solver.name": solver,
+                   "solver.stop.train_error": 0.0 if solver == "eigenpro2" else None},
+        "metrics": {"rkhs_norm": size, "rkhs_norm_error": 1e-5, "test_accuracy": 0.9},
+        "stopped_by": "train_error" if solver == "eigenpro2" else "tolerance",
+    }  # fmt: skip
+
+
+STOPS = ["eigenpro2", "exact"]
+
+
+def rkhs_norm():
+    return itertools.starmap(norm, itertools.product([500, 1000, 2000], [0.0, 0.1], STOPS, ["gaussian"],
+                                                     ["mnist"], [0, 1]))  # fmt: skip
+
+
+def rkhs_norm_synthetic():
+    for dataset, n, noise, solver in itertools.product(
+        ["synthetic1", "synthetic2"], [500, 1000], [0.0, 0.1], STOPS
+    ):
+        yield norm(n, noise, solver, dataset=dataset)
+
+
+def rkhs_norm_kernels():
+    for kernel, n, noise, solver in itertools.product(
+        ["laplacian", "cauchy"], [500, 1000], [0.0, 0.1], STOPS
+    ):
+        yield norm(n, noise, solver, kernel, "cifar10")
+
+
+def label_noise():
+    for noise, kernel, solver in itertools.product(
+        [0.0, 0.5, 1.0], ["laplacian", "gaussian"], STOPS
+    ):
+        job = norm(1000, noise, solver, kernel)
+        clean = (0.05 + 0.3 * noise) if noise < 1 else 0.9
+        accuracy = {
+            "test_accuracy": 1 - clean,
+            "nearest_neighbour_test_accuracy": 0.9 - 0.8 * noise,
+        }
+        yield {**job, "metrics": {**job["metrics"], **accuracy}}
+
+
+def random_labels():
+    for kernel, noise in itertools.product(["laplacian", "gaussian"], [0.0, 1.0]):
+        epochs = {
+            ("laplacian", 0): 3,
+            ("laplacian", 1): 5,
+            ("gaussian", 0): 12,
+            ("gaussian", 1): 300,
+        }
+        never = kernel == "gaussian" and noise == 1
+        yield {
+            "params": {"kernel.name": kernel, "dataset.name": "mnist", "noise": noise,
+                       "solver.stop.train_error": 0.0},
+            "metrics": {"epochs": epochs[kernel, noise]},
+            "stopped_by": "epochs" if never else "train_error",
+        }  # fmt: skip
+
+
+def convergence():
+    for kernel, solver in itertools.product(
+        ["laplacian", "gaussian"], ["eigenpro2", "sgd", "exact"]
+    ):
+        pace = {"eigenpro2": 1.0, "sgd": 0.15, "exact": 50}[solver]
+        accuracies = [
+            0.95 - 0.1 * math.exp(-pace * e) for e in range(1, 2 if solver == "exact" else 11)
+        ]
+        yield {
+            "params": {"kernel.name": kernel, "solver.name": solver, "dataset.name": "mnist"},
+            "metrics": {"test_accuracy": accuracies[-1]},
+            "history": {"epoch_test_accuracy": accuracies},
+        }
+
+
+def solvers():
+    for place, solver in enumerate(["eigenpro2", "sgd", "exact", "eigenpro4", "falkon"]):
+        epochs = 1 if solver == "exact" else 6
+        yield {
+            "params": {"solver.name": solver},
+            "metrics": {"setup_seconds": 0.3 + 0.2 * place, "test_accuracy": 0.85,
+                        **({"n_centers": 100} if solver in ("eigenpro4", "falkon") else {})},
+            "history": {"epoch_test_accuracy": [0.85 - 0.2 / (place + e) for e in range(1, epochs + 1)],
+                        "epoch_seconds": [0.1 * (place + 1)] * epochs},
+        }  # fmt: skip
+
+
+def bandwidth():
+    for kernel, s in itertools.product(["laplacian", "gaussian"], [1.0, 4.0, 16.0]):
+        sharp = 0.2 if kernel == "gaussian" else 0.05
+        yield {
+            "params": {"kernel.name": kernel, "kernel.bandwidth": s},
+            "metrics": {
+                "test_accuracy": 0.85 - sharp * abs(math.log(s / 4)) / 2,
+                "rkhs_norm": 20 * s,
+            },
+        }
+
+
+PRESETS = [kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
+           rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth]  # fmt: skip
+
+
+def fill(client, artifacts=None):
+    """Every preset; the parents' ids by experiment."""
+    return {
+        preset.__name__: sweep(client, preset.__name__, list(preset()), artifacts)
+        for preset in PRESETS
+    }
