@@ -48,7 +48,9 @@ class Terminal:
         """Show the plan, start the bar."""
         train = setup.dataset.train
         chosen = [
-            f"{label} {setup.derived[k]:.4g}" for k, label in _CHOSEN.items() if k in setup.derived
+            f"{label} {_short(setup.derived[k])}"
+            for k, label in _CHOSEN.items()
+            if k in setup.derived
         ]
         self.console.print(
             f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]} on {setup.device_name}; "
@@ -105,6 +107,10 @@ class Terminal:
     def close(self) -> None:
         """Take the bar away."""
         self.progress.stop()
+
+
+def _short(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _norm(result: RunResult) -> str:
