@@ -1,5 +1,7 @@
 """Every preset: both scales expand to jobs that can run, and all of it runs end to end with few points."""
 
+import os
+
 import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
@@ -8,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from kernelexp import config
+from kernelexp.report.build import Options, build
 from kernelexp.usage import CONF_DIR, describe
 
 PRESETS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
@@ -82,8 +85,10 @@ def test_the_first_line_describes():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_runs(cli, runs, name):
-    done = cli(f"experiment={name}", "+debug=fast")
+def test_a_preset_runs(cli, runs, client, name):
+    # A loss that three epochs can reach, where the figure asks for one.
+    loss = ["solver.stop.train_mse=0.05"] if name == "batch_size" else []
+    done = cli(f"experiment={name}", "+debug=fast", *loss)
     assert done.code == 0, done.err
     assert done.err == ""
     parent, *children = runs(name)
@@ -96,6 +101,10 @@ def test_a_preset_runs(cli, runs, name):
         assert ("epoch_prediction_error" in metrics) == (name == "interpolation")
         assert ("nearest_neighbour_test_accuracy" in metrics) == (name == "label_noise")
     assert set(parent.data.tags["sweep.varied"].split()) <= VARIED[name]
+    report = build(Options(experiments=[name], store=os.environ["MLFLOW_TRACKING_URI"], dpi=40))
+    assert [picture.name for picture in report.pictures] == [name], report.notes
+    assert report.runs == len(children)
+    assert client.list_artifacts(parent.info.run_id, "figures")
 
 
 def test_the_command_line_wins(cli, runs):

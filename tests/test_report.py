@@ -266,6 +266,13 @@ def test_a_real_sweep(cli, report, client, workdir):
     assert rows.sort_values("noise").rkhs_norm.is_monotonic_increasing
     assert "data:image/svg+xml;base64," in Path("reports/index.html").read_text()
 
+    # A later sweep takes the two jobs over; they still are those of the first one, too.
+    done = cli("--multirun", "noise=0,0.2,0.4", "solver.stop.train_error=0", *common)
+    assert done.code == 0, done.err
+    for parent, jobs in ((sweep, 2), (re.search(r"sweep (\w+)", done.out)[1], 3)):
+        code, out, _ = report("--parent", parent, "--no-log")
+        assert (code, out) == (0, f"reports/index.html: 0 figures, {jobs} runs\n")
+
 
 def test_columns_are_typed():
     assert typed(pd.Series(["1", "None", "2.5"])).tolist()[::2] == [1.0, 2.5]

@@ -15,6 +15,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.digest"
+# Of a job that later sweeps have taken over: those it belonged to before.
+FORMER_PARENTS_TAG = "sweep.former_parents"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _PAGE = 1000
 # Parameters that do not say what was computed, only where it was recorded and with which draw.
@@ -103,8 +105,7 @@ class Store:
         jobs = [
             run
             for run in found
-            if JOBS_TAG not in run.data.tags
-            and (parent is None or run.data.tags.get(PARENT_TAG) == parent)
+            if JOBS_TAG not in run.data.tags and (parent is None or parent in _parents(run))
         ]
         return Runs(experiment, jobs)
 
@@ -158,6 +159,11 @@ def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
         token = page.token
         if not token:
             return found
+
+
+def _parents(run: Run) -> list[str]:
+    tags = run.data.tags
+    return [tags.get(PARENT_TAG, ""), *tags.get(FORMER_PARENTS_TAG, "").split()]
 
 
 def _settings(run: Run) -> dict[str, str]:
