@@ -8,6 +8,7 @@ from kernelexp.engine import KERNELS, Problem, ResourceLimits
 from kernelexp.engine.centers import choose_centers
 from kernelexp.engine.solvers.eigenpro3 import EigenPro3
 from kernelexp.engine.solvers.eigenpro4 import EigenPro4
+from kernelexp.engine.solvers.projected_plan import projects_exactly
 from kernelexp.engine.solvers.projection import ExactProjection, InexactProjection
 
 LAPLACIAN = KERNELS["laplacian"](bandwidth=3.0)
@@ -131,7 +132,7 @@ def test_projects_inexactly_where_the_factor_does_not_fit():
     assert own.prepare(p).derived()["projection"] == "exact"
     process = own.prepare(p).plan.gigabytes["process"]
     tight = Problem(p.kernel, p.X, p.Y, limits=ResourceLimits(memory_gb=process + 0.09))
-    assert not own._projects_exactly(tight, 2500)
+    assert not projects_exactly(own.projection, tight, 2500)
 
 
 @pytest.mark.parametrize("kind", ["all", "random", "kmeans"])

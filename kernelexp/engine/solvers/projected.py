@@ -34,14 +34,9 @@ from kernelexp.engine.checks import number, one_of
 from kernelexp.engine.model import KernelModel, predicted_labels
 from kernelexp.engine.preconditioner import Preconditioner
 from kernelexp.engine.products import KernelRows, kernel_matmul
-from kernelexp.engine.resource import (
-    MemoryPlan,
-    memory_limit,
-    plan_memory,
-    tile_numbers,
-    with_cache,
-)
+from kernelexp.engine.resource import with_cache
 from kernelexp.engine.solvers.base import Problem, RestrictedSolver
+from kernelexp.engine.solvers.projected_plan import plan_projected, projects_exactly
 from kernelexp.engine.solvers.projection import ExactProjection, InexactProjection, Projection
 from kernelexp.engine.solvers.stochastic import StochasticSolver, StochasticState
 from kernelexp.engine.solvers.stopping import EpochRecord
@@ -51,8 +46,6 @@ _SUBSAMPLE, _MOST_Q = 2000, 500
 # Plain epochs before SAGA takes over, and its step as a share of theirs: its gradient also carries the
 # noise of the table. Measured in benchmarks/results/variance_reduction.md.
 _PLAIN_EPOCHS, _REDUCED_STEP = 2, 1 / 2
-# The share of the memory that is free which a factor of K(Z, Z) may take, where it is a choice.
-_FACTOR_SHARE = 0.5
 
 
 @dataclass
@@ -164,8 +157,8 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         s = self.subsample_size or min(p, _SUBSAMPLE)
         most_q = min(s - 1, _MOST_Q) if self.q is None else self.q
         number("solver.q", self.q, 0, s - 1, whole=True, optional=True)
-        exact = self._projects_exactly(problem, p)
-        self._plan(problem, p, s, most_q, 1, exact)  # refuses what cannot work, before the work
+        exact = projects_exactly(self.projection, problem, p)
+        plan_projected(problem, p, s, most_q, 1, exact)  # refuses what cannot work, before the work
         spectrum, landmarks, V = restricted_spectrum(kernel, X, Z, s, generator, most_q + 1)
         m_max = problem.limits.max_batch_size or n
         q = min(choose_q(spectrum, m_max) if self.q is None else self.q, V.shape[1] - 1)
@@ -183,7 +176,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         m = self.batch_size or self.default_batch(m_star, n, m_max, exact)
         inflation = preconditioner.curvature_inflation(kernel, X, m, generator)
         plan, keep = with_cache(
-            self._plan(problem, p, s, q, m, exact), problem.limits, n, X.element_size() * p
+            plan_projected(problem, p, s, q, m, exact), problem.limits, n, X.element_size() * p
         )
         limits = replace(problem.limits, cache_gb=0.0)  # what is free is for K(X, Z)
         on_centers = replace(problem, X=Z, Y=Y.new_zeros(p, c), labels=None, limits=limits)
@@ -219,27 +212,6 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
     def default_batch(self, m_star: float, n: int, m_max: int, exact: bool) -> int:
         """The batch where none is asked for."""
         return default_batch_size(m_star, n, m_max)
-
-    def _projects_exactly(self, problem: Problem, p: int) -> bool:
-        if self.projection != "auto":
-            return self.projection == "exact"
-        process, limit = memory_limit(problem.X.device, problem.limits)
-        return problem.X.element_size() * p * p < _FACTOR_SHARE * (limit - process)
-
-    def _plan(self, problem: Problem, p: int, s: int, q: int, m: int, exact: bool) -> MemoryPlan:
-        (n, d), c, w = problem.X.shape, problem.Y.shape[1], problem.X.element_size()
-        s_inner = min(p, 4000)  # of EigenPro 2 on the centers
-        inner = p * p + 512 * p if exact else 4 * p * c + (p + s_inner) * s_inner // 10
-        tiles = tile_numbers(n, problem.X.device)
-        return plan_memory(
-            problem.X.device,
-            problem.limits,
-            f"{p} centers with {'an exact' if exact else 'an inexact'} projection",
-            "take fewer centers (solver.n_centers), solver.projection=inexact or a smaller solver.q",
-            model=w * (p * (d + 8 * c) + 3 * n * c + (n + p + s) * q + inner),
-            setup=w * (4.5 * max(s, 0 if exact else s_inner) ** 2 + 4 * s * (d + 2 * q) + tiles),
-            step=w * (2 * m * p + m * (d + 3 * c + q) + tiles),
-        )
 
     def epoch(self, state: ProjectedState, order: Tensor, limit: float) -> bool:
         n, c = state.problem.Y.shape
