@@ -111,6 +111,7 @@ def test_names_in_the_docs_exist():
     config.register()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         bases = [compose("config", [f"kernel={k}"]) for k in config.KERNELS]
+        bases += [compose("config", [f"solver={s}"]) for s in config.SOLVERS]
         bases.append(compose("config", ["dataset=npz"]))
     pattern = r"`((?:dataset|kernel|solver|tracking|resource)\.(?!py`)[a-z_.]+[a-z])`"
     for path in DOCUMENTS:
