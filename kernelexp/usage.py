@@ -25,8 +25,10 @@ scale=small (default) or paper; rerun=true also what a sweep would skip; dry_run
 def usage(conf: Path) -> str:
     """The help text: every group and option of ``conf`` with the first line of its file."""
     parts = [_TEXT]
+    defaults = (conf / "config.yaml").read_text()
     for group in sorted(path for path in conf.iterdir() if path.is_dir()):
-        parts.append(f"{group.name}=")
+        plus = "" if f"- {group.name}:" in defaults else "+"
+        parts.append(f"{plus}{group.name}=")
         for option in sorted(group.glob("*.yaml")):
             parts.append(f"  {option.stem:20} {describe(option)}")
     return "\n".join(parts)
