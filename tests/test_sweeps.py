@@ -278,6 +278,7 @@ def test_two_workers_on_a_fresh_store(shell, workdir):
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "4 of 4 jobs finished" in done.out
+    assert done.err == ""
     from joblib import cpu_count
     from mlflow import MlflowClient
 
