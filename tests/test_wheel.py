@@ -1,6 +1,7 @@
 """The built wheel: conf/ travels in it and it runs away from the checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -29,7 +30,7 @@ def test_wheel(tmp_path, empty_store):
          "dataset.n_train=200", "solver.epochs=2"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site"),
-             "MLFLOW_TRACKING_URI": f"sqlite:///{empty_store}"},
+             "MLFLOW_TRACKING_URI": f"sqlite:///{shutil.copy(empty_store, tmp_path)}"},
         capture_output=True,
         text=True,
     )  # fmt: skip
