@@ -22,6 +22,7 @@ projection the batches are temporary centers, seen by the batches after them). H
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -141,9 +142,9 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         number("projection_epochs", self.projection_epochs, 1, whole=True)
         number("q", self.q, 0, whole=True, optional=True)
 
+    @abstractmethod
     def choose_interval(self, p: int, m: int, d: int, exact: bool) -> int:
         """T for p centers in R^d, batches of m and projections that are exact or not."""
-        raise NotImplementedError
 
     def setup(self, problem: Problem) -> ProjectedState:
         """Centers, spectrum, projection, then what is left of the memory for K(X, Z)."""
