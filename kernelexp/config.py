@@ -44,6 +44,8 @@ class TopLevel:
     seed: int = 0
     device: str = "auto"
     dtype: str = "float32"
+    # Of inner products: see ``kernelexp.engine.points``.
+    precision: str = "auto"
     # Names of comparisons: see ``kernelexp.comparisons``.
     compare: list[str] = field(default_factory=list)
     # Of a preset: which of its sizes are taken.
@@ -128,6 +130,7 @@ def build(cfg: DictConfig) -> Config:
         seed=values["seed"],
         device=_device(values["device"]),
         dtype=DTYPES[values["dtype"]],
+        precision=values["precision"],
         data_dir=Path(values["data_dir"]).expanduser(),
         compare=tuple(values["compare"]),
     )

@@ -28,7 +28,9 @@ from kernelexp.engine import (
     memory,
 )
 from kernelexp.engine.checks import number, one_of
+from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.model import predicted_labels
+from kernelexp.engine.points import check_precision
 
 _DRIFT_POINTS = 1000
 
@@ -46,12 +48,14 @@ class Config:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    precision: str = "auto"
     data_dir: Path = field(default_factory=cache_dir)
     compare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         number("noise", self.noise, 0, 1)
         number("seed", self.seed, 0, whole=True)
+        check_precision(self.precision, self.dtype, self.device)
         for name in self.compare:
             one_of("compare", name, COMPARISONS)
 
@@ -141,6 +145,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         seed=config.seed,
         limits=config.resource,
         block_size=config.resource.block_size or _block_size(kernel, train.X),
+        precision=config.precision,
     )
     compared = {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
     scores_compared: dict[str, float] = {}
@@ -149,6 +154,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
     if compared:
         memory.reset_peak(config.device)
     state = config.solver.prepare(problem)
+    evaluation = Evaluation(state, dataset.test.X)
     setup = Setup(
         dataset,
         kernel,
@@ -164,7 +170,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
     record: EpochRecord | None = None
     for record in config.solver.run(state):
         seconds += record.seconds
-        outputs = state.model().predict(dataset.test.X)
+        outputs = evaluation.outputs()
         test = _scores("test", outputs, dataset.test)
         score = "test_accuracy" if "test_accuracy" in test else "test_r2"
         metrics = {

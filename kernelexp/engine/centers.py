@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.kernels.geometry import squared_distances
+from kernelexp.engine.points import Points
 
 # Rounds of Lloyd's algorithm, and rows assigned at a time.
 _ROUNDS, _ROWS = 10, 1024
@@ -35,7 +36,7 @@ def _kmeans(X: Tensor, p: int, generator: torch.Generator) -> Tensor:
     Z = _random(X, p, generator)
     for _ in range(_ROUNDS):
         nearest = torch.cat(
-            [squared_distances(rows, Z).argmin(1) for rows in torch.split(X, _ROWS)]
+            [squared_distances(Points(rows), Points(Z)).argmin(1) for rows in torch.split(X, _ROWS)]
         )
         counts = nearest.bincount(minlength=len(Z))  # (p,)
         sums = torch.zeros_like(Z).index_add_(0, nearest, X)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kernelexp.engine.kernels import KERNELS, Kernel
 from kernelexp.engine.norms import RKHSNorm, rkhs_norm
+from kernelexp.engine.points import Points
 from kernelexp.engine.products import kernel_matmul
 
 _FORMAT, _VERSION = "kernelexp model", 2
@@ -36,7 +37,8 @@ class KernelModel:
             raise ValueError(
                 f"X of shape {tuple(X.shape)}: must be (n, {self.centers.shape[1]}), as in training"
             )
-        return kernel_matmul(self.kernel, X.to(self.centers), self.centers, self.weights)
+        points, centers = Points.of(X.to(self.centers)), Points.of(self.centers)
+        return kernel_matmul(self.kernel, points, centers, self.weights)
 
     def rkhs_norm(self) -> RKHSNorm:
         """||f|| of the model and of each output; p^2 d operations.

@@ -15,6 +15,7 @@ from torch import Tensor
 from kernelexp.engine.batch import batch_curvature
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.linalg import top_eigenvalue
+from kernelexp.engine.points import Points, as_points
 from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from kernelexp.engine.spectrum import Spectrum
 
@@ -50,12 +51,14 @@ class Preconditioner:
         return self.features.shape[1]
 
     @classmethod
-    def from_spectrum(cls, kernel: Kernel, X: Tensor, spectrum: Spectrum, q: int) -> Preconditioner:
+    def from_spectrum(
+        cls, kernel: Kernel, X: Tensor | Points, spectrum: Spectrum, q: int
+    ) -> Preconditioner:
         """Build for training points X (n, d); costs one kernel block of n x s."""
-        sigma = spectrum.values
+        X, sigma = as_points(X), spectrum.values
         V = spectrum.vectors[:, :q].contiguous()
         D = (1 - sigma[q] / sigma[:q]) / (sigma[:q] * spectrum.size)
-        features = X.new_empty(len(X), 0)
+        features = X.values.new_empty(len(X), 0)
         if q:
             features = kernel_matmul(kernel, X, X[spectrum.rows], V)
         return cls.with_features(kernel, X, spectrum.rows, V, D, features, sigma[q].item())
@@ -64,7 +67,7 @@ class Preconditioner:
     def with_features(
         cls,
         kernel: Kernel,
-        X: Tensor,
+        X: Points,
         rows: Tensor,
         vectors: Tensor,
         scales: Tensor,
@@ -72,7 +75,7 @@ class Preconditioner:
         top_eigenvalue: float,
     ) -> Preconditioner:
         """From all its parts but beta, which is found here."""
-        diagonal = kernel.diag(X)
+        diagonal = kernel.diag(X.values)
         for start in range(0, len(X), _ROWS):
             part = slice(start, start + _ROWS)
             diagonal[part] -= features[part].square() @ scales
@@ -83,16 +86,18 @@ class Preconditioner:
         return (features.T @ g).mul_(self.scales[:, None])
 
     def curvature_inflation(
-        self, kernel: Kernel, X: Tensor, m: int, generator: torch.Generator
+        self, kernel: Kernel, X: Tensor | Points, m: int, generator: torch.Generator
     ) -> float:
         """Measured over expected top eigenvalue of K_G(X_b, X_b) / m on a random batch, at least 1.
 
         Expected is ``batch_curvature``; the measured one is larger where the eigenvectors of the
         subsample are not those of the data. At most 2,048 points are used.
         """
+        X = as_points(X)
         m = min(m, _CURVATURE_POINTS, len(X))
-        rows = torch.randperm(len(X), generator=generator)[:m].to(X.device)
-        K = kernel_matrix(kernel, X[rows], X[rows])
+        rows = torch.randperm(len(X), generator=generator)[:m].to(self.features.device)
+        X_b = X[rows]
+        K = kernel_matrix(kernel, X_b, X_b)
         Phi = self.features[rows]
         K.addmm_(Phi * self.scales, Phi.T, alpha=-1)
         measured = top_eigenvalue(K, generator) / m

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.points import Points, as_points
 
 # Rows and columns of a tile. On a CPU 1 MB of float32 and its temporaries stay in the second-level
 # cache; on a GPU a tile must be large enough to fill the device.
@@ -31,31 +32,62 @@ def ranges(length: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
-def kernel_matrix(kernel: Kernel, X: Tensor, Z: Tensor, out: Tensor | None = None) -> Tensor:
-    """K(X, Z), stored: X (n, d), Z (m, d) -> (n, m); into ``out``, in its precision, if given."""
-    K = X.new_empty(len(X), len(Z)) if out is None else out
-    step = tile_size(X.device)
+def narrow_matmul(K: Tensor, W: Tensor) -> Tensor:
+    """K @ W for W of few columns, as (W^T K^T)^T: (n, m), (m, c) -> (n, c), stored by columns.
+
+    BLAS cuts the first factor's rows into pieces; with c = 10 columns it is three times faster where
+    c, not n, is what is left over.
+    """
+    return (W.mT.contiguous() @ K.mT).mT
+
+
+def kernel_matrix(
+    kernel: Kernel, X: Tensor | Points, Z: Tensor | Points, out: Tensor | None = None
+) -> Tensor:
+    """K(X, Z), stored: X (n, d), Z (m, d) -> (n, m); into ``out``, in its precision, if given.
+
+    Where Z is X itself only the tiles on and above the diagonal are computed.
+    """
+    same = Z is X
+    X = as_points(X)
+    Z = X if same else as_points(Z)
+    K = X.values.new_empty(len(X), len(Z)) if out is None else out
+    step = tile_size(K.device)
     for rows in ranges(len(X), step):
         X_rows = X[rows].to(K.dtype)
         for columns in ranges(len(Z), step):
-            K[rows, columns] = kernel(X_rows, Z[columns].to(K.dtype))
+            if same and columns.start < rows.start:
+                continue
+            tile = kernel.matrix(X_rows, Z[columns].to(K.dtype))
+            K[rows, columns] = tile
+            if same and columns.start > rows.start:
+                K[columns, rows] = tile.mT.contiguous()  # half the time of one strided copy
     return K
 
 
 def kernel_matmul(
-    kernel: Kernel, X: Tensor, Z: Tensor, W: Tensor, out: Tensor | None = None
+    kernel: Kernel,
+    X: Tensor | Points,
+    Z: Tensor | Points,
+    W: Tensor,
+    out: Tensor | None = None,
 ) -> Tensor:
     """K(X, Z) @ W without storing K: X (n, d), Z (m, d), W (m, c) -> (n, c), in W's precision.
 
     With ``out`` (n, c) the product is added to it, in place. Memory: a few tiles.
     """
+    X, Z = as_points(X), as_points(Z)
     if out is None:
         out = W.new_zeros(len(X), W.shape[1])
-    step = tile_size(X.device)
+    step = tile_size(W.device)
+    W_T = W.mT.contiguous()
     for rows in ranges(len(X), step):
         X_rows = X[rows].to(W.dtype)
+        product = W.new_zeros(W.shape[1], len(X_rows))  # transposed, see ``narrow_matmul``
         for columns in ranges(len(Z), step):
-            out[rows].addmm_(kernel(X_rows, Z[columns].to(W.dtype)), W[columns])
+            tile = kernel.matrix(X_rows, Z[columns].to(W.dtype))
+            product.addmm_(W_T[:, columns], tile.mT)
+        out[rows] += product.mT
     return out
 
 
@@ -67,12 +99,19 @@ class KernelRows:
     """
 
     def __init__(
-        self, kernel: Kernel, X: Tensor, Z: Tensor, keep: int, dtype: torch.dtype | None = None
+        self,
+        kernel: Kernel,
+        X: Tensor | Points,
+        Z: Tensor | Points,
+        keep: int,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        """X (n, d), Z (p, d); ``dtype``: of K, that of X if left out."""
-        self.kernel, self.X, self.Z = kernel, X, Z
-        self.kept = X.new_empty(keep, len(Z), dtype=dtype)
-        self.known = torch.zeros(keep, dtype=torch.bool, device=X.device)
+        """X (n, d), Z (p, d), the same object where K is symmetric; ``dtype``: of K, else X's."""
+        self.kernel, self.X = kernel, as_points(X)
+        self.Z = self.X if Z is X else as_points(Z)
+        self.kept = self.X.values.new_empty(keep, len(self.Z), dtype=dtype)
+        self.known = torch.zeros(keep, dtype=torch.bool, device=self.kept.device)
+        self.gathered = self.kept[:0]
 
     @property
     def complete(self) -> bool:
@@ -80,58 +119,74 @@ class KernelRows:
         return len(self.kept) == len(self.X)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """K(X[rows], Z): rows (m,) -> (m, p)."""
+        """K(X[rows], Z): rows (m,) -> (m, p), which the next call may overwrite."""
         inside = rows < len(self.kept)
         self._learn(rows[inside])
         if self.complete:
-            return self.kept[rows]
+            return self._gather(rows)
         K = self.kept.new_empty(len(rows), len(self.Z))
         K[inside] = self.kept[rows[inside]]
-        K[~inside] = self._compute(rows[~inside])
+        K[~inside] = kernel_matrix(
+            self.kernel, self.X[rows[~inside]], self.Z, K.new_empty(len(K[~inside]), K.shape[1])
+        )
         return K
 
-    def _compute(self, rows: Tensor) -> Tensor:
-        out = self.kept.new_empty(len(rows), len(self.Z))
-        return kernel_matrix(self.kernel, self.X[rows], self.Z, out)
+    def _gather(self, rows: Tensor) -> Tensor:
+        # Into memory that is there: the pages of a new array cost more than the copy.
+        if len(self.gathered) < len(rows):
+            self.gathered = self.kept.new_empty(len(rows), len(self.Z))
+        return torch.index_select(self.kept, 0, rows, out=self.gathered[: len(rows)])
 
     def _learn(self, rows: Tensor) -> None:
-        new, step = rows[~self.known[rows]], tile_size(rows.device)
+        new = rows[~self.known[rows]]
+        if len(new) and self.complete and self.Z is self.X:
+            # Half the work in one go; what was known before is computed again.
+            kernel_matrix(self.kernel, self.X, self.X, self.kept)
+            self.known[:] = True
+            return
+        step = tile_size(rows.device)
         for part in torch.split(new, step):
             X_part = self.X[part].to(self.kept.dtype)
             for columns in ranges(len(self.Z), step):
-                self.kept[part, columns] = self.kernel(X_part, self.Z[columns].to(X_part))
+                tile = self.kernel.matrix(X_part, self.Z[columns].to(self.kept.dtype))
+                self.kept[part, columns] = tile
         self.known[new] = True
 
+    def square(self, rows: Tensor) -> Tensor:
+        """K(X[rows], X[rows]), rows (m,) -> (m, m): computed, faster than picked from what is kept."""
+        X_rows = self.X[rows]
+        return kernel_matrix(self.kernel, X_rows, X_rows, self.kept.new_empty(len(rows), len(rows)))
+
     def add_transposed_matmul(self, rows: Tensor, W: Tensor, out: Tensor) -> None:
-        """Add K(X[rows], Z)^T @ W to ``out``: rows (m,), W (m, c), out (p, c)."""
+        """Add K(X[rows], Z)^T @ W to ``out``: rows (m,), W (m, c), out (p, c) stored by columns."""
         inside = rows < len(self.kept)
         self._learn(rows[inside])
         for part, W_part in zip(
             torch.split(rows[inside], _GATHERED), torch.split(W[inside], _GATHERED), strict=True
         ):
-            out.addmm_(self.kept[part].mT, W_part)
-        kernel_matmul(self.kernel, self.Z, self.X[rows[~inside]], W[~inside], out=out)
+            out.addmm_(self._gather(part).mT, W_part)
+        if not self.complete:
+            kernel_matmul(self.kernel, self.Z, self.X[rows[~inside]], W[~inside], out=out)
 
     def blocks(self, size: int) -> Iterator[tuple[slice, Tensor]]:
         """All of K by blocks of ``size`` rows: (rows, K(X[rows], Z)); kept ones are not copied."""
         keep = len(self.kept)
         for rows in ranges(keep, size):
-            block = self.kept[rows]
-            if not self.known[rows].all():
-                kernel_matrix(self.kernel, self.X[rows], self.Z, block)
-                self.known[rows] = True
-            yield rows, block
+            self._learn(torch.arange(rows.start, rows.stop, device=self.kept.device))
+            yield rows, self.kept[rows]
         buffer = self.kept.new_empty(min(size, len(self.X) - keep), len(self.Z))
         for rest in ranges(len(self.X) - keep, size):
             rows = slice(keep + rest.start, keep + rest.stop)
-            yield (
-                rows,
-                kernel_matrix(self.kernel, self.X[rows], self.Z, buffer[: rows.stop - rows.start]),
-            )
+            block = buffer[: rows.stop - rows.start]
+            yield rows, kernel_matrix(self.kernel, self.X[rows], self.Z, block)
 
-    def matmul(self, W: Tensor, size: int) -> Tensor:
-        """K(X, Z) @ W by blocks of ``size`` rows: (p, c) -> (n, c)."""
-        out = W.new_empty(len(self.X), W.shape[1])
-        for rows, K in self.blocks(size):
-            torch.mm(K, W, out=out[rows])
+    def matmul(self, W: Tensor) -> Tensor:
+        """K(X, Z) @ W: (p, c) -> (n, c)."""
+        keep = len(self.kept)
+        out = W.new_zeros(len(self.X), W.shape[1])
+        self._learn(torch.arange(keep, device=self.kept.device))
+        for rows in ranges(keep, tile_size(W.device)):
+            out[rows] = narrow_matmul(self.kept[rows], W)
+        if not self.complete:
+            kernel_matmul(self.kernel, self.X[slice(keep, None)], self.Z, W, out=out[keep:])
         return out

@@ -107,12 +107,12 @@ def plan_memory(
 
 
 def with_cache(plan: P, limits: ResourceLimits, n: int, row_bytes: float) -> tuple[P, int]:
-    """The plan with as many of n kernel rows kept as there is room for, and their number."""
-    room = plan.limit_gb - plan.peak_gb
+    """The plan with as many of n more kernel rows kept as there is room for, and their number."""
+    room, kept = plan.limit_gb - plan.peak_gb, plan.gigabytes.get("cache", 0)
     if limits.cache_gb is not None:
-        room = min(room, limits.cache_gb)
+        room = min(room, limits.cache_gb - kept)
     rows = max(0, min(n, int(room * GB / row_bytes)))
-    return replace(plan, gigabytes={**plan.gigabytes, "cache": rows * row_bytes / GB}), rows
+    return replace(plan, gigabytes={**plan.gigabytes, "cache": kept + rows * row_bytes / GB}), rows
 
 
 def memory_limit(device: torch.device, limits: ResourceLimits) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from sklearn.metrics.pairwise import linear_kernel, polynomial_kernel, rbf_kerne
 
 from kernelexp.engine.kernels import KERNELS
 from kernelexp.engine.kernels.geometry import squared_distances
+from kernelexp.engine.points import Points
 from kernelexp.engine.products import kernel_matrix
 
 
@@ -159,7 +160,7 @@ def test_close_pairs_keep_their_distance_in_float32():
     X = torch.tensor(points(200, 100), dtype=torch.float64)
     Z = X + 1e-3 * torch.tensor(points(200, 100, 1))
     exact = (X - Z).square().sum(1)
-    got = squared_distances(X.float(), Z.float()).diagonal().double()
+    got = squared_distances(Points(X.float()), Points(Z.float())).diagonal().double()
     torch.testing.assert_close(got, exact, rtol=1e-2, atol=0.0)
     naive = (
         X.float().square().sum(1) + Z.float().square().sum(1) - 2 * (X.float() * Z.float()).sum(1)

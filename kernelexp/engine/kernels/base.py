@@ -10,6 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from kernelexp.engine.points import Points, as_points
+
 
 class Kernel(ABC):
     """A positive semidefinite function k(x, z) on R^d.
@@ -20,9 +22,13 @@ class Kernel(ABC):
 
     name: ClassVar[str]
 
-    @abstractmethod
-    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
+    def __call__(self, X: Tensor | Points, Z: Tensor | Points) -> Tensor:
         """The kernel matrix K_ij = k(x_i, z_j): X (n, d), Z (m, d) -> (n, m)."""
+        return self.matrix(as_points(X), as_points(Z))
+
+    @abstractmethod
+    def matrix(self, X: Points, Z: Points) -> Tensor:
+        """The kernel matrix from inner products or distances of ``Points``, or their ``values``."""
 
     @abstractmethod
     def diag(self, X: Tensor) -> Tensor:
@@ -45,8 +51,8 @@ class FunctionKernel(Kernel):
     function: Callable[[Tensor, Tensor], Tensor]
     diagonal: Callable[[Tensor], Tensor] | float
 
-    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
-        return self.function(X, Z)
+    def matrix(self, X: Points, Z: Points) -> Tensor:
+        return self.function(X.values, Z.values)
 
     def diag(self, X: Tensor) -> Tensor:
         if callable(self.diagonal):

@@ -12,6 +12,7 @@ from torch import Tensor
 from kernelexp.engine.checks import number, refuse
 from kernelexp.engine.kernels.base import Kernel
 from kernelexp.engine.kernels.geometry import angles, cosine_gaps
+from kernelexp.engine.points import Points
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Linear(Kernel):
     def __post_init__(self) -> None:
         number("bias", self.bias, 0)
 
-    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
-        return (X @ Z.T).add_(self.bias)
+    def matrix(self, X: Points, Z: Points) -> Tensor:
+        return X.inner_products(Z).add_(self.bias)
 
     def diag(self, X: Tensor) -> Tensor:
         return X.square().sum(1).add_(self.bias)
@@ -49,8 +50,8 @@ class Polynomial(Kernel):
         gamma = 1 / d if self.gamma is None else self.gamma
         return products.mul_(gamma).add_(self.bias).pow_(self.degree)
 
-    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
-        return self._power(X @ Z.T, X.shape[1])
+    def matrix(self, X: Points, Z: Points) -> Tensor:
+        return self._power(X.inner_products(Z), X.values.shape[1])
 
     def diag(self, X: Tensor) -> Tensor:
         return self._power(X.square().sum(1), X.shape[1])
@@ -72,7 +73,7 @@ class ArcCosine(Kernel):
         if self.order not in (0, 1, 2):
             raise refuse("order", self.order, "0, 1 or 2")
 
-    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
+    def matrix(self, X: Points, Z: Points) -> Tensor:
         u = cosine_gaps(X, Z)
         theta = angles(u)
         rest = math.pi - theta
@@ -84,7 +85,7 @@ class ArcCosine(Kernel):
             J = rest.mul_(cos).add_(sin)
         else:
             J = rest.mul_(cos.square().mul_(2).add_(1)).addcmul_(sin, 1 - u, value=3)
-        norms = [A.norm(dim=1).pow_(self.order) for A in (X, Z)]
+        norms = [A.values.norm(dim=1).pow_(self.order) for A in (X, Z)]
         return J.mul_(torch.outer(*norms)).mul_(1 / math.pi)
 
     def diag(self, X: Tensor) -> Tensor:

@@ -2,13 +2,16 @@
 
 |x - z|^2 = |x|^2 + |z|^2 - 2 x.z costs one matrix product but cancels: in float32 it is off by about
 1e-6 |x|^2 at x = z, hence a distance by 1e-3 |x|, the largest error a Laplacian kernel makes. Pairs
-that close are few, so they are found and computed again from the difference x - z.
+that close are few, so they are found and computed again from the difference x - z. Where coordinates
+are bytes (``points``) nothing cancels: the distance is that of integers.
 """
 
 import math
 
 import torch
 from torch import Tensor
+
+from kernelexp.engine.points import Points
 
 # Numbers gathered at a time when close pairs are computed again.
 _REPAIR_NUMBERS = 1 << 22
@@ -20,18 +23,25 @@ def squared_norms(X: Tensor) -> Tensor:
     return norms.square_()
 
 
-def squared_distances(X: Tensor, Z: Tensor) -> Tensor:
+def squared_distances(X: Points, Z: Points) -> Tensor:
     """|x_i - z_j|^2, exactly 0 where x_i = z_j: X (n, d), Z (m, d) -> (n, m)."""
-    x_norms = squared_norms(X)[:, None]  # (n, 1)
-    D = torch.addmm(squared_norms(Z), X, Z.T, alpha=-2).add_(x_norms)  # (n, m)
+    exact = X.exact_squared_distances(Z)
+    if exact is not None:
+        return exact
+    x, z = X.values, Z.values
+    x_norms = squared_norms(x)[:, None]  # (n, 1)
+    if X.precision == "ieee":
+        D = torch.addmm(squared_norms(z), x, z.T, alpha=-2).add_(x_norms)  # (n, m)
+    else:
+        D = X.inner_products(Z).mul_(-2).add_(squared_norms(z)).add_(x_norms)
     if D.numel():
-        _repair_close_pairs(D, X, Z, x_norms)
+        _repair_close_pairs(D, x, z, x_norms, X.eps)
     return D.clamp_(min=0)
 
 
-def _repair_close_pairs(D: Tensor, X: Tensor, Z: Tensor, x_norms: Tensor) -> None:
+def _repair_close_pairs(D: Tensor, X: Tensor, Z: Tensor, x_norms: Tensor, eps: float) -> None:
     """Overwrite the entries of D whose relative rounding error would exceed about sqrt(eps)."""
-    close = math.sqrt(torch.finfo(D.dtype).eps) / 3 * x_norms  # (n, 1)
+    close = math.sqrt(eps) / 3 * x_norms  # (n, 1)
     rows = (D.amin(1, keepdim=True) < close).squeeze(1).nonzero().squeeze(1)
     if not len(rows):
         return
@@ -42,18 +52,29 @@ def _repair_close_pairs(D: Tensor, X: Tensor, Z: Tensor, x_norms: Tensor) -> Non
         D[i, j] = (X[i] - Z[j]).square_().sum(1)
 
 
-def cosine_gaps(X: Tensor, Z: Tensor) -> Tensor:
+def cosine_gaps(X: Points, Z: Points) -> Tensor:
     """u_ij = 1 - cos(x_i, z_j) in [0, 2], exactly 0 where x_i = z_j; 1/2 if one of them is zero.
 
-    Computed as |x/|x| - z/|z||^2 / 2. The gap, not the cosine, is what keeps small angles: the
-    angle of a cosine that is one rounding error below 1 is already 3e-4 in float32.
+    Computed as |x/|x| - z/|z||^2 / 2, from exact distances as (|x - z|^2 - (|x| - |z|)^2) / (2 |x| |z|).
+    The gap, not the cosine, is what keeps small angles: the angle of a cosine that is one rounding
+    error below 1 is already 3e-4 in float32.
     """
-    return squared_distances(_directions(X), _directions(Z)).mul_(0.5).clamp_(max=2)
+    D = X.exact_squared_distances(Z)
+    p, r = X.values.norm(dim=1, keepdim=True), Z.values.norm(dim=1)
+    if D is None or not (p.all() and r.all()):
+        x, z = _directions(X), _directions(Z)
+        return squared_distances(x, z).mul_(0.5).clamp_(max=2)
+    U = D.sub_((p - r).square_()).div_(p * r)  # 2 u
+    if U.numel():
+        x, z = _directions(X), _directions(Z)
+        _repair_close_pairs(U, x.values, z.values, torch.ones_like(p), x.eps)
+    return U.mul_(0.5).clamp_(0, 2)
 
 
-def _directions(X: Tensor) -> Tensor:
-    norms: Tensor = X.norm(dim=1, keepdim=True)
-    return X / norms.clamp_(min=torch.finfo(X.dtype).tiny)
+def _directions(X: Points) -> Points:
+    norms: Tensor = X.values.norm(dim=1, keepdim=True)
+    tiny = torch.finfo(X.values.dtype).tiny
+    return Points(X.values / norms.clamp_(min=tiny), X.precision)
 
 
 def angles(gaps: Tensor) -> Tensor:

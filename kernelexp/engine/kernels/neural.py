@@ -21,12 +21,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from kernelexp.engine.checks import number
 from kernelexp.engine.kernels.base import Kernel
 from kernelexp.engine.kernels.geometry import angles, cosine_gaps
+from kernelexp.engine.points import Points
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,15 @@ class ReLUNetwork(Kernel):
     def _layer(self, k: Tensor, S: Tensor, t: Tensor) -> Tensor:
         """The kernel after a layer, from the one before, S_l and the angle t of S_{l-1}."""
 
-    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
+    def matrix(self, X: Points, Z: Points) -> Tensor:
         b2 = self.bias**2
-        x, z = self._inputs(X), self._inputs(Z)  # rows with S_0(x, z) = x.z
-        u = cosine_gaps(x, z)  # (n, m)
-        p, r = x.norm(dim=1, keepdim=True), z.norm(dim=1)  # sqrt S_0(x, x) (n, 1), (m,)
+        root_d = math.sqrt(X.values.shape[1])
+        u = cosine_gaps(X, Z)  # (n, m), of x.z / d
+        p = X.values.norm(dim=1, keepdim=True) / root_d  # sqrt of x.x / d (n, 1)
+        r = Z.values.norm(dim=1) / root_d  # (m,)
         scale = p * r  # (n, m)
+        if b2:
+            u, p, r, scale = self._add_bias(u, p, r, scale, b2)
         k = (1 - u).mul_(scale)  # S_0
         for layer in range(self.depth):
             t = angles(u)
@@ -63,11 +66,9 @@ class ReLUNetwork(Kernel):
                 u, p, r, scale = self._add_bias(u, p, r, scale, b2)
         return k
 
-    def _inputs(self, X: Tensor) -> Tensor:
-        x = X / math.sqrt(X.shape[1])
-        if self.bias:
-            x = torch.cat([x, x.new_full((len(x), 1), self.bias)], dim=1)
-        return x
+    def _input_variance(self, X: Tensor) -> Tensor:
+        """S_0(x, x), (n,)."""
+        return X.square().sum(1).mul_(1 / X.shape[1]).add_(self.bias**2)
 
     @staticmethod
     def _add_bias(
@@ -94,7 +95,7 @@ class ReLUNNGP(ReLUNetwork):
         return S
 
     def diag(self, X: Tensor) -> Tensor:
-        return self._inputs(X).square().sum(1).add_(self.depth * self.bias**2)
+        return self._input_variance(X).add_(self.depth * self.bias**2)
 
 
 @dataclass(frozen=True)
@@ -108,5 +109,5 @@ class ReLUNTK(ReLUNetwork):
 
     def diag(self, X: Tensor) -> Tensor:
         L = self.depth
-        S0 = self._inputs(X).square().sum(1)
+        S0 = self._input_variance(X)
         return S0.mul_(L + 1).add_(L * (L + 1) / 2 * self.bias**2)

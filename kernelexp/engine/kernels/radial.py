@@ -17,6 +17,7 @@ from torch import Tensor
 from kernelexp.engine.checks import number, refuse
 from kernelexp.engine.kernels.base import Kernel
 from kernelexp.engine.kernels.geometry import squared_distances
+from kernelexp.engine.points import Points
 
 _MEDIAN_SAMPLE = 2000
 
@@ -49,7 +50,7 @@ class Radial(Kernel):
     def profile(self, r2: Tensor) -> Tensor:
         """K as a function of r^2, any shape; may overwrite its argument."""
 
-    def __call__(self, X: Tensor, Z: Tensor) -> Tensor:
+    def matrix(self, X: Points, Z: Points) -> Tensor:
         return self.profile(squared_distances(X, Z))
 
     def diag(self, X: Tensor) -> Tensor:
@@ -60,7 +61,8 @@ class Radial(Kernel):
         if self.bandwidth != "median":
             return self
         rows = torch.randperm(len(X), generator=generator)[:_MEDIAN_SAMPLE].to(X.device)
-        r2 = squared_distances(X[rows], X[rows])
+        sample = Points(X[rows])
+        r2 = squared_distances(sample, sample)
         i, j = torch.triu_indices(len(rows), len(rows), offset=1, device=X.device)
         median = math.sqrt(r2[i, j].median().item()) if len(rows) > 1 else 0.0
         if median == 0:

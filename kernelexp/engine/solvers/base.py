@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +24,7 @@ from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.model import KernelModel, predicted_labels
 from kernelexp.engine.norms import RKHSNorm, norm_from_outputs
+from kernelexp.engine.points import Points
 from kernelexp.engine.resource import MemoryPlan, ResourceLimits, clock
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
@@ -48,6 +50,7 @@ class Problem:
         seed: every draw of the solver comes from it.
         limits: what the run may take.
         block_size: rows of the kernel matrix computed together (``measure_block_size``).
+        precision: of inner products, one of ``points.PRECISIONS``.
     """
 
     kernel: Kernel
@@ -57,12 +60,22 @@ class Problem:
     seed: int = 0
     limits: ResourceLimits = field(default_factory=ResourceLimits)
     block_size: int = 2048
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if self.X.ndim != 2 or self.Y.ndim != 2 or len(self.X) != len(self.Y) or not len(self.X):
             raise ValueError(
                 f"X {tuple(self.X.shape)} and Y {tuple(self.Y.shape)}: must be (n, d) and (n, c), n > 0"
             )
+
+    @cached_property
+    def points(self) -> Points:
+        """X as kernels take it."""
+        return Points.of(self.X, self.precision)
+
+    def points_of(self, Z: Tensor) -> Points:
+        """Centers Z (p, d) as kernels take them."""
+        return self.points if Z is self.X else Points.of(Z, self.precision)
 
     def generator(self) -> torch.Generator:
         """A new source of draws, the same at every call."""

@@ -20,8 +20,6 @@ from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum, extend, nystrom_spectrum
 
 _SUBSAMPLE = 2000
-# Rows of K computed together where they are not kept.
-_ROWS = 1024
 
 
 @dataclass
@@ -106,7 +104,7 @@ class CG(Solver):
 
     def setup(self, problem: Problem) -> CGState:
         """The spectrum; K itself is filled by the first iteration."""
-        kernel, X, Y = problem.kernel, problem.X, problem.Y
+        kernel, X, Y, points = problem.kernel, problem.X, problem.Y, problem.points
         n, c = Y.shape
         number("solver.subsample_size", self.subsample_size, 2, n, whole=True, optional=True)
         s = self.subsample_size or min(n, _SUBSAMPLE)
@@ -119,18 +117,18 @@ class CG(Solver):
             "take a smaller solver.q or fewer points (dataset.n_train)",
             model=8 * (n * q + 7 * n * c),
             setup=8 * (4.5 * s * s + n * q + tile_numbers(n, X.device)),
-            step=8 * (n * c + _ROWS * n),
+            step=8 * (n * c + tile_numbers(n, X.device)),
         )
         plan, keep = with_cache(plan, problem.limits, n, 8 * n)
         rank = q + 1
-        spectrum = nystrom_spectrum(kernel, X, s, problem.generator(), rank, torch.float64)
-        values, U = extend(kernel, X, spectrum, rank)
+        spectrum = nystrom_spectrum(kernel, points, s, problem.generator(), rank, torch.float64)
+        values, U = extend(kernel, points, spectrum, rank)
         return CGState(
             solver=self,
             problem=problem,
             plan=plan,
             spectrum=spectrum,
-            K=KernelRows(kernel, X, X, keep, torch.float64),
+            K=KernelRows(kernel, points, points, keep, torch.float64),
             vectors=U[:, :q].contiguous(),
             shrink=1 - values[-1] / values[:q],
             weights=torch.zeros_like(Y, dtype=torch.float64),
@@ -142,7 +140,7 @@ class CG(Solver):
         Y, device = state.problem.Y.double(), state.problem.X.device
 
         def matmul(W: Tensor) -> Tensor:
-            return state.K.matmul(W, _ROWS)
+            return state.K.matmul(W)
 
         epoch, start = 0, clock(device)
         while True:

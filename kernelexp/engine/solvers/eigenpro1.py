@@ -52,13 +52,13 @@ class EigenPro1(SGD):
     def make_preconditioner(
         self, problem: Problem, spectrum: Spectrum, q: int | None, plan: SGDPlan
     ) -> Preconditioner:
-        kernel, X = problem.kernel, problem.X
+        kernel, X = problem.kernel, problem.points
         _, U = extend(kernel, X, spectrum)
         KU = kernel_matmul(kernel, X, X, U)  # (n, q + 1)
         ritz, W = torch.linalg.eigh((U.mT @ KU).double())
         ritz, W = ritz.flip(0), W.flip(1)[:, :-1].to(U.dtype)
         ritz = ritz.to(U.dtype)  # n lambda_i
         scales = (1 - self.tau * ritz[-1] / ritz[:-1]) / ritz[:-1]
-        rows = torch.arange(len(X), device=X.device)
+        rows = torch.arange(len(X), device=U.device)
         top = ritz[-1].item() / len(X)
         return Preconditioner.with_features(kernel, X, rows, U @ W, scales, KU @ W, top)

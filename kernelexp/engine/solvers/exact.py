@@ -69,7 +69,8 @@ class ExactState(State):
         Z = self.centers
         if Z is self.problem.X:
             return self.outputs
-        return kernel_matmul(self.problem.kernel, Z, Z, self.weights)
+        points = self.problem.points_of(Z)
+        return kernel_matmul(self.problem.kernel, points, points, self.weights)
 
     def model(self) -> KernelModel:
         weights = self.weights.to(self.problem.Y.dtype)
@@ -143,8 +144,9 @@ class Exact(RestrictedSolver):
             setup=dtype.itemsize * tile_numbers(n, X.device),
             step=8 * 4 * 512 * 512,
         )
+        centers = problem.points_of(Z)
         A = X.new_empty(p, p, dtype=dtype)
-        kernel_matrix(kernel, Z, Z, A)
+        kernel_matrix(kernel, centers, centers, A)
         top = top_eigenvalue(A, problem.generator()) / p
         if whole:
             A.diagonal().add_(n * self.ridge)
@@ -155,7 +157,7 @@ class Exact(RestrictedSolver):
             for start in range(0, n, rows):
                 part = slice(start, start + rows)
                 K = A.new_empty(len(X[part]), p)
-                kernel_matrix(kernel, X[part], Z, K)
+                kernel_matrix(kernel, problem.points[part], centers, K)
                 add_gram_(A, K)
                 right += (K.mT @ Y[part].to(dtype)).double()
             mirror_(A)
@@ -195,11 +197,13 @@ class Exact(RestrictedSolver):
                 break
         system = state.matmul(state.weights)
         state.residual = relative_residual(state.right - system, state.right)
-        kernel, X, Z = state.problem.kernel, state.problem.X, state.centers
-        if Z is X:
-            state.outputs = system - len(X) * self.ridge * state.weights
+        problem, Z = state.problem, state.centers
+        if Z is problem.X:
+            state.outputs = system - len(Z) * self.ridge * state.weights
         else:
-            state.outputs = kernel_matmul(kernel, X, Z, state.weights)
+            state.outputs = kernel_matmul(
+                problem.kernel, problem.points, problem.points_of(Z), state.weights
+            )
         state.converged = True
         yield state.record(1, clock(device) - start)
 

@@ -20,7 +20,7 @@ from kernelexp.engine.linalg import (
     top_eigenvalue,
 )
 from kernelexp.engine.model import KernelModel
-from kernelexp.engine.products import KernelRows, kernel_matrix
+from kernelexp.engine.products import KernelRows, kernel_matrix, narrow_matmul
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.solvers.base import Problem, RestrictedSolver, State
 from kernelexp.engine.solvers.stopping import EpochRecord
@@ -125,14 +125,15 @@ class Falkon(RestrictedSolver):
             step=w * (_ROWS * p + tile_numbers(n, X.device)),
         )
         plan, keep = with_cache(plan, problem.limits, n, w * p)
-        K_ZZ = kernel_matrix(kernel, Z, Z, Z.new_empty(p, p, dtype=torch.float64))
+        centers = problem.points_of(Z)
+        K_ZZ = kernel_matrix(kernel, centers, centers, Z.new_empty(p, p, dtype=torch.float64))
         top = top_eigenvalue(K_ZZ, problem.generator()) / p
         T = CholeskyFactor(K_ZZ)
         gram = torch.zeros_like(T.array)
         add_gram_(gram, T.array.tril())  # L^T L
         mirror_(gram)
         gram.div_(p).diagonal().add_(self.ridge)
-        rows = KernelRows(kernel, X, Z, keep)
+        rows = KernelRows(kernel, problem.points, centers, keep)
         right = Y.new_zeros(p, c, dtype=torch.float64)
         for part, K in rows.blocks(_ROWS):
             right += (K.mT @ Y[part]).double()
@@ -158,7 +159,7 @@ class Falkon(RestrictedSolver):
         def matmul(D: Tensor) -> Tensor:
             out = state.T.matmul(D).mul_(n * self.ridge)
             for part, K in state.rows.blocks(_ROWS):
-                image[part] = K @ D.to(K.dtype)
+                image[part] = narrow_matmul(K, D.to(K.dtype))
                 out += (K.mT @ image[part]).double()
             return out
 

@@ -34,7 +34,7 @@ from kernelexp.engine.batch import choose_q, default_batch_size
 from kernelexp.engine.checks import number, one_of
 from kernelexp.engine.model import KernelModel, predicted_labels
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import KernelRows, kernel_matmul
+from kernelexp.engine.products import KernelRows, kernel_matmul, narrow_matmul
 from kernelexp.engine.resource import with_cache
 from kernelexp.engine.solvers.base import Problem, RestrictedSolver
 from kernelexp.engine.solvers.projected_plan import plan_projected, projects_exactly
@@ -85,7 +85,7 @@ class ProjectedState(StochasticState):
     wrong: float = field(default=0.0, init=False)
 
     def training_outputs(self) -> Tensor:
-        return self.rows.matmul(self.weights, self.batch_size)
+        return self.rows.matmul(self.weights)
 
     def center_outputs(self) -> Tensor:
         return self.values
@@ -153,6 +153,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         n, c = Y.shape
         generator = problem.generator()
         Z = self.choose_centers(problem, generator)
+        points, centers = problem.points, problem.points_of(Z)
         p = len(Z)
         number("solver.subsample_size", self.subsample_size, 2, p, whole=True, optional=True)
         s = self.subsample_size or min(p, _SUBSAMPLE)
@@ -160,22 +161,24 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         number("solver.q", self.q, 0, s - 1, whole=True, optional=True)
         exact = projects_exactly(self.projection, problem, p)
         plan_projected(problem, p, s, most_q, 1, exact)  # refuses what cannot work, before the work
-        spectrum, landmarks, V = restricted_spectrum(kernel, X, Z, s, generator, most_q + 1)
+        spectrum, landmarks, V = restricted_spectrum(
+            kernel, points, centers, s, generator, most_q + 1
+        )
         m_max = problem.limits.max_batch_size or n
         q = min(choose_q(spectrum, m_max) if self.q is None else self.q, V.shape[1] - 1)
         sigma, V = spectrum.values, V[:, :q].contiguous()
         preconditioner = Preconditioner.with_features(
             kernel,
-            X,
+            points,
             landmarks,
             V,
             1 - sigma[q] / sigma[:q],
-            kernel_matmul(kernel, X, Z[landmarks], V),
+            kernel_matmul(kernel, points, centers[landmarks], V),
             sigma[q].item(),
         )
         m_star = preconditioner.beta / preconditioner.top_eigenvalue
         m = self.batch_size or self.default_batch(m_star, n, m_max, exact)
-        inflation = preconditioner.curvature_inflation(kernel, X, m, generator)
+        inflation = preconditioner.curvature_inflation(kernel, points, m, generator)
         plan, keep = with_cache(
             plan_projected(problem, p, s, q, m, exact), problem.limits, n, X.element_size() * p
         )
@@ -198,10 +201,10 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             inflation=inflation,
             generator=generator,
             centers=Z,
-            rows=KernelRows(kernel, X, Z, keep),
+            rows=KernelRows(kernel, points, centers, keep),
             projection=projection,
             interval=self.choose_interval(p, m, X.shape[1], exact),
-            center_features=kernel_matmul(kernel, Z, Z[landmarks], V),
+            center_features=kernel_matmul(kernel, centers, centers[landmarks], V),
             weights=Y.new_zeros(p, c),
             values=Y.new_zeros(p, c),
             table=Y.new_zeros(n if self.variance_reduction else 0, c),
@@ -239,18 +242,20 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
     def _round(self, state: ProjectedState, batches: Sequence[Tensor]) -> None:
         """T batches and a projection."""
         problem, P, n = state.problem, state.preconditioner, len(state.problem.X)
+        points = problem.points
         step = state.step_size(state.batch_size) / state.batch_size  # of one sample
         reduces = self._reduces(state)
         if reduces:
             step *= _REDUCED_STEP
         h = torch.zeros_like(state.weights)  # (p, c)
         corrections = h.new_zeros(P.q, h.shape[1])
-        seen, seen_steps = problem.X[:0], problem.Y[:0]  # the temporary centers and their weights
+        seen, seen_steps = batches[0][:0], problem.Y[:0]  # the temporary centers and their weights
         for batch in batches:
-            K, X_b = state.rows[batch], problem.X[batch]  # (m, p)
-            g = K @ state.weights - problem.Y[batch]  # (m, c)
+            K = state.rows[batch]  # (m, p)
+            g = narrow_matmul(K, state.weights) - problem.Y[batch]  # (m, c)
             g.addmm_(P.features[batch], corrections, alpha=step)
-            kernel_matmul(problem.kernel, X_b, seen, seen_steps, out=g)
+            if len(seen):
+                kernel_matmul(problem.kernel, points[batch], points[seen], seen_steps, out=g)
             self._count(state, batch, g)
             difference = g - state.table[batch] if reduces else g
             h.addmm_(K.mT, difference)
@@ -261,7 +266,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             if self.variance_reduction:
                 state.table[batch] = g
             if len(batches) > 1:
-                seen = torch.cat([seen, X_b])
+                seen = torch.cat([seen, batch])
                 seen_steps = torch.cat([seen_steps, -step * difference])
         h.addmm_(state.center_features, corrections, alpha=-1).add_(state.carry)
         theta, image = state.projection(h)

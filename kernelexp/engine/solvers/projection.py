@@ -40,7 +40,7 @@ class ExactProjection:
 
     def __init__(self, problem: Problem) -> None:
         """``problem.X``: the centers Z (p, d)."""
-        self.factor = CholeskyFactor(kernel_matrix(problem.kernel, problem.X, problem.X))
+        self.factor = CholeskyFactor(kernel_matrix(problem.kernel, problem.points, problem.points))
         self.residual = 0.0
         self.measured = False
 

@@ -33,7 +33,7 @@ from kernelexp.engine.batch import choose_q
 from kernelexp.engine.checks import number
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import KernelRows, kernel_matrix
+from kernelexp.engine.products import KernelRows
 from kernelexp.engine.resource import with_cache
 from kernelexp.engine.solvers.base import Problem
 from kernelexp.engine.solvers.sgd_plan import SGDPlan, plan_sgd
@@ -48,7 +48,7 @@ class SGDState(StochasticState):
     Attributes:
         weights: alpha, (n, c), without ``pending``.
         pending: (q, c), V times it is still to be added to the weights of the subsample.
-        predictions: F = f(X), (n, c).
+        predictions: F = f(X), (n, c), stored by columns.
         rows: K(X, X), kept as far as there is room.
     """
 
@@ -106,12 +106,12 @@ class SGD(StochasticSolver):
         """From the spectrum of the subsample."""
         if q is None:
             q = choose_q(spectrum, plan.max_batch_size)
-        return Preconditioner.from_spectrum(problem.kernel, problem.X, spectrum, q)
+        return Preconditioner.from_spectrum(problem.kernel, problem.points, spectrum, q)
 
     def setup(self, problem: Problem) -> SGDState:
         """Plan the memory, find the spectrum, choose q, batch and step."""
         self.check_sizes(problem)
-        X, Y = problem.X, problem.Y
+        X, Y, points = problem.X, problem.Y, problem.points
         q = self.fixed_q(problem)
         generator = problem.generator()
         plan = plan_sgd(
@@ -127,13 +127,13 @@ class SGD(StochasticSolver):
         plan, keep = with_cache(plan, problem.limits, len(X), X.element_size() * len(X))
         rank = min(plan.max_q + 1, plan.subsample_size)
         number("solver.q", q, 0, plan.subsample_size - 1, whole=True, optional=True)
-        spectrum = nystrom_spectrum(problem.kernel, X, plan.subsample_size, generator, rank)
+        spectrum = nystrom_spectrum(problem.kernel, points, plan.subsample_size, generator, rank)
         preconditioner = self.make_preconditioner(problem, spectrum, q, plan)
         state = SGDState(
             solver=self,
             problem=problem,
             plan=plan,
-            rows=KernelRows(problem.kernel, X, X, keep),
+            rows=KernelRows(problem.kernel, points, points, keep),
             spectrum=spectrum,
             preconditioner=preconditioner,
             beta=problem.kernel.diag(X).max().item(),
@@ -143,7 +143,7 @@ class SGD(StochasticSolver):
             generator=generator,
             weights=torch.zeros_like(Y),
             pending=Y.new_zeros(preconditioner.q, Y.shape[1]),
-            predictions=torch.zeros_like(Y),
+            predictions=Y.new_zeros(Y.shape[1], len(Y)).mT,
         )
         m = self.batch_size or self.default_batch(state)
         state.batch_size = max(1, min(m, len(X), plan.max_batch_size))
@@ -155,7 +155,7 @@ class SGD(StochasticSolver):
                 stacklevel=2,
             )
         state.inflation = preconditioner.curvature_inflation(
-            problem.kernel, X, state.batch_size, generator
+            problem.kernel, points, state.batch_size, generator
         )
         return state
 
@@ -174,10 +174,9 @@ class SGD(StochasticSolver):
         """Several steps, then one update of all predictions."""
         problem, P = state.problem, state.preconditioner
         rows = torch.cat(list(batches))  # (B,)
-        X_B = problem.X[rows]  # (B, d)
         residual = state.predictions[rows] - problem.Y[rows]  # (B, c)
         Phi_B = P.features[rows]  # (B, q)
-        K_BB = kernel_matrix(problem.kernel, X_B, X_B) if len(batches) > 1 else None
+        K_BB = state.rows.square(rows) if len(batches) > 1 else None
         delta = torch.empty_like(residual)
         h = torch.zeros_like(state.pending)
         start = 0

@@ -1,0 +1,33 @@
+"""Outputs at the same points epoch after epoch: K(X, Z) is computed once where there is room."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kernelexp.engine.points import Points
+from kernelexp.engine.products import KernelRows
+from kernelexp.engine.resource import with_cache
+from kernelexp.engine.solvers import State
+
+
+class Evaluation:
+    """f(X) of the model that a solver's state holds, at fixed points.
+
+    Rows of K(X, Z) that fit beside everything the solver's plan holds are kept, and added to the
+    plan; a solver that does one epoch needs none.
+    """
+
+    def __init__(self, state: State, X: Tensor) -> None:
+        """X (m, d) on the problem's device and of its type."""
+        problem, Z = state.problem, state.model().centers
+        keep = 0
+        if state.solver.max_epochs > 1:
+            row_bytes = X.element_size() * len(Z)
+            state.plan, keep = with_cache(state.plan, problem.limits, len(X), row_bytes)
+        points = Points.of(X, problem.precision)
+        self.state = state
+        self.rows = KernelRows(problem.kernel, points, problem.points_of(Z), keep)
+
+    def outputs(self) -> Tensor:
+        """f(X) as training stands, (m, c)."""
+        return self.rows.matmul(self.state.model().weights)

@@ -1,0 +1,248 @@
+"""Points, and the products of them that every kernel is made of, in the precision asked for.
+
+Most data here are images, whose coordinates are bytes times one unit (1 / 255). Their inner products
+are integers: an int8 product with int32 sums has no rounding at all, so distances of close points do
+not cancel, and processors with int8 dot products (VNNI, AMX) are several times faster at it than at
+float32. ``precision=auto`` takes that road wherever it is open; nothing is lost on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.checks import refuse
+
+# auto: exact where coordinates are bytes, else ieee. ieee: the arithmetic of the data's own type.
+# tf32: 10 bits of mantissa, CUDA. bf16: 8 bits. bf16x3: 16 bits, three products of the 8-bit parts.
+PRECISIONS = ("auto", "ieee", "tf32", "bf16x3", "bf16")
+_EPS = {"tf32": 2**-11, "bf16x3": 2**-16, "bf16": 2**-8}
+# Units in which coordinates are tried to be bytes: image files, scikit-learn's digits, raw bytes.
+_UNITS = (1 / 255, 1 / 16, 1.0)
+# What is taken from a byte, so that it fits into int8.
+_SHIFT = 128
+# Beyond this many coordinates a squared distance of bytes can exceed int32.
+_MOST_COORDINATES = (2**31 - 1) // 255**2
+# Coordinates are padded to a multiple of this: integer kernels read four at a time, and PyTorch's
+# product of one column is wrong.
+_PADDING = 4
+# Rows looked at together: they stay in cache.
+_ROWS = 256
+
+
+@dataclass(frozen=True)
+class ByteCodes:
+    """Points x = unit * (codes + 128).
+
+    Attributes:
+        codes: (n, d), padded with zeros, int8.
+        squares: |codes_i|^2, (n,) int32.
+        sums: sum of codes_i, (n,) int32.
+        unit: of the coordinates.
+        d: coordinates before padding.
+    """
+
+    codes: Tensor
+    squares: Tensor
+    sums: Tensor
+    unit: float
+    d: int
+
+    @classmethod
+    def of(cls, X: Tensor) -> ByteCodes | None:
+        """The codes of X (n, d), or None where its coordinates are not bytes up to rounding."""
+        n, d = X.shape
+        if not n or not 0 < d <= _MOST_COORDINATES:
+            return None
+        low, high = (float(bound) for bound in X.aminmax())
+        if not 0 <= low <= high < torch.inf:
+            return None
+        for guess in _UNITS:
+            level = round(high / guess)
+            # The unit as the data have it: 1 / 255 was rounded before it was multiplied with.
+            unit = high / level if level else guess
+            made = cls._in_units(X, unit) if level <= 255 else None
+            if made is not None:
+                return made
+        return None
+
+    @classmethod
+    def _in_units(cls, X: Tensor, unit: float) -> ByteCodes | None:
+        """The codes where each coordinate is a multiple of ``unit``, up to rounding of X's type."""
+        n, d = X.shape
+        tolerance = 4 * torch.finfo(X.dtype).eps
+        codes = torch.zeros(n, -(-d // _PADDING) * _PADDING, dtype=torch.int8, device=X.device)
+        squares, sums = torch.zeros(2, n, dtype=torch.int32, device=X.device)
+        for start in range(0, n, _ROWS):
+            rows = slice(start, start + _ROWS)
+            multiples = X[rows] * (1 / unit)
+            levels = multiples.round()
+            if not bool((multiples.sub_(levels).abs_() <= tolerance * levels).all()):
+                return None
+            levels.sub_(_SHIFT)
+            codes[rows, :d] = levels
+            sums[rows] = levels.sum(1).to(torch.int32)  # exact: below 2^24 in float32
+            squares[rows] = levels.square_().sum(1, dtype=torch.float64).to(torch.int32)
+        return cls(codes, squares, sums, unit, d)
+
+    def __getitem__(self, rows: slice | Tensor) -> ByteCodes:
+        return replace(
+            self, codes=self.codes[rows], squares=self.squares[rows], sums=self.sums[rows]
+        )
+
+    def fits(self, other: ByteCodes) -> bool:
+        """Whether products with ``other`` are products of integers."""
+        # The unit is read off the largest coordinate, which a part of the data may not contain.
+        return self.d == other.d and abs(self.unit / other.unit - 1) < 1e-6
+
+    def inner_products(self, other: ByteCodes) -> Tensor:
+        """(x / unit) . (z / unit), exact: (n, m) int32."""
+        G = torch._int_mm(self.codes, other.codes.T)
+        G.add_((self.sums * _SHIFT + self.d * _SHIFT**2)[:, None])
+        return G.add_(other.sums * _SHIFT)
+
+    def squared_distances(self, other: ByteCodes) -> Tensor:
+        """|x - z|^2 / unit^2, exact: (n, m) int32."""
+        G = torch._int_mm(self.codes, other.codes.T)
+        return torch.sub(other.squares, G, alpha=2, out=G).add_(self.squares[:, None])
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points as kernels see them.
+
+    Attributes:
+        values: (n, d).
+        precision: of inner products of ``values``, one of ``PRECISIONS`` but auto.
+        codes: where coordinates are bytes; used in place of ``values`` where both sides have them.
+    """
+
+    values: Tensor
+    precision: str = "ieee"
+    codes: ByteCodes | None = None
+
+    @classmethod
+    def of(cls, X: Tensor, precision: str = "auto") -> Points:
+        """X (n, d) with what ``precision`` needs; one or two passes over it for ``auto``."""
+        if precision == "auto":
+            known = ByteCodes.of(X) if bytes_are_fast(X.device) else None
+            return cls(X, "ieee", known)
+        return cls(X, precision)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: slice | Tensor) -> Points:
+        return Points(self.values[rows], self.precision, self.codes and self.codes[rows])
+
+    @property
+    def eps(self) -> float:
+        """Relative rounding error of an inner product."""
+        own: float = torch.finfo(self.values.dtype).eps
+        return _EPS.get(self.precision, own)
+
+    def to(self, dtype: torch.dtype) -> Points:
+        """The same points in another type; bytes stay as exact as they are."""
+        return replace(self, values=self.values.to(dtype))
+
+    def inner_products(self, other: Points) -> Tensor:
+        """x_i . z_j: (n, m), in the type of ``values``."""
+        if self.codes and other.codes and self.codes.fits(other.codes):
+            G = self.codes.inner_products(other.codes).to(self.values.dtype)
+            return G.mul_(self.codes.unit * other.codes.unit)
+        return _PRODUCTS[self.precision](self.values, other.values)
+
+    def exact_squared_distances(self, other: Points) -> Tensor | None:
+        """|x_i - z_j|^2 without cancellation where both are bytes of one unit: (n, m), or None."""
+        if self.codes and other.codes and self.codes.fits(other.codes):
+            D = self.codes.squared_distances(other.codes).to(self.values.dtype)
+            return D.mul_(self.codes.unit * other.codes.unit)
+        return None
+
+
+def as_points(X: Tensor | Points) -> Points:
+    """Points as they are, a tensor in its own arithmetic."""
+    return X if isinstance(X, Points) else Points(X)
+
+
+def check_precision(precision: str, dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse a precision that is unknown, below a float64 run's, or not there on the device."""
+    if precision not in PRECISIONS:
+        raise refuse("precision", precision, "one of " + ", ".join(PRECISIONS))
+    if precision in ("auto", "ieee"):
+        return
+    if dtype == torch.float64:
+        raise refuse("precision", precision, "auto or ieee with dtype=float64")
+    if precision == "tf32" and device.type != "cuda":
+        raise refuse("precision", precision, "auto, ieee, bf16x3 or bf16 on a CPU")
+
+
+@cache
+def bytes_are_fast(device: torch.device) -> bool:
+    """Whether int8 products beat float32 ones here: measured once, 1 ms. False on a GPU.
+
+    Without int8 instructions PyTorch has a plain loop, hundreds of times slower.
+    """
+    if device.type != "cpu":
+        return False
+    A = torch.ones(256, 256, dtype=torch.int8)
+    B = A.float()
+    return _best_time(lambda: torch._int_mm(A[:64], A.T)) < _best_time(lambda: B[:64] @ B.T)
+
+
+def _best_time(product: Callable[[], Tensor]) -> float:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        product()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _ieee(X: Tensor, Z: Tensor) -> Tensor:
+    return X @ Z.T
+
+
+def _tf32(X: Tensor, Z: Tensor) -> Tensor:
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        return X @ Z.T
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
+
+
+def _bf16(X: Tensor, Z: Tensor) -> Tensor:
+    """The product of X and Z rounded to bfloat16, with float32 sums."""
+    if X.device.type == "cuda":
+        return torch.mm(X.bfloat16(), Z.bfloat16().T, out_dtype=torch.float32)
+    X, Z = X.bfloat16().to(X.dtype), Z.bfloat16().to(Z.dtype)
+    # Products of bfloat16 numbers on a CPU come back as bfloat16; asked this way they stay float32.
+    settings: Any = torch.backends.mkldnn
+    before = settings.matmul.fp32_precision
+    settings.matmul.fp32_precision = "bf16"
+    try:
+        return X @ Z.T
+    finally:
+        settings.matmul.fp32_precision = before
+
+
+def _bf16x3(X: Tensor, Z: Tensor) -> Tensor:
+    """X = X1 + X2 with bfloat16 parts; what is left out is X2 Z2 and what both parts round off."""
+    X1, Z1 = X.bfloat16().to(X.dtype), Z.bfloat16().to(Z.dtype)
+    X2, Z2 = X - X1, Z - Z1
+    return _bf16(X2, Z1).add_(_bf16(X1, Z2)).add_(_bf16(X1, Z1))
+
+
+_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ieee": _ieee,
+    "tf32": _tf32,
+    "bf16x3": _bf16x3,
+    "bf16": _bf16,
+}

@@ -1,0 +1,185 @@
+"""Products of points: exact for bytes, of the stated precision otherwise."""
+
+import numpy as np
+import pytest
+import torch
+
+from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits
+from kernelexp.engine.evaluation import Evaluation
+from kernelexp.engine.linalg import top_eigenpairs
+from kernelexp.engine.points import (
+    ByteCodes,
+    Points,
+    as_points,
+    bytes_are_fast,
+    check_precision,
+)
+from kernelexp.engine.products import KernelRows, kernel_matmul, kernel_matrix
+
+CPU = torch.device("cpu")
+needs_bytes = pytest.mark.skipif(
+    not bytes_are_fast(CPU), reason="this processor has no fast int8 products"
+)
+
+
+def images(n, d, seed=0, unit=1 / 255, dtype=torch.float32):
+    """Bytes, half of them 0 as in images, times the unit, and the bytes themselves."""
+    draw = np.random.default_rng(seed)
+    levels = draw.integers(0, round(1 / unit) + 1, size=(n, d)) * draw.integers(0, 2, size=(n, d))
+    levels[0, 0] = round(1 / unit)
+    return torch.tensor(levels).to(dtype) * unit, levels
+
+
+@pytest.mark.parametrize("shape", [(1, 784, 7), (13, 1, 17), (31, 5000, 3), (257, 6, 509)])
+@pytest.mark.parametrize("unit", [1 / 255, 1 / 16])
+def test_byte_products_are_exact(shape, unit):
+    n, d, m = shape
+    (X, x), (Z, z) = images(n, d, 1, unit), images(m, d, 2, unit)
+    a, b = ByteCodes.of(X), ByteCodes.of(Z)
+    assert np.array_equal(a.inner_products(b).numpy(), x @ z.T)
+    differences = x[:, None].astype(int) - z[None]
+    assert np.array_equal(a.squared_distances(b).numpy(), (differences**2).sum(2))
+
+
+def test_what_are_bytes():
+    X, _ = images(20, 10)
+    assert ByteCodes.of(X).unit == pytest.approx(1 / 255)
+    assert ByteCodes.of(X * 255).unit == 1
+    assert ByteCodes.of(X.double()) is None  # 1 / 255 in float32 is not 1 / 255 in float64 ...
+    exact, _ = images(20, 10, dtype=torch.float64)
+    assert ByteCodes.of(exact) is not None
+    for other in (X + 1e-4, -X, X * 1.001 + 0.3, X[:0], X * 2000, X / 0):
+        assert ByteCodes.of(other) is None
+    X[3, 4] += 1e-5
+    assert ByteCodes.of(X) is None
+
+
+@needs_bytes
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_of_bytes(name, dtype):
+    """Every kernel from integers against itself in float64 from the points, close pairs included."""
+    X, _ = images(100, 49, dtype=dtype)
+    X[5] = X[4]
+    X[7] = 0
+    X[9] = X[8]
+    X[9, 3] = (X[9, 3] + 17 / 255) % 1
+    X[11] = X[10] * 0  # two zero rows
+    kernel = KERNELS[name]()
+    points = Points.of(X)
+    assert points.codes is not None or dtype == torch.float64
+    expected = kernel(X.double(), X.double())
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-10
+    got = kernel_matrix(kernel, points, points)
+    torch.testing.assert_close(got, got.T)
+    scale = expected.abs().max()
+    torch.testing.assert_close(got.double() / scale, expected / scale, rtol=0, atol=tolerance)
+
+
+@needs_bytes
+def test_close_bytes_keep_their_distance():
+    """One grey level of difference in one pixel of a bright image."""
+    X = torch.full((2, 784), 250 / 255)
+    X[1, 5] = 251 / 255
+    X[0, 0] = X[1, 0] = 1.0
+    K = kernel_matrix(KERNELS["laplacian"](bandwidth=1e-3), Points.of(X), Points.of(X))
+    assert K[0, 1].item() == pytest.approx(np.exp(-1000 / 255), rel=1e-4)
+
+
+@pytest.mark.parametrize(("precision", "error"), [("ieee", 1e-6), ("bf16x3", 2e-5), ("bf16", 1e-2)])
+def test_error_of_a_precision(precision, error):
+    X = torch.tensor(np.random.default_rng(0).normal(size=(300, 40)))
+    points = Points.of(X.float(), precision)
+    exact = X @ X.T
+    got = points.inner_products(points)
+    assert got.dtype == torch.float32
+    assert (got - exact).abs().max() / exact.abs().max() < error
+    kernel = KERNELS["laplacian"](bandwidth=5.0)
+    K = kernel_matrix(kernel, points, points).double()
+    assert (K - kernel(X, X)).abs().max() < 3 * error
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "allowed"),
+    [
+        ("fast", torch.float32, "one of auto"),
+        ("tf32", torch.float32, "auto, ieee, bf16x3 or bf16 on a CPU"),
+        ("bf16", torch.float64, "auto or ieee with dtype=float64"),
+    ],
+)
+def test_refuses_a_precision(precision, dtype, allowed):
+    with pytest.raises(ValueError, match=f"precision={precision}: must be {allowed}"):
+        check_precision(precision, dtype, CPU)
+
+
+@pytest.mark.parametrize("keep", [0, 37, 700])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_rows_kept_or_not(keep, symmetric):
+    """Every way to use KernelRows against the dense matrix, twice: computed, then kept."""
+    X = torch.tensor(np.random.default_rng(0).normal(size=(700, 5)))
+    Z = X if symmetric else X[::2] + 0.1
+    kernel = KERNELS["gaussian"](bandwidth=2.0)
+    K = kernel(X, Z)
+    rows = KernelRows(kernel, X, Z, keep)
+    rows.kept.fill_(torch.nan)  # what is not filled shows
+    picked = torch.randperm(700, generator=torch.Generator().manual_seed(0))[:600]
+    W = torch.tensor(np.random.default_rng(1).normal(size=(600, 3)))
+    for _ in range(2):
+        torch.testing.assert_close(rows[picked[:300]], K[picked[:300]])
+        out = torch.ones(3, len(Z), dtype=K.dtype).mT
+        rows.add_transposed_matmul(picked, W, out)
+        torch.testing.assert_close(out, K[picked].T @ W + 1)
+        torch.testing.assert_close(rows.square(picked[:50]), kernel(X[picked[:50]], X[picked[:50]]))
+        torch.testing.assert_close(rows.matmul(Z), K @ Z)
+        joined = torch.cat([block.clone() for _, block in rows.blocks(256)])
+        torch.testing.assert_close(joined, K)
+
+
+def test_products_of_strided_points_of_one_column():
+    X = torch.tensor(np.random.default_rng(0).normal(size=(600, 2)))[:, ::2]
+    W = torch.tensor(np.random.default_rng(1).normal(size=(4, 600))).T
+    kernel = KERNELS["matern"]()
+    expected = kernel(X, X) @ W
+    torch.testing.assert_close(kernel_matmul(kernel, X, X, W), expected)
+    out = torch.full_like(expected, 2.0)
+    kernel_matmul(kernel, as_points(X), X, W, out)
+    torch.testing.assert_close(out, expected + 2)
+
+
+@pytest.mark.parametrize("decay", [1.0, 2.0, "flat"])
+def test_top_eigenpairs(decay):
+    """Randomised where it converges, dense where the spectrum is flat; both to the residual."""
+    n, rank = 1600, 60
+    values = (
+        1 + torch.rand(n, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / 1e4
+        if decay == "flat"
+        else torch.arange(1, n + 1, dtype=torch.float64) ** -decay
+    ).sort(descending=True)[0]
+    generator = torch.Generator().manual_seed(0)
+    Q = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0]
+    A = (Q * values) @ Q.T
+    got, V, lowest = top_eigenpairs(A, rank, generator)
+    torch.testing.assert_close(V.T @ V, torch.eye(rank, dtype=V.dtype))
+    assert ((A @ V - V * got).norm(dim=0) <= 0.01 * got).all()
+    torch.testing.assert_close(got, values[:rank], rtol=1e-3, atol=0.0)
+    assert lowest <= values[rank]
+
+
+def test_evaluation_keeps_what_there_is_room_for():
+    X, _ = images(400, 30)
+    Y = torch.nn.functional.one_hot(torch.arange(400) % 3).float()
+    kernel = KERNELS["laplacian"](bandwidth=2.0)
+    for cache_gb in (None, 0.0, 400 * 400 * 4e-9 + 50 * 400 * 4e-9):
+        limits = ResourceLimits(cache_gb=cache_gb)
+        problem = Problem(kernel, X, Y, limits=limits, block_size=256)
+        solver = SOLVERS["eigenpro2"](epochs=2)
+        state = solver.prepare(problem)
+        before = state.plan.gigabytes["cache"]
+        evaluation = Evaluation(state, X[:100] * 1.0)
+        kept = {None: 100, 0.0: 0}.get(cache_gb, 50)
+        assert len(evaluation.rows.kept) == kept
+        assert state.plan.gigabytes["cache"] == pytest.approx(before + kept * 400 * 4e-9)
+        for _ in solver.run(state):
+            torch.testing.assert_close(
+                evaluation.outputs(), state.predictions[:100], rtol=1e-3, atol=1e-4
+            )
