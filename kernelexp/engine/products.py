@@ -19,7 +19,7 @@ from kernelexp.engine.points import Points, as_points
 CPU_TILE = 512
 GPU_TILE = 8192
 # Kept rows gathered at a time: few enough that the copy is small beside K.
-_GATHERED = 256
+GATHERED = 256
 
 
 def tile_size(device: torch.device) -> int:
@@ -162,7 +162,7 @@ class KernelRows:
         inside = rows < len(self.kept)
         self._learn(rows[inside])
         for part, W_part in zip(
-            torch.split(rows[inside], _GATHERED), torch.split(W[inside], _GATHERED), strict=True
+            torch.split(rows[inside], GATHERED), torch.split(W[inside], GATHERED), strict=True
         ):
             out.addmm_(self._gather(part).mT, W_part)
         if not self.complete:

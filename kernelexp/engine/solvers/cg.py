@@ -104,7 +104,7 @@ class CG(Solver):
 
     def setup(self, problem: Problem) -> CGState:
         """The spectrum; K itself is filled by the first iteration."""
-        kernel, X, Y, points = problem.kernel, problem.X, problem.Y, problem.points
+        kernel, X, Y = problem.kernel, problem.X, problem.Y
         n, c = Y.shape
         number("solver.subsample_size", self.subsample_size, 2, n, whole=True, optional=True)
         s = self.subsample_size or min(n, _SUBSAMPLE)
@@ -120,7 +120,7 @@ class CG(Solver):
             step=8 * (n * c + tile_numbers(n, X.device)),
         )
         plan, keep = with_cache(plan, problem.limits, n, 8 * n)
-        rank = q + 1
+        points, rank = problem.points, q + 1
         spectrum = nystrom_spectrum(kernel, points, s, problem.generator(), rank, torch.float64)
         values, U = extend(kernel, points, spectrum, rank)
         return CGState(

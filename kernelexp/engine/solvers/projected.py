@@ -153,7 +153,6 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         n, c = Y.shape
         generator = problem.generator()
         Z = self.choose_centers(problem, generator)
-        points, centers = problem.points, problem.points_of(Z)
         p = len(Z)
         number("solver.subsample_size", self.subsample_size, 2, p, whole=True, optional=True)
         s = self.subsample_size or min(p, _SUBSAMPLE)
@@ -161,6 +160,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         number("solver.q", self.q, 0, s - 1, whole=True, optional=True)
         exact = projects_exactly(self.projection, problem, p)
         plan_projected(problem, p, s, most_q, 1, exact)  # refuses what cannot work, before the work
+        points, centers = problem.points, problem.points_of(Z)
         spectrum, landmarks, V = restricted_spectrum(
             kernel, points, centers, s, generator, most_q + 1
         )

@@ -111,7 +111,7 @@ class SGD(StochasticSolver):
     def setup(self, problem: Problem) -> SGDState:
         """Plan the memory, find the spectrum, choose q, batch and step."""
         self.check_sizes(problem)
-        X, Y, points = problem.X, problem.Y, problem.points
+        X, Y = problem.X, problem.Y
         q = self.fixed_q(problem)
         generator = problem.generator()
         plan = plan_sgd(
@@ -125,6 +125,7 @@ class SGD(StochasticSolver):
             self.corrects_all,
         )
         plan, keep = with_cache(plan, problem.limits, len(X), X.element_size() * len(X))
+        points = problem.points
         rank = min(plan.max_q + 1, plan.subsample_size)
         number("solver.q", q, 0, plan.subsample_size - 1, whole=True, optional=True)
         spectrum = nystrom_spectrum(problem.kernel, points, plan.subsample_size, generator, rank)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from kernelexp.engine.products import GATHERED
 from kernelexp.engine.resource import (
     GB,
     SMALLEST_BLOCK,
@@ -64,9 +65,9 @@ def plan_sgd(
         gathered = max(B, batch_size or 0) * (d + 3 * c + rank)
         return {
             "process": process / GB,
-            "model": w * model / GB,
+            "model": (w * model + n * d) / GB,
             "setup": w * (4.5 * s * s + s * d + n + tiles) / GB,
-            "step": w * (B * B + gathered + 2 * n * c + tiles) / GB,
+            "step": w * (B * B + gathered + 2 * n * c + tiles + GATHERED * n) / GB,
         }
 
     def max_q(s: int) -> int:
