@@ -159,7 +159,12 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         dataset,
         kernel,
         state.plan,
-        {"solver": state.solver.name, **state.derived()},
+        {
+            "solver": state.solver.name,
+            "precision": problem.points.arithmetic,
+            **state.derived(),
+            **({"smaller_plan": True} if state.smaller_plan else {}),
+        },
         _device_name(config),
         state.solver.max_epochs,
         state.reason,

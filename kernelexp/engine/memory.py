@@ -32,6 +32,11 @@ def available_bytes(device: torch.device) -> int:
         return free
 
 
+def is_exhausted(error: RuntimeError) -> bool:
+    """Whether PyTorch could not get the memory it asked for."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def reset_peak(device: torch.device) -> None:
     """Start a new peak, where the system allows it (Linux, CUDA)."""
     if device.type == "cuda":

@@ -142,6 +142,11 @@ class Points:
         return Points(self.values[rows], self.precision, self.codes and self.codes[rows])
 
     @property
+    def arithmetic(self) -> str:
+        """How inner products are formed: ``int8``, exact, or ``precision``."""
+        return "int8" if self.codes else self.precision
+
+    @property
     def eps(self) -> float:
         """Relative rounding error of an inner product."""
         own: float = torch.finfo(self.values.dtype).eps

@@ -314,3 +314,26 @@ def test_no_warnings_on_a_plain_run(solver):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SOLVERS[solver]().fit(problem(KERNELS["relu_ntk"](), dtype=torch.float32))
+
+
+def test_out_of_memory_is_answered_with_a_smaller_plan(monkeypatch):
+    p = problem(KERNELS["laplacian"]())
+    solver = SOLVERS["eigenpro2"](epochs=1)
+    setup, asked = type(solver).setup, []
+
+    def first_time_too_much(self, problem):
+        asked.append(problem.limits.memory_gb)
+        if len(asked) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return setup(self, problem)
+
+    monkeypatch.setattr(type(solver), "setup", first_time_too_much)
+    with pytest.warns(RuntimeWarning, match="out of memory; started again with resource.memory_gb"):
+        state = solver.prepare(p)
+    assert state.smaller_plan
+    assert asked[0] is None
+    assert asked[1] > 0
+    assert len(list(solver.run(state))) == 1
+    monkeypatch.setattr(type(solver), "setup", lambda self, problem: torch.empty(2**62))
+    with pytest.raises(RuntimeError), pytest.warns(RuntimeWarning, match="out of memory"):
+        solver.prepare(p)

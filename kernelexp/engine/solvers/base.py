@@ -10,6 +10,7 @@ A solver never prints, never sees test data and draws only from a generator made
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -19,19 +20,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from kernelexp.engine import memory
 from kernelexp.engine.centers import KINDS, choose_centers
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.model import KernelModel, predicted_labels
 from kernelexp.engine.norms import RKHSNorm, norm_from_outputs
 from kernelexp.engine.points import Points
-from kernelexp.engine.resource import MemoryPlan, ResourceLimits, clock
+from kernelexp.engine.resource import GB, MemoryPlan, ResourceLimits, clock, memory_limit
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
 # With a stop rule and no number of epochs given: the end of patience with a rule that is never met.
 MOST_EPOCHS = 1000
 # Up to this relative residual a linear system counts as solved.
 _SOLVED = 1e-6
+# What is planned with after memory ran out.
+_SMALLER = 0.75
 
 
 class DivergenceError(RuntimeError):
@@ -94,6 +98,7 @@ class State(ABC):
         reason: why this solver, where it was picked (``solvers.auto``).
         converged: whether the solver has reached the tolerance it was given.
         stopped_by: what ended the run: ``epochs``, ``tolerance`` or the name of a stop rule.
+        smaller_plan: whether memory ran out and a smaller plan was made.
     """
 
     solver: Solver
@@ -103,6 +108,7 @@ class State(ABC):
     reason: str | None = field(default=None, init=False)
     converged: bool = field(default=False, init=False)
     stopped_by: str | None = field(default=None, init=False)
+    smaller_plan: bool = field(default=False, init=False)
 
     @abstractmethod
     def model(self) -> KernelModel:
@@ -189,11 +195,29 @@ class Solver(ABC):
     def prepare(self, problem: Problem) -> State:
         """The expensive set-up, once.
 
+        Where the memory that was planned is not there after all, it is made again with three
+        quarters of it, once, with a warning; ``state.smaller_plan`` says so.
+
         Raises:
             ValueError: where a size exceeds the data or the memory, or the kernel is not one.
         """
         start = clock(problem.X.device)
-        state = self.setup(problem)
+        try:
+            state = self.setup(problem)
+        except RuntimeError as error:
+            if not memory.is_exhausted(error):
+                raise
+            state = None
+        if state is None:  # outside of the handler, whose traceback would keep what was allocated
+            _, limit = memory_limit(problem.X.device, problem.limits)
+            smaller = replace(problem.limits, memory_gb=_SMALLER * limit / GB)
+            warnings.warn(
+                f"out of memory; started again with resource.memory_gb={smaller.memory_gb:.2f}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            state = self.setup(replace(problem, limits=smaller))
+            state.smaller_plan = True
         state.setup_seconds = clock(problem.X.device) - start
         return state
 
