@@ -334,6 +334,13 @@ def test_out_of_memory_is_answered_with_a_smaller_plan(monkeypatch):
     assert asked[0] is None
     assert asked[1] > 0
     assert len(list(solver.run(state))) == 1
-    monkeypatch.setattr(type(solver), "setup", lambda self, problem: torch.empty(2**62))
-    with pytest.raises(RuntimeError), pytest.warns(RuntimeWarning, match="out of memory"):
+
+    def always_too_much(self, problem):
+        return torch.empty(2**50, dtype=torch.int8)  # a petabyte: PyTorch's own words
+
+    monkeypatch.setattr(type(solver), "setup", always_too_much)
+    with (
+        pytest.raises(RuntimeError, match="allocate"),
+        pytest.warns(RuntimeWarning, match="out of memory"),
+    ):
         solver.prepare(p)
