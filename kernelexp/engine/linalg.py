@@ -18,7 +18,7 @@ _SMALLEST_KRYLOV, _KRYLOV_SHARE = 1500, 8
 # What the residual of an eigenpair may be, as a share of its eigenvalue: the preconditioner takes a
 # direction down to the next eigenvalue of those asked for, where 1% is nothing.
 # What the products round off is about this many times eps times the largest eigenvalue.
-_PAIR_RESIDUAL, _ROUNDING = 0.01, 10.0
+_PAIR_RESIDUAL, _ROUNDING = 0.01, 30.0
 # The first ridge tried where rounding has made a matrix indefinite, in units of eps times its trace
 # / n, and by how much it grows until the factorisation succeeds.
 _FIRST_JITTER, _JITTER_GROWTH, _JITTER_TRIES = 8.0, 8.0, 12
@@ -122,8 +122,8 @@ def top_eigenpairs(
     """The top eigenpairs of A (n, n), symmetric: values (rank,) descending, vectors (n, rank).
 
     By Rayleigh-Ritz on a randomised block Krylov space (Musco, Musco 2015, algorithm 2), grown until
-    |A v - value v| is 1% of every value, or rounding: 6 n^2 rank operations where 3 rank dimensions suffice. Dense,
-    by n^3, where n is small, the space would be half of everything, or the residual stays.
+    |A v - value v| is 1% of every value, or rounding: 6 n^2 rank operations where 3 rank dimensions
+    suffice. Dense, by n^3 operations, where n is small or 5 rank dimensions do not suffice.
 
     Returns:
         Values, vectors (orthonormal), and the smallest eigenvalue seen.
@@ -133,7 +133,7 @@ def top_eigenpairs(
         block = -(-rank // 8)
         Q = torch.randn(n, block, generator=generator, dtype=A.dtype).to(A.device)
         basis, images = A.new_empty(n, 0), A.new_empty(n, 0)  # Q_0 .. Q_j and A times them
-        while basis.shape[1] + block <= n // 2:
+        while basis.shape[1] + block <= min(n // 2, 5 * rank):
             for _ in range(2):  # the second time takes out what rounding of the first left
                 Q = torch.linalg.qr(Q - basis @ (basis.mT @ Q))[0]
             basis = torch.cat([basis, Q], 1)

@@ -18,8 +18,8 @@ from kernelexp.engine.points import Points, as_points
 # cache; on a GPU a tile must be large enough to fill the device.
 CPU_TILE = 512
 GPU_TILE = 8192
-# Kept rows gathered at a time: few enough that the copy is small beside K.
-GATHERED = 256
+# Bytes of kept rows gathered at a time: the copy must still be in cache when it is multiplied.
+_GATHERED = 6_000_000
 
 
 def tile_size(device: torch.device) -> int:
@@ -161,9 +161,9 @@ class KernelRows:
         """Add K(X[rows], Z)^T @ W to ``out``: rows (m,), W (m, c), out (p, c) stored by columns."""
         inside = rows < len(self.kept)
         self._learn(rows[inside])
-        for part, W_part in zip(
-            torch.split(rows[inside], GATHERED), torch.split(W[inside], GATHERED), strict=True
-        ):
+        step = max(8, _GATHERED // (self.kept.element_size() * len(self.Z)))
+        parts = torch.split(rows[inside], step), torch.split(W[inside], step)
+        for part, W_part in zip(*parts, strict=True):
             out.addmm_(self._gather(part).mT, W_part)
         if not self.complete:
             kernel_matmul(self.kernel, self.Z, self.X[rows[~inside]], W[~inside], out=out)

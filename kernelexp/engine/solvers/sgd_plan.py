@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from kernelexp.engine.products import GATHERED
 from kernelexp.engine.resource import (
     GB,
     SMALLEST_BLOCK,
@@ -67,7 +66,7 @@ def plan_sgd(
             "process": process / GB,
             "model": (w * model + n * d) / GB,
             "setup": w * (4.5 * s * s + s * d + n + tiles) / GB,
-            "step": w * (B * B + gathered + 2 * n * c + tiles + GATHERED * n) / GB,
+            "step": w * (B * B + gathered + 2 * n * c + tiles) / GB,
         }
 
     def max_q(s: int) -> int:
