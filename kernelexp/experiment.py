@@ -30,7 +30,7 @@ from kernelexp.engine import (
 from kernelexp.engine.checks import number, one_of
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.model import predicted_labels
-from kernelexp.engine.points import check_precision
+from kernelexp.engine.points import Points, check_precision
 
 _DRIFT_POINTS = 1000
 
@@ -144,7 +144,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         labels=train.labels,
         seed=config.seed,
         limits=config.resource,
-        block_size=config.resource.block_size or _block_size(kernel, train.X),
+        block_size=config.resource.block_size or _block_size(kernel, train.X, config.precision),
         precision=config.precision,
     )
     compared = {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
@@ -245,20 +245,20 @@ def _device_name(config: Config) -> str:
     return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-def _block_size(kernel: Kernel, X: Tensor) -> int:
+def _block_size(kernel: Kernel, X: Tensor, precision: str) -> int:
     """``measure_block_size``, once on a machine: a second run then gives the same digits.
 
     Kept in the cache folder; delete ``block_sizes.json`` there to measure again.
     """
     device = X.device if X.device.type == "cpu" else torch.cuda.get_device_name(X.device)
     n, d = X.shape
-    key = f"{device}, {torch.get_num_threads()} threads, {X.dtype}, {kernel.name}, n={n}, d={d}"
+    key = f"{device}, {torch.get_num_threads()} threads, {X.dtype}, {precision}, {kernel.name}, {n=}, {d=}"
     path = cache_dir() / "block_sizes.json"
     try:
         known: dict[str, int] = json.loads(path.read_text())
         return known[key]
     except (OSError, ValueError, KeyError):
-        measured = measure_block_size(kernel, X)
+        measured = measure_block_size(kernel, Points.of(X, precision))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         known = json.loads(path.read_text()) if path.exists() else {}

@@ -21,13 +21,16 @@ from torch import Tensor
 from kernelexp.engine import memory
 from kernelexp.engine.checks import number
 from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.points import Points, as_points
 from kernelexp.engine.products import kernel_matmul, tile_size
 
 GB = 1e9
 # Rows against which blocks are timed, the blocks tried, and the share of the best rate asked for.
 _PROBE_ROWS = 4096
-_BLOCKS = (256, 512, 1024, 2048, 4096)
-SMALLEST_BLOCK = _BLOCKS[0]
+# Smaller blocks would do for the products; but each block ends with a pass over all predictions.
+_BLOCKS = (1024, 2048, 4096)
+# What memory may make of it.
+SMALLEST_BLOCK = 256
 _BUSY = 0.95
 
 
@@ -128,23 +131,28 @@ def tile_numbers(n: int, device: torch.device) -> int:
     return 10 * min(tile_size(device), n) ** 2
 
 
-def measure_block_size(kernel: Kernel, X: Tensor) -> int:
+def measure_block_size(kernel: Kernel, X: Tensor | Points) -> int:
     """m_C: the smallest block that reaches 95% of the best rate, in rows per second.
 
     Times K(X', X_B) @ W on up to 4,096 rows of X (n, d), the best of three for each block. A block of
     B rows also costs its own B x B matrix, hence a factor of 1 / (1 + B / n).
     """
-    rows = X[:_PROBE_ROWS]
+    X = as_points(X)
+    rows = X[slice(0, _PROBE_ROWS)]
     blocks = [block for block in _BLOCKS if block <= len(X)] or [len(X)]
-    rates = [max(_rate(kernel, rows, X[-block:]) for _ in range(3)) for block in blocks]
+    rates = [
+        max(_rate(kernel, rows, X[slice(len(X) - block, None)]) for _ in range(3))
+        for block in blocks
+    ]
     rates = [rate / (1 + block / len(X)) for block, rate in zip(blocks, rates, strict=True)]
     return next(b for b, rate in zip(blocks, rates, strict=True) if rate >= _BUSY * max(rates))
 
 
-def _rate(kernel: Kernel, X: Tensor, Z: Tensor) -> float:
-    start = clock(X.device)
-    kernel_matmul(kernel, X, Z, Z.new_zeros(len(Z), 1))
-    return len(Z) / (clock(X.device) - start)
+def _rate(kernel: Kernel, X: Points, Z: Points) -> float:
+    device = X.values.device
+    start = clock(device)
+    kernel_matmul(kernel, X, Z, Z.values.new_zeros(len(Z), 1))
+    return len(Z) / (clock(device) - start)
 
 
 def clock(device: torch.device) -> float:

@@ -161,7 +161,7 @@ class SGD(StochasticSolver):
         return state
 
     def epoch(self, state: SGDState, order: Tensor, limit: float) -> bool:
-        Y = state.problem.Y
+        Y = state.problem.Y.mT.contiguous().mT  # by columns, as the predictions are
         batches = order.tensor_split(math.ceil(len(order) / state.batch_size))
         per_block = max(1, state.plan.block_size // state.batch_size)
         for first in range(0, len(batches), per_block):
