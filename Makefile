@@ -27,6 +27,11 @@ test: $(READY) ## run the tests: make test ARGS="-k kernels"
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs KERNELEXP_DATA)
+	$(BIN)/python benchmarks/kernel_block.py
+	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/eigenpro2.py
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/variance_reduction.py
 	$(BIN)/python benchmarks/centers.py
