@@ -23,7 +23,9 @@ class Evaluation:
         keep = 0
         if state.solver.max_epochs > 1:
             row_bytes = X.element_size() * len(Z)
-            state.plan, keep = with_cache(state.plan, problem.limits, len(X), row_bytes)
+            state.plan, keep = with_cache(
+                state.plan, problem.limits, len(X), row_bytes, state.solver.max_epochs
+            )
         points = Points.of(X, problem.precision)
         self.state = state
         self.rows = KernelRows(problem.kernel, points, problem.points_of(Z), keep)

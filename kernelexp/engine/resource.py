@@ -109,12 +109,19 @@ def plan_memory(
     return plan
 
 
-def with_cache(plan: P, limits: ResourceLimits, n: int, row_bytes: float) -> tuple[P, int]:
-    """The plan with as many of n more kernel rows kept as there is room for, and their number."""
+def with_cache(
+    plan: P, limits: ResourceLimits, n: int, row_bytes: float, passes: int
+) -> tuple[P, int]:
+    """The plan with as many of n more kernel rows kept as there is room for, and their number.
+
+    ``passes``: how often the rows are needed; for one pass a part of them is not worth its memory.
+    """
     room, kept = plan.limit_gb - plan.peak_gb, plan.gigabytes.get("cache", 0)
     if limits.cache_gb is not None:
         room = min(room, limits.cache_gb - kept)
     rows = max(0, min(n, int(room * GB / row_bytes)))
+    if passes == 1 and rows < n:
+        rows = 0
     return replace(plan, gigabytes={**plan.gigabytes, "cache": kept + rows * row_bytes / GB}), rows
 
 

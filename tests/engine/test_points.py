@@ -183,3 +183,12 @@ def test_evaluation_keeps_what_there_is_room_for():
             torch.testing.assert_close(
                 evaluation.outputs(), state.predictions[:100], rtol=1e-3, atol=1e-4
             )
+
+
+def test_a_single_epoch_keeps_all_rows_or_none():
+    X, _ = images(400, 30)
+    Y = torch.nn.functional.one_hot(torch.arange(400) % 3).float()
+    for cache_gb, epochs, kept in ((None, 1, 400), (1e-4, 1, 0), (1e-4, 2, 62)):
+        limits = ResourceLimits(cache_gb=cache_gb)
+        problem = Problem(KERNELS["laplacian"](), X, Y, limits=limits, block_size=256)
+        assert len(SOLVERS["eigenpro2"](epochs=epochs).prepare(problem).rows.kept) == kept

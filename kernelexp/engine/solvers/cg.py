@@ -119,7 +119,7 @@ class CG(Solver):
             setup=8 * (4.5 * s * s + n * q + tile_numbers(n, X.device)),
             step=8 * (n * c + tile_numbers(n, X.device)),
         )
-        plan, keep = with_cache(plan, problem.limits, n, 8 * n)
+        plan, keep = with_cache(plan, problem.limits, n, 8 * n, self.max_epochs)
         points, rank = problem.points, q + 1
         spectrum = nystrom_spectrum(kernel, points, s, problem.generator(), rank, torch.float64)
         values, U = extend(kernel, points, spectrum, rank)

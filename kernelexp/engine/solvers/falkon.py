@@ -124,7 +124,7 @@ class Falkon(RestrictedSolver):
             setup=8 * (p * p + tile_numbers(n, X.device)),
             step=w * (_ROWS * p + tile_numbers(n, X.device)),
         )
-        plan, keep = with_cache(plan, problem.limits, n, w * p)
+        plan, keep = with_cache(plan, problem.limits, n, w * p, 1 + self.max_epochs)
         centers = problem.points_of(Z)
         K_ZZ = kernel_matrix(kernel, centers, centers, Z.new_empty(p, p, dtype=torch.float64))
         top = top_eigenvalue(K_ZZ, problem.generator()) / p

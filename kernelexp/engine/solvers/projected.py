@@ -180,7 +180,11 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         m = self.batch_size or self.default_batch(m_star, n, m_max, exact)
         inflation = preconditioner.curvature_inflation(kernel, points, m, generator)
         plan, keep = with_cache(
-            plan_projected(problem, p, s, q, m, exact), problem.limits, n, X.element_size() * p
+            plan_projected(problem, p, s, q, m, exact),
+            problem.limits,
+            n,
+            X.element_size() * p,
+            self.max_epochs,
         )
         limits = replace(problem.limits, cache_gb=0.0)  # what is free is for K(X, Z)
         on_centers = replace(problem, X=Z, Y=Y.new_zeros(p, c), labels=None, limits=limits)

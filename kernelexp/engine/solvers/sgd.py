@@ -124,7 +124,9 @@ class SGD(StochasticSolver):
             self.batch_size,
             self.corrects_all,
         )
-        plan, keep = with_cache(plan, problem.limits, len(X), X.element_size() * len(X))
+        plan, keep = with_cache(
+            plan, problem.limits, len(X), X.element_size() * len(X), self.max_epochs
+        )
         points = problem.points
         rank = min(plan.max_q + 1, plan.subsample_size)
         number("solver.q", q, 0, plan.subsample_size - 1, whole=True, optional=True)
