@@ -100,11 +100,18 @@ class Tracker:
     def prepared(self, setup: Setup) -> None:
         """Record the data set and what set-up derived."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         data = setup.dataset
         source = Dataset(data.name, data.digest, "kernelexp", data.location)
         used = DatasetInput(source, [InputTag("mlflow.data.context", "training")])
-        self.client.log_inputs(self.run_id, [used])
+        try:
+            self.client.log_inputs(self.run_id, [used])
+        except MlflowException as error:
+            if "UNIQUE" not in str(error).upper():
+                raise
+            # Another worker recorded the same data set in the same moment: now it is there.
+            self.client.log_inputs(self.run_id, [used])
         derived = {
             **setup.derived,
             "n_train": len(data.train.X),

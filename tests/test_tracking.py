@@ -1,5 +1,6 @@
 """What a run leaves, read back with MLflow's own client from a SQLite store and from a server."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,9 +8,11 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import wait_for
 
 METRICS = {
@@ -246,3 +249,34 @@ def test_tracking_server(shell, workdir):
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait(60)
+
+
+def test_two_workers_record_one_data_set_at_once(monkeypatch, workdir):
+    """MLflow looks for the data set, then inserts it; a worker in between makes the insert fail."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    from kernelexp.tracking import Tracker
+
+    log_inputs, tried = MlflowClient.log_inputs, []
+
+    def loses_the_race_once(self, *args, **kwargs):
+        tried.append(args)
+        if len(tried) == 1:
+            raise MlflowException(
+                "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name"
+            )
+        return log_inputs(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", loses_the_race_once)
+    tracker = Tracker.__new__(Tracker)
+    tracker.client, tracker.run_id = MlflowClient(f"sqlite:///{workdir}/race.db"), None
+    tracker.run_id = tracker.client.create_run("0").info.run_id
+    split = SimpleNamespace(X=torch.zeros(3, 2))
+    data = SimpleNamespace(name="d", digest="1", location="{}", train=split, test=split)
+    setup = SimpleNamespace(dataset=data)
+    with contextlib.suppress(AttributeError):  # the rest of what is recorded is not there
+        tracker.prepared(setup)
+    assert len(tried) == 2
+    recorded = tracker.client.get_run(tracker.run_id).inputs.dataset_inputs
+    assert [used.dataset.name for used in recorded] == ["d"]
