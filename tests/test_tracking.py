@@ -269,14 +269,16 @@ def test_two_workers_record_one_data_set_at_once(monkeypatch, workdir):
         return log_inputs(self, *args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, "log_inputs", loses_the_race_once)
+    client = MlflowClient(f"sqlite:///{workdir}/race.db")
+    monkeypatch.setattr(Tracker, "client", client)
     tracker = Tracker.__new__(Tracker)
-    tracker.client, tracker.run_id = MlflowClient(f"sqlite:///{workdir}/race.db"), None
-    tracker.run_id = tracker.client.create_run("0").info.run_id
+    run_id = client.create_run("0").info.run_id
+    monkeypatch.setattr(Tracker, "run_id", run_id)
     split = SimpleNamespace(X=torch.zeros(3, 2))
     data = SimpleNamespace(name="d", digest="1", location="{}", train=split, test=split)
     setup = SimpleNamespace(dataset=data)
     with contextlib.suppress(AttributeError):  # the rest of what is recorded is not there
         tracker.prepared(setup)
     assert len(tried) == 2
-    recorded = tracker.client.get_run(tracker.run_id).inputs.dataset_inputs
+    recorded = client.get_run(run_id).inputs.dataset_inputs
     assert [used.dataset.name for used in recorded] == ["d"]
