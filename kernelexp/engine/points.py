@@ -8,10 +8,8 @@ float32. ``precision=auto`` takes that road wherever it is open; nothing is lost
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import torch
@@ -188,26 +186,13 @@ def check_precision(precision: str, dtype: torch.dtype, device: torch.device) ->
         raise refuse("precision", precision, "auto, ieee, bf16x3 or bf16 on a CPU")
 
 
-@cache
 def bytes_are_fast(device: torch.device) -> bool:
-    """Whether int8 products beat float32 ones here: measured once, 1 ms. False on a GPU.
+    """Whether the processor has int8 dot products (VNNI); False on a GPU.
 
-    Without int8 instructions PyTorch has a plain loop, hundreds of times slower.
+    Without them PyTorch has a plain loop, hundreds of times slower. Asked of the processor, not timed: a
+    busy machine must not change the digits of a run.
     """
-    if device.type != "cpu":
-        return False
-    A = torch.ones(256, 256, dtype=torch.int8)
-    B = A.float()
-    return _best_time(lambda: torch._int_mm(A[:64], A.T)) < _best_time(lambda: B[:64] @ B.T)
-
-
-def _best_time(product: Callable[[], Tensor]) -> float:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        product()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return device.type == "cpu" and torch.cpu._is_vnni_supported()
 
 
 def _ieee(X: Tensor, Z: Tensor) -> Tensor:
