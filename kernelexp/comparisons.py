@@ -24,7 +24,7 @@ def exact(problem: Problem, X: Tensor) -> Tensor:
     Raises:
         ValueError: where it does not fit.
     """
-    in_double = replace(problem, X=problem.X.double(), Y=problem.Y.double())
+    in_double = replace(problem, X=problem.X.double(), Y=problem.Y.double(), precision="auto")
     try:
         model = EXACT.fit(in_double)
     except ValueError as error:

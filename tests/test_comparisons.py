@@ -61,3 +61,12 @@ def test_what_does_not_fit_is_refused_by_name():
     limits = ResourceLimits(memory_gb=1e-3)
     with pytest.raises(ValueError, match=r"compare=\[exact\]: .*must be at least .* leave"):
         run("exact", resource=limits)
+
+
+def test_the_exact_solution_is_exact_in_a_run_of_low_precision():
+    dataset = SOURCES["synthetic1"](n_train=200, n_test=100)  # digits are exact in bfloat16
+    mse = [
+        run("exact", epochs=1, dataset=dataset, precision=p)[0].metrics["exact_test_mse"]
+        for p in ("auto", "bf16")
+    ]
+    assert mse[1] == pytest.approx(mse[0], rel=1e-6)
