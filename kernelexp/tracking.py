@@ -107,10 +107,9 @@ class Tracker:
         used = DatasetInput(source, [InputTag("mlflow.data.context", "training")])
         try:
             self.client.log_inputs(self.run_id, [used])
-        except MlflowException as error:
-            if "UNIQUE" not in str(error).upper():
-                raise
-            # Another worker recorded the same data set in the same moment: now it is there.
+        except MlflowException:
+            # Another worker recorded the same data set in the same moment: now it is there. Stores
+            # say so in words of their own; any other trouble comes again.
             self.client.log_inputs(self.run_id, [used])
         derived = {
             **setup.derived,

@@ -16,8 +16,9 @@ for example
   python -m kernelexp kernel=laplacian dataset=fmnist
   python -m kernelexp --multirun noise=0,0.05,0.1
 
-Keys: noise, seed, device, dtype, precision, data_dir, compare, and GROUP.KEY of the groups below; of presets
-scale=small (default) or paper; rerun=true also what a sweep would skip; dry_run=true runs nothing.
+Keys: noise, seed, device, dtype, precision, data_dir, compare, and GROUP.KEY of the groups below;
+of presets scale=small (default) or paper; rerun=true also what a sweep would skip; dry_run=true runs
+nothing.
 --cfg job shows the whole configuration with these overrides, --hydra-help Hydra's own options.
 """
 

@@ -20,12 +20,9 @@ class Evaluation:
     def __init__(self, state: State, X: Tensor) -> None:
         """X (m, d) on the problem's device and of its type."""
         problem, Z = state.problem, state.model().centers
-        keep = 0
-        if state.solver.max_epochs > 1:
-            row_bytes = X.element_size() * len(Z)
-            state.plan, keep = with_cache(
-                state.plan, problem.limits, len(X), row_bytes, state.solver.max_epochs
-            )
+        epochs = state.solver.max_epochs
+        wanted, row_bytes = len(X) if epochs > 1 else 0, X.element_size() * len(Z)
+        state.plan, keep = with_cache(state.plan, problem.limits, wanted, row_bytes, epochs)
         points = Points.of(X, problem.precision)
         self.state = state
         self.rows = KernelRows(problem.kernel, points, problem.points_of(Z), keep)

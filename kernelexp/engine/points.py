@@ -94,10 +94,10 @@ class ByteCodes:
             self, codes=self.codes[rows], squares=self.squares[rows], sums=self.sums[rows]
         )
 
-    def fits(self, other: ByteCodes) -> bool:
-        """Whether products with ``other`` are products of integers."""
+    def fits(self, other: ByteCodes, eps: float) -> bool:
+        """Whether products with ``other`` are products of integers, units the same up to rounding."""
         # The unit is read off the largest coordinate, which a part of the data may not contain.
-        return self.d == other.d and abs(self.unit / other.unit - 1) < 1e-6
+        return self.d == other.d and abs(self.unit / other.unit - 1) < 8 * eps
 
     def inner_products(self, other: ByteCodes) -> Tensor:
         """(x / unit) . (z / unit), exact: (n, m) int32."""
@@ -156,17 +156,20 @@ class Points:
 
     def inner_products(self, other: Points) -> Tensor:
         """x_i . z_j: (n, m), in the type of ``values``."""
-        if self.codes and other.codes and self.codes.fits(other.codes):
-            G = self.codes.inner_products(other.codes).to(self.values.dtype)
-            return G.mul_(self.codes.unit * other.codes.unit)
-        return _PRODUCTS[self.precision](self.values, other.values)
+        exact = self._exact(ByteCodes.inner_products, other)
+        return exact if exact is not None else _PRODUCTS[self.precision](self.values, other.values)
 
     def exact_squared_distances(self, other: Points) -> Tensor | None:
         """|x_i - z_j|^2 without cancellation where both are bytes of one unit: (n, m), or None."""
-        if self.codes and other.codes and self.codes.fits(other.codes):
-            D = self.codes.squared_distances(other.codes).to(self.values.dtype)
-            return D.mul_(self.codes.unit * other.codes.unit)
-        return None
+        return self._exact(ByteCodes.squared_distances, other)
+
+    def _exact(
+        self, product: Callable[[ByteCodes, ByteCodes], Tensor], other: Points
+    ) -> Tensor | None:
+        x, z, dtype = self.codes, other.codes, self.values.dtype
+        if x is None or z is None or not x.fits(z, torch.finfo(dtype).eps):
+            return None
+        return product(x, z).to(dtype).mul_(x.unit * z.unit)
 
 
 def as_points(X: Tensor | Points) -> Points:

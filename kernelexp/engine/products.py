@@ -126,8 +126,9 @@ class KernelRows:
             return self._gather(rows)
         K = self.kept.new_empty(len(rows), len(self.Z))
         K[inside] = self.kept[rows[inside]]
+        outside = self.X[rows[~inside]]
         K[~inside] = kernel_matrix(
-            self.kernel, self.X[rows[~inside]], self.Z, K.new_empty(len(K[~inside]), K.shape[1])
+            self.kernel, outside, self.Z, K.new_empty(len(outside), len(self.Z))
         )
         return K
 
@@ -151,11 +152,6 @@ class KernelRows:
                 tile = self.kernel.matrix(X_part, self.Z[columns].to(self.kept.dtype))
                 self.kept[part, columns] = tile
         self.known[new] = True
-
-    def square(self, rows: Tensor) -> Tensor:
-        """K(X[rows], X[rows]), rows (m,) -> (m, m): computed, faster than picked from what is kept."""
-        X_rows = self.X[rows]
-        return kernel_matrix(self.kernel, X_rows, X_rows, self.kept.new_empty(len(rows), len(rows)))
 
     def add_transposed_matmul(self, rows: Tensor, W: Tensor, out: Tensor) -> None:
         """Add K(X[rows], Z)^T @ W to ``out``: rows (m,), W (m, c), out (p, c) stored by columns."""

@@ -7,6 +7,7 @@ are bytes (``points``) nothing cancels: the distance is that of integers.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -34,22 +35,32 @@ def squared_distances(X: Points, Z: Points) -> Tensor:
         D = torch.addmm(squared_norms(z), x, z.T, alpha=-2).add_(x_norms)  # (n, m)
     else:
         D = X.inner_products(Z).mul_(-2).add_(squared_norms(z)).add_(x_norms)
-    if D.numel():
-        _repair_close_pairs(D, x, z, x_norms, X.eps)
+    _repair_close_pairs(D, lambda i, j: x[i] - z[j], x.shape[1], x_norms, X.eps)
     return D.clamp_(min=0)
 
 
-def _repair_close_pairs(D: Tensor, X: Tensor, Z: Tensor, x_norms: Tensor, eps: float) -> None:
-    """Overwrite the entries of D whose relative rounding error would exceed about sqrt(eps)."""
-    close = math.sqrt(eps) / 3 * x_norms  # (n, 1)
+def _repair_close_pairs(
+    D: Tensor,
+    differences: Callable[[Tensor, Tensor], Tensor],
+    d: int,
+    x_norms: Tensor,
+    eps: float,
+) -> None:
+    """Overwrite the entries of D whose relative rounding error would exceed about sqrt(eps).
+
+    ``differences`` gives x_i - z_j of pairs i, j (k,) -> (k, d); ``x_norms`` |x_i|^2, (n, 1).
+    """
+    if not D.numel():
+        return
+    close = math.sqrt(eps) / 3 * x_norms
     rows = (D.amin(1, keepdim=True) < close).squeeze(1).nonzero().squeeze(1)
     if not len(rows):
         return
     local, columns = (D[rows] < close[rows]).nonzero(as_tuple=True)
-    for part in range(0, len(local), max(1, _REPAIR_NUMBERS // X.shape[1])):
-        i = rows[local[part : part + max(1, _REPAIR_NUMBERS // X.shape[1])]]
-        j = columns[part : part + len(i)]
-        D[i, j] = (X[i] - Z[j]).square_().sum(1)
+    step = max(1, _REPAIR_NUMBERS // d)
+    for part in range(0, len(local), step):
+        i, j = rows[local[part : part + step]], columns[part : part + step]
+        D[i, j] = differences(i, j).square_().sum(1)
 
 
 def cosine_gaps(X: Points, Z: Points) -> Tensor:
@@ -60,14 +71,13 @@ def cosine_gaps(X: Points, Z: Points) -> Tensor:
     error below 1 is already 3e-4 in float32.
     """
     D = X.exact_squared_distances(Z)
-    p, r = X.values.norm(dim=1, keepdim=True), Z.values.norm(dim=1)
+    x, z = X.values, Z.values
+    p, r = x.norm(dim=1, keepdim=True), z.norm(dim=1, keepdim=True)  # (n, 1), (m, 1)
     if D is None or not (p.all() and r.all()):
-        x, z = _directions(X), _directions(Z)
-        return squared_distances(x, z).mul_(0.5).clamp_(max=2)
-    U = D.sub_((p - r).square_()).div_(p * r)  # 2 u
-    if U.numel():
-        x, z = _directions(X), _directions(Z)
-        _repair_close_pairs(U, x.values, z.values, torch.ones_like(p), x.eps)
+        return squared_distances(_directions(X), _directions(Z)).mul_(0.5).clamp_(max=2)
+    U = D.sub_((p - r.T).square_()).div_(p * r.T)  # 2 u
+    ones = torch.ones_like(p)
+    _repair_close_pairs(U, lambda i, j: x[i] / p[i] - z[j] / r[j], x.shape[1], ones, X.eps)
     return U.mul_(0.5).clamp_(0, 2)
 
 

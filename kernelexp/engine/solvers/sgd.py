@@ -33,7 +33,7 @@ from kernelexp.engine.batch import choose_q
 from kernelexp.engine.checks import number
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import KernelRows
+from kernelexp.engine.products import KernelRows, kernel_matrix
 from kernelexp.engine.resource import with_cache
 from kernelexp.engine.solvers.base import Problem
 from kernelexp.engine.solvers.sgd_plan import SGDPlan, plan_sgd
@@ -179,7 +179,9 @@ class SGD(StochasticSolver):
         rows = torch.cat(list(batches))  # (B,)
         residual = state.predictions[rows] - problem.Y[rows]  # (B, c)
         Phi_B = P.features[rows]  # (B, q)
-        K_BB = state.rows.square(rows) if len(batches) > 1 else None
+        X_B = problem.points[rows]
+        # Computed, which is faster than to pick it from the rows that are kept.
+        K_BB = kernel_matrix(problem.kernel, X_B, X_B) if len(batches) > 1 else None
         delta = torch.empty_like(residual)
         h = torch.zeros_like(state.pending)
         start = 0
