@@ -14,7 +14,7 @@ from statistics import median
 
 import naive
 import torch
-from results_file import write
+from results_file import ratios, spread, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem
@@ -73,7 +73,7 @@ def main():
         {
             "name": name,
             "seconds": seconds[name],
-            "ratio": median(s / b for s, b in zip(seconds[name], seconds[NAIVE], strict=True)),
+            "ratio": median(ratios(seconds[name], seconds[NAIVE])),
             "accuracy": scores[name],
         }
         for name in names
@@ -81,9 +81,7 @@ def main():
     columns = {
         "solver": lambda r: r["name"],
         "epochs": lambda r: len(r["accuracy"][0]),
-        "seconds, median (range)": lambda r: (
-            f"{median(r['seconds']):.1f} ({min(r['seconds']):.1f}-{max(r['seconds']):.1f})"
-        ),
+        "seconds, median (range)": lambda r: spread(r["seconds"], 1),
         "share of naive": lambda r: f"{r['ratio']:.2f}",
         "test accuracy %, median": lambda r: f"{median(a[-1] for a in r['accuracy']):.2f}",
     }

@@ -15,7 +15,7 @@ from statistics import median
 
 import naive
 import torch
-from results_file import write
+from results_file import ratios, spread, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem, memory
@@ -45,7 +45,7 @@ def ours(data, seed):
     return {
         "setup": setup,
         "epochs": epochs,
-        "norm_seconds": time.perf_counter() - start,
+        "norm_percent": 100 * (time.perf_counter() - start) / sum(epochs),
         "norm": norm,
         "peak_gb": peak,
         "plan_gb": state.plan.peak_gb,
@@ -76,43 +76,38 @@ def main():
             rows.append({"n": n, "seed": seed, "plain": plain, "ours": own})
             print(n, seed, plain, own, flush=True)
 
-    def of(r, value):
-        return median(value(one) for one in r["runs"])
+    def values(r, whose, key):
+        return [run[whose][key] for run in r["runs"]]
+
+    def middle(r, whose, key):
+        return median(values(r, whose, key))
+
+    def epoch_seconds(r):
+        return ", ".join(f"{median(e):.2f}" for e in zip(*values(r, "ours", "epochs"), strict=True))
 
     grouped = [{"n": n, "runs": [r for r in rows if r["n"] == n]} for n in sizes]
     columns = {
         "n": lambda r: f"{r['n']:,}",
-        "published, s": lambda r: f"{of(r, lambda o: o['plain']['seconds']):.1f}",
+        "published, s": lambda r: f"{middle(r, 'plain', 'seconds'):.1f}",
         "ours, s (set-up + epochs)": lambda r: (
-            f"{of(r, lambda o: o['ours']['seconds']):.1f} "
-            f"({of(r, lambda o: o['ours']['setup']):.1f} + "
-            + ", ".join(
-                f"{of(r, lambda o, e=e: o['ours']['epochs'][e]):.2f}" for e in range(EPOCHS)
-            )
-            + ")"
+            f"{middle(r, 'ours', 'seconds'):.1f} ({middle(r, 'ours', 'setup'):.1f} + {epoch_seconds(r)})"
         ),
         "times faster, median (range)": lambda r: spread(
-            [o["plain"]["seconds"] / o["ours"]["seconds"] for o in r["runs"]]
+            ratios(values(r, "plain", "seconds"), values(r, "ours", "seconds")), 1
         ),
         "test accuracy %, published / ours": lambda r: (
-            f"{of(r, lambda o: o['plain']['accuracy']):.2f} / {of(r, lambda o: o['ours']['accuracy']):.2f}"
+            f"{middle(r, 'plain', 'accuracy'):.2f} / {middle(r, 'ours', 'accuracy'):.2f}"
         ),
         "first epoch / second": lambda r: spread(
-            [o["ours"]["epochs"][0] / o["ours"]["epochs"][1] for o in r["runs"]]
+            [epochs[0] / epochs[1] for epochs in values(r, "ours", "epochs")], 1
         ),
-        "norm, % of training": lambda r: (
-            f"{of(r, lambda o: 100 * o['ours']['norm_seconds'] / sum(o['ours']['epochs'])):.2f}"
-        ),
+        "norm, % of training": lambda r: f"{middle(r, 'ours', 'norm_percent'):.2f}",
         "peak GB (plan)": lambda r: (
-            f"{of(r, lambda o: o['ours']['peak_gb']):.2f} ({of(r, lambda o: o['ours']['plan_gb']):.2f})"
+            f"{middle(r, 'ours', 'peak_gb'):.2f} ({middle(r, 'ours', 'plan_gb'):.2f})"
         ),
     }
     title = f"EigenPro 2 on Fashion-MNIST, Laplacian s = 10, {EPOCHS} epochs"
     write("eigenpro2", title, {"epochs": EPOCHS}, grouped, columns)
-
-
-def spread(ratios):
-    return f"{median(ratios):.1f} ({min(ratios):.1f}-{max(ratios):.1f})"
 
 
 if __name__ == "__main__":

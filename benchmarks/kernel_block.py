@@ -10,7 +10,7 @@ import time
 from statistics import median
 
 import torch
-from results_file import write
+from results_file import ratios, spread, write
 
 from kernelexp.engine import KERNELS
 from kernelexp.engine.points import Points
@@ -54,17 +54,14 @@ def main():
         for key, block in work.items():
             seconds[key].append(timed(block))
 
-    def ratios(name, kind):
-        return [s / b for s, b in zip(seconds[name, kind], seconds["bare"], strict=True)]
-
-    rows = [{"kernel": name, **{kind: ratios(name, kind) for kind in kinds}} for name in KERNELS]
+    rows = [
+        {"kernel": name} | {kind: ratios(seconds[name, kind], seconds["bare"]) for kind in kinds}
+        for name in KERNELS
+    ]
     rate = 2e-9 * N * M * D / median(seconds["bare"])
     settings = {"n": N, "m": M, "d": D, "repeats": REPEATS, "bare_gflops": rate}
     columns = {"kernel": lambda r: r["kernel"]} | {
-        f"{kind}, median (range)": lambda r, k=kind: (
-            f"{median(r[k]):.2f} ({min(r[k]):.2f}-{max(r[k]):.2f})"
-        )
-        for kind in kinds
+        f"{kind}, median (range)": lambda r, k=kind: spread(r[k]) for kind in kinds
     }
     title = f"Kernel blocks {N:,} x {M:,} x {D}, in units of the bare product ({rate:,.0f} GFLOP/s)"
     write("kernel_block", title, settings, rows, columns)

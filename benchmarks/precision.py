@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from results_file import write
+from results_file import ratios, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem
@@ -51,9 +51,7 @@ def main():
                     "precision": precision,
                     "kernel_error": (out - K).abs().max().item(),
                     "prediction_error": ((got - exact).norm() / exact.norm()).item(),
-                    "ratios": [
-                        s / b for s, b in zip(seconds[precision], seconds["ieee"], strict=True)
-                    ],
+                    "ratios": ratios(seconds[precision], seconds["ieee"]),
                 }
             )
     columns = {

@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -22,6 +23,17 @@ def machine():
         "torch": torch.__version__,
         "commit": commit,
     }
+
+
+def ratios(seconds, unit):
+    """Times of repeats that ran side by side, one by one in units of the other's."""
+    return [s / u for s, u in zip(seconds, unit, strict=True)]
+
+
+def spread(values, digits=2):
+    """``median (smallest-largest)``."""
+    shown = [f"{v:.{digits}f}" for v in (median(values), min(values), max(values))]
+    return f"{shown[0]} ({shown[1]}-{shown[2]})"
 
 
 def write(name, title, settings, rows, columns):

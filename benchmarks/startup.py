@@ -8,9 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from statistics import median
 
-from results_file import write
+from results_file import spread, write
 
 REPEATS = 7
 COMMANDS = {"--help": ["--help"], "digits run, existing store": ["tracking.log_model=false"]}
@@ -31,9 +30,7 @@ def main():
     rows = [{"command": name, "seconds": taken} for name, taken in seconds.items()]
     columns = {
         "command": lambda r: r["command"],
-        "seconds, median (range)": lambda r: (
-            f"{median(r['seconds']):.2f} ({min(r['seconds']):.2f}-{max(r['seconds']):.2f})"
-        ),
+        "seconds, median (range)": lambda r: spread(r["seconds"]),
     }
     write("startup", "Start-up", {"repeats": REPEATS}, rows, columns)
 
