@@ -34,8 +34,9 @@ def exact(problem: Problem, X: Tensor) -> Tensor:
 
 def nearest_neighbour(problem: Problem, X: Tensor) -> Tensor:
     """The targets of the nearest training points in the Euclidean distance."""
-    rows = max(1, _DISTANCES // len(problem.X))
-    nearest = torch.cat([torch.cdist(part, problem.X).argmin(1) for part in torch.split(X, rows)])
+    Z = problem.X.to(X.device)
+    rows = max(1, _DISTANCES // len(Z))
+    nearest = torch.cat([torch.cdist(part, Z).argmin(1) for part in torch.split(X, rows)])
     return problem.Y[nearest]
 
 

@@ -33,6 +33,8 @@ from kernelexp.engine.model import predicted_labels
 from kernelexp.engine.points import Points, check_precision
 
 _DRIFT_POINTS = 1000
+# Of the free device memory, for training inputs; else they stay on the host.
+_DATA_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         labels=train.labels,
         seed=config.seed,
         limits=config.resource,
-        block_size=config.resource.block_size or _block_size(kernel, train.X, config.precision),
+        block_size=config.resource.block_size or _block_size(kernel, train.X, config),
         precision=config.precision,
     )
     compared = {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
@@ -213,11 +215,16 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
 
 
 def _to(dataset: Dataset, device: torch.device) -> Dataset:
-    def moved(split: Split) -> Split:
-        labels = None if split.labels is None else split.labels.to(device)
-        return Split(split.X.to(device), split.Y.to(device), labels)
+    """On the device, but for training inputs that would take more than half of what is free there."""
 
-    return replace(dataset, train=moved(dataset.train), test=moved(dataset.test))
+    def moved(split: Split, X: Tensor) -> Split:
+        labels = None if split.labels is None else split.labels.to(device)
+        return Split(X, split.Y.to(device), labels)
+
+    train, test = dataset.train, dataset.test
+    fits = train.X.nbytes <= _DATA_SHARE * memory.available_bytes(device)
+    X = train.X.to(device) if fits else train.X
+    return replace(dataset, train=moved(train, X), test=moved(test, test.X.to(device)))
 
 
 def _scores(part: str, outputs: Tensor, split: Split) -> dict[str, float]:
@@ -245,20 +252,20 @@ def _device_name(config: Config) -> str:
     return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-def _block_size(kernel: Kernel, X: Tensor, precision: str) -> int:
+def _block_size(kernel: Kernel, X: Tensor, config: Config) -> int:
     """``measure_block_size``, once on a machine: a second run then gives the same digits.
 
     Kept in the cache folder; delete ``block_sizes.json`` there to measure again.
     """
-    device = X.device if X.device.type == "cpu" else torch.cuda.get_device_name(X.device)
-    n, d = X.shape
-    key = f"{device}, {torch.get_num_threads()} threads, {X.dtype}, {precision}, {kernel.name}, {n=}, {d=}"
+    device = config.device.type if config.device.type == "cpu" else _device_name(config)
+    threads, precision, (n, d) = torch.get_num_threads(), config.precision, X.shape
+    key = f"{device}, {threads} threads, {X.dtype}, {precision}, {kernel.name}, {n=}, {d=}"
     path = cache_dir() / "block_sizes.json"
     try:
         known: dict[str, int] = json.loads(path.read_text())
         return known[key]
     except (OSError, ValueError, KeyError):
-        measured = measure_block_size(kernel, Points.of(X, precision))
+        measured = measure_block_size(kernel, Points.of(X, precision, config.device))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         known = json.loads(path.read_text()) if path.exists() else {}

@@ -64,16 +64,8 @@ def _plan(config: Config, shape: Shape) -> MemoryPlan:
         solver, _ = solver.pick(problem)
     if isinstance(solver, SGD):
         solver.check_sizes(problem)
-        return plan_sgd(
-            X,
-            shape.n_outputs,
-            config.resource,
-            problem.block_size,
-            solver.subsample_size,
-            solver.fixed_q(problem),
-            solver.batch_size,
-            solver.corrects_all,
-        )
+        sizes = solver.subsample_size, solver.fixed_q(problem), solver.batch_size
+        return plan_sgd(problem, *sizes, solver.corrects_all)
     if isinstance(solver, RestrictedSolver) and solver.centers == "kmeans":
         solver = replace(solver, centers="random")  # as many, without computing the means
     try:

@@ -37,7 +37,9 @@ class KernelModel:
             raise ValueError(
                 f"X of shape {tuple(X.shape)}: must be (n, {self.centers.shape[1]}), as in training"
             )
-        points, centers = Points.of(X.to(self.centers)), Points.of(self.centers)
+        device = self.weights.device  # centers may be on the host
+        points = Points.of(X.to(device, self.centers.dtype))
+        centers = Points.of(self.centers, device=device)
         return kernel_matmul(self.kernel, points, centers, self.weights)
 
     def rkhs_norm(self) -> RKHSNorm:

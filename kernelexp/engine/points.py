@@ -119,25 +119,51 @@ class Points:
         values: (n, d).
         precision: of inner products of ``values``, one of ``PRECISIONS`` but auto.
         codes: where coordinates are bytes; used in place of ``values`` where both sides have them.
+        known_norms: |x_i| (n,), where they were computed before.
     """
 
     values: Tensor
     precision: str = "ieee"
     codes: ByteCodes | None = None
+    known_norms: Tensor | None = None
 
     @classmethod
-    def of(cls, X: Tensor, precision: str = "auto") -> Points:
-        """X (n, d) with what ``precision`` needs; one or two passes over it for ``auto``."""
+    def of(cls, X: Tensor, precision: str = "auto", device: torch.device | None = None) -> Points:
+        """X (n, d) with its norms and what ``precision`` needs; one to three passes over it.
+
+        ``device``: where products are formed, if not where X is; tiles of X are then copied there.
+        """
+        device = device or X.device
+        norms = row_norms(X).to(device)
         if precision == "auto":
-            known = ByteCodes.of(X) if bytes_are_fast(X.device) else None
-            return cls(X, "ieee", known)
-        return cls(X, precision)
+            known = ByteCodes.of(X) if bytes_are_fast(device) else None
+            return cls(X, "ieee", known, norms)
+        return cls(X, precision, None, norms)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, rows: slice | Tensor) -> Points:
-        return Points(self.values[rows], self.precision, self.codes and self.codes[rows])
+        """Some of the points; those picked one by one are copied to ``device``."""
+        norms = None if self.known_norms is None else self.known_norms[rows]
+        values = (
+            self.values[rows]
+            if isinstance(rows, slice)
+            else self.values[rows.to(self.values.device)].to(self.device)
+        )
+        return Points(values, self.precision, self.codes and self.codes[rows], norms)
+
+    @property
+    def device(self) -> torch.device:
+        """Where products are formed: that of the norms, also where ``values`` stay on the host."""
+        return self.values.device if self.known_norms is None else self.known_norms.device
+
+    @property
+    def norms(self) -> Tensor:
+        """|x_i|, (n,)."""
+        if self.known_norms is not None:
+            return self.known_norms
+        return row_norms(self.values)
 
     @property
     def arithmetic(self) -> str:
@@ -150,9 +176,11 @@ class Points:
         own: float = torch.finfo(self.values.dtype).eps
         return _EPS.get(self.precision, own)
 
-    def to(self, dtype: torch.dtype) -> Points:
-        """The same points in another type; bytes stay as exact as they are."""
-        return replace(self, values=self.values.to(dtype))
+    def to(self, dtype: torch.dtype, device: torch.device) -> Points:
+        """The same points in another type and place; bytes stay as exact as they are."""
+        values = self.values.to(device, dtype)
+        same = dtype == self.values.dtype and device == self.device
+        return replace(self, values=values, known_norms=self.known_norms if same else None)
 
     def inner_products(self, other: Points) -> Tensor:
         """x_i . z_j: (n, m), in the type of ``values``."""
@@ -170,6 +198,12 @@ class Points:
         if x is None or z is None or not x.fits(z, torch.finfo(dtype).eps):
             return None
         return product(x, z).to(dtype).mul_(x.unit * z.unit)
+
+
+def row_norms(X: Tensor) -> Tensor:
+    """|x_i| without a copy of X squared: (n, d) -> (n,)."""
+    norms: Tensor = torch.linalg.vector_norm(X, dim=1)
+    return norms
 
 
 def as_points(X: Tensor | Points) -> Points:

@@ -58,7 +58,7 @@ class Preconditioner:
         X, sigma = as_points(X), spectrum.values
         V = spectrum.vectors[:, :q].contiguous()
         D = (1 - sigma[q] / sigma[:q]) / (sigma[:q] * spectrum.size)
-        features = X.values.new_empty(len(X), 0)
+        features = V.new_empty(len(X), 0)
         if q:
             features = kernel_matmul(kernel, X, X[spectrum.rows], V)
         return cls.with_features(kernel, X, spectrum.rows, V, D, features, sigma[q].item())
@@ -75,7 +75,7 @@ class Preconditioner:
         top_eigenvalue: float,
     ) -> Preconditioner:
         """From all its parts but beta, which is found here."""
-        diagonal = kernel.diag(X.values)
+        diagonal = kernel.diag(X.values).to(features.device)
         for start in range(0, len(X), _ROWS):
             part = slice(start, start + _ROWS)
             diagonal[part] -= features[part].square() @ scales

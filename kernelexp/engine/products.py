@@ -1,12 +1,16 @@
 """Blocked kernel-matrix work: the one place that knows tiles and devices.
 
 A kernel evaluation is one matrix product and a chain of elementwise steps. In tiles that stay in
-cache the chain costs little; over a whole block each step is a pass over memory.
+cache the chain costs little; over a whole block each step is a pass over memory. On a GPU the chain is
+one step (``fused``). Points that stay on the host, since they exceed the GPU's memory or lie in a
+mapped file, are copied tile by tile, the next one while the last one is used.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,6 +24,7 @@ CPU_TILE = 512
 GPU_TILE = 8192
 # Bytes of kept rows gathered at a time: the copy must still be in cache when it is multiplied.
 _GATHERED = 6_000_000
+_TRITON = importlib.util.find_spec("triton") is not None
 
 
 def tile_size(device: torch.device) -> int:
@@ -30,6 +35,44 @@ def tile_size(device: torch.device) -> int:
 def ranges(length: int, step: int) -> Iterator[slice]:
     """The slices of at most ``step`` that make up ``length``."""
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
+
+
+def _tiles(points: Points, like: Tensor) -> Iterator[tuple[slice, Points]]:
+    """The tiles of points, in the type and on the device of ``like``: (rows, points)."""
+    parts = ranges(len(points), tile_size(like.device))
+    if points.values.device == like.device:
+        yield from ((rows, points[rows].to(like.dtype, like.device)) for rows in parts)
+        return
+    copying = torch.cuda.Stream(like.device)  # type: ignore[no-untyped-call]
+    waiting: list[tuple[slice, Points, torch.cuda.Event]] = []
+
+    def next_one() -> tuple[slice, Points]:
+        rows, tile, copied = waiting.pop()
+        working = torch.cuda.current_stream(like.device)
+        working.wait_event(copied)
+        tile.values.record_stream(working)  # its memory is not given away while it is used
+        return rows, tile
+
+    for rows in parts:
+        part = points[rows]
+        with torch.cuda.stream(copying):
+            values = part.values.pin_memory().to(like.device, like.dtype, non_blocking=True)
+            fetched = rows, replace(part, values=values), copying.record_event()
+        if waiting:
+            yield next_one()
+        waiting.append(fetched)
+    if waiting:
+        yield next_one()
+
+
+def _matrix(kernel: Kernel, X: Points, Z: Points) -> Tensor:
+    """K of a tile."""
+    if X.values.is_cuda and _TRITON:
+        from kernelexp.engine import fused  # Triton takes half a second to import
+
+        if fused.serves(kernel, X):
+            return fused.matrix(kernel, X, Z)
+    return kernel.matrix(X, Z)
 
 
 def narrow_matmul(K: Tensor, W: Tensor) -> Tensor:
@@ -51,14 +94,14 @@ def kernel_matrix(
     same = Z is X
     X = as_points(X)
     Z = X if same else as_points(Z)
-    K = X.values.new_empty(len(X), len(Z)) if out is None else out
-    step = tile_size(K.device)
-    for rows in ranges(len(X), step):
-        X_rows = X[rows].to(K.dtype)
-        for columns in ranges(len(Z), step):
-            if same and columns.start < rows.start:
-                continue
-            tile = kernel.matrix(X_rows, Z[columns].to(K.dtype))
+    K = out
+    if K is None:
+        K = torch.empty(len(X), len(Z), dtype=X.values.dtype, device=X.device)
+    for rows, X_rows in _tiles(X, K):
+        left = rows.start if same else 0
+        for part, Z_columns in _tiles(Z[slice(left, None)], K):
+            columns = slice(left + part.start, left + part.stop)
+            tile = _matrix(kernel, X_rows, Z_columns)
             K[rows, columns] = tile
             if same and columns.start > rows.start:
                 K[columns, rows] = tile.mT.contiguous()  # half the time of one strided copy
@@ -79,13 +122,11 @@ def kernel_matmul(
     X, Z = as_points(X), as_points(Z)
     if out is None:
         out = W.new_zeros(len(X), W.shape[1])
-    step = tile_size(W.device)
     W_T = W.mT.contiguous()
-    for rows in ranges(len(X), step):
-        X_rows = X[rows].to(W.dtype)
+    for rows, X_rows in _tiles(X, W):
         product = W.new_zeros(W.shape[1], len(X_rows))  # transposed, see ``narrow_matmul``
-        for columns in ranges(len(Z), step):
-            tile = kernel.matrix(X_rows, Z[columns].to(W.dtype))
+        for columns, Z_columns in _tiles(Z, W):
+            tile = _matrix(kernel, X_rows, Z_columns)
             product.addmm_(W_T[:, columns], tile.mT)
         out[rows] += product.mT
     return out
@@ -109,7 +150,8 @@ class KernelRows:
         """X (n, d), Z (p, d), the same object where K is symmetric; ``dtype``: of K, else X's."""
         self.kernel, self.X = kernel, as_points(X)
         self.Z = self.X if Z is X else as_points(Z)
-        self.kept = self.X.values.new_empty(keep, len(self.Z), dtype=dtype)
+        dtype = dtype or self.X.values.dtype
+        self.kept = torch.empty(keep, len(self.Z), dtype=dtype, device=self.X.device)
         self.known = torch.zeros(keep, dtype=torch.bool, device=self.kept.device)
         self.gathered = self.kept[:0]
 
@@ -124,7 +166,7 @@ class KernelRows:
         self._learn(rows[inside])
         if self.complete:
             return self._gather(rows)
-        K = self.kept.new_empty(len(rows), len(self.Z))
+        K = self._buffer(len(rows))
         K[inside] = self.kept[rows[inside]]
         outside = self.X[rows[~inside]]
         K[~inside] = kernel_matrix(
@@ -133,10 +175,13 @@ class KernelRows:
         return K
 
     def _gather(self, rows: Tensor) -> Tensor:
-        # Into memory that is there: the pages of a new array cost more than the copy.
-        if len(self.gathered) < len(rows):
-            self.gathered = self.kept.new_empty(len(rows), len(self.Z))
-        return torch.index_select(self.kept, 0, rows, out=self.gathered[: len(rows)])
+        return torch.index_select(self.kept, 0, rows, out=self._buffer(len(rows)))
+
+    def _buffer(self, rows: int) -> Tensor:
+        """Memory that is there: the pages of a new array can cost more than what fills them."""
+        if len(self.gathered) < rows:
+            self.gathered = self.kept.new_empty(rows, len(self.Z))
+        return self.gathered[:rows]
 
     def _learn(self, rows: Tensor) -> None:
         new = rows[~self.known[rows]]
@@ -145,12 +190,10 @@ class KernelRows:
             kernel_matrix(self.kernel, self.X, self.X, self.kept)
             self.known[:] = True
             return
-        step = tile_size(rows.device)
-        for part in torch.split(new, step):
-            X_part = self.X[part].to(self.kept.dtype)
-            for columns in ranges(len(self.Z), step):
-                tile = self.kernel.matrix(X_part, self.Z[columns].to(self.kept.dtype))
-                self.kept[part, columns] = tile
+        for part in torch.split(new, tile_size(rows.device)):
+            X_part = self.X[part].to(self.kept.dtype, self.kept.device)
+            for columns, Z_columns in _tiles(self.Z, self.kept):
+                self.kept[part, columns] = _matrix(self.kernel, X_part, Z_columns)
         self.known[new] = True
 
     def add_transposed_matmul(self, rows: Tensor, W: Tensor, out: Tensor) -> None:

@@ -156,9 +156,9 @@ def measure_block_size(kernel: Kernel, X: Tensor | Points) -> int:
 
 
 def _rate(kernel: Kernel, X: Points, Z: Points) -> float:
-    device = X.values.device
+    device = X.device
     start = clock(device)
-    kernel_matmul(kernel, X, Z, Z.values.new_zeros(len(Z), 1))
+    kernel_matmul(kernel, X, Z, torch.zeros(len(Z), 1, dtype=Z.values.dtype, device=device))
     return len(Z) / (clock(device) - start)
 
 

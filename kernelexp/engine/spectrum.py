@@ -62,8 +62,8 @@ def nystrom_spectrum(
         ValueError: where the kernel matrix is zero or not positive semidefinite.
     """
     X = as_points(X)
-    rows = torch.randperm(len(X), generator=generator)[:size].to(X.values.device)
-    Xs = X[rows].to(dtype or X.values.dtype)
+    rows = torch.randperm(len(X), generator=generator)[:size].to(X.device)
+    Xs = X[rows].to(dtype or X.values.dtype, X.device)
     K = kernel_matrix(kernel, Xs, Xs).div_(size)
     values, vectors, bottom = top_eigenpairs(K, rank, generator)
     top = values[0].item()
@@ -121,7 +121,7 @@ def restricted_spectrum(
     base = nystrom_spectrum(kernel, Z, size, generator, min(size, 2 * rank))
     sigma = base.values[base.values > 100 * torch.finfo(Z.values.dtype).eps * base.values[0]]
     W = base.vectors[:, : len(sigma)] / (size * sigma).sqrt()  # (size, k)
-    rows = torch.randperm(len(X), generator=generator)[: 4 * size].to(X.values.device)
+    rows = torch.randperm(len(X), generator=generator)[: 4 * size].to(X.device)
     B = kernel_matmul(kernel, X[rows], Z[base.rows], W)  # (r, k)
     moments = (B.mT @ B).div_(len(rows)).double()
     values, U = torch.linalg.eigh(moments)
@@ -129,5 +129,5 @@ def restricted_spectrum(
     values, U = values.flip(0)[:rank].to(B.dtype), U.flip(1)[:, :rank].to(B.dtype)
     values = values.clamp_(min=torch.finfo(B.dtype).tiny)
     vectors = (B @ U) / (len(rows) * values).sqrt()  # (r, k), orthonormal
-    spectrum = Spectrum(rows, values, vectors, kernel.diag(X.values[rows]), left.item())
+    spectrum = Spectrum(rows, values, vectors, kernel.diag(X[rows].values), left.item())
     return spectrum, base.rows, W @ U

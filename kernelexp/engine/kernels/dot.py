@@ -12,7 +12,7 @@ from torch import Tensor
 from kernelexp.engine.checks import number, refuse
 from kernelexp.engine.kernels.base import Kernel
 from kernelexp.engine.kernels.geometry import angles, cosine_gaps
-from kernelexp.engine.points import Points
+from kernelexp.engine.points import Points, row_norms
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Linear(Kernel):
         return X.inner_products(Z).add_(self.bias)
 
     def diag(self, X: Tensor) -> Tensor:
-        return X.square().sum(1).add_(self.bias)
+        return row_norms(X).square_().add_(self.bias)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Polynomial(Kernel):
         return self._power(X.inner_products(Z), X.values.shape[1])
 
     def diag(self, X: Tensor) -> Tensor:
-        return self._power(X.square().sum(1), X.shape[1])
+        return self._power(row_norms(X).square_(), X.shape[1])
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class ArcCosine(Kernel):
             J = rest.mul_(cos).add_(sin)
         else:
             J = rest.mul_(cos.square().mul_(2).add_(1)).addcmul_(sin, 1 - u, value=3)
-        norms = [A.values.norm(dim=1).pow_(self.order) for A in (X, Z)]
-        return J.mul_(torch.outer(*norms)).mul_(1 / math.pi)
+        powers = [A.norms.pow(self.order) for A in (X, Z)]
+        return J.mul_(torch.outer(*powers)).mul_(1 / math.pi)
 
     def diag(self, X: Tensor) -> Tensor:
         at_zero_angle = (1.0, 1.0, 3.0)[self.order]
-        return X.square().sum(1).pow_(self.order).mul_(at_zero_angle)
+        return row_norms(X).pow_(2 * self.order).mul_(at_zero_angle)

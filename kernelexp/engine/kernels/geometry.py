@@ -18,41 +18,40 @@ from kernelexp.engine.points import Points
 _REPAIR_NUMBERS = 1 << 22
 
 
-def squared_norms(X: Tensor) -> Tensor:
-    """|x_i|^2 in one pass, without a copy of X squared: X (n, d) -> (n,)."""
-    norms: Tensor = torch.linalg.vector_norm(X, dim=1)
-    return norms.square_()
-
-
 def squared_distances(X: Points, Z: Points) -> Tensor:
     """|x_i - z_j|^2, exactly 0 where x_i = z_j: X (n, d), Z (m, d) -> (n, m)."""
     exact = X.exact_squared_distances(Z)
     if exact is not None:
         return exact
     x, z = X.values, Z.values
-    x_norms = squared_norms(x)[:, None]  # (n, 1)
+    x_squares, z_squares = X.norms.square()[:, None], Z.norms.square()  # (n, 1), (m,)
     if X.precision == "ieee":
-        D = torch.addmm(squared_norms(z), x, z.T, alpha=-2).add_(x_norms)  # (n, m)
+        D = torch.addmm(z_squares, x, z.T, alpha=-2).add_(x_squares)  # (n, m)
     else:
-        D = X.inner_products(Z).mul_(-2).add_(squared_norms(z)).add_(x_norms)
-    _repair_close_pairs(D, lambda i, j: x[i] - z[j], x.shape[1], x_norms, X.eps)
+        D = X.inner_products(Z).mul_(-2).add_(z_squares).add_(x_squares)
+    _repair_close_pairs(D, lambda i, j: x[i] - z[j], x.shape[1], x_squares, X.eps)
     return D.clamp_(min=0)
+
+
+def close_share(eps: float) -> float:
+    """Squared distances below this share of |x|^2 have lost half of their digits or more."""
+    return math.sqrt(eps) / 3
 
 
 def _repair_close_pairs(
     D: Tensor,
     differences: Callable[[Tensor, Tensor], Tensor],
     d: int,
-    x_norms: Tensor,
+    x_squares: Tensor,
     eps: float,
 ) -> None:
     """Overwrite the entries of D whose relative rounding error would exceed about sqrt(eps).
 
-    ``differences`` gives x_i - z_j of pairs i, j (k,) -> (k, d); ``x_norms`` |x_i|^2, (n, 1).
+    ``differences`` gives x_i - z_j of pairs i, j (k,) -> (k, d); ``x_squares`` |x_i|^2, (n, 1).
     """
     if not D.numel():
         return
-    close = math.sqrt(eps) / 3 * x_norms
+    close = close_share(eps) * x_squares
     rows = (D.amin(1, keepdim=True) < close).squeeze(1).nonzero().squeeze(1)
     if not len(rows):
         return
@@ -72,7 +71,7 @@ def cosine_gaps(X: Points, Z: Points) -> Tensor:
     """
     D = X.exact_squared_distances(Z)
     x, z = X.values, Z.values
-    p, r = x.norm(dim=1, keepdim=True), z.norm(dim=1, keepdim=True)  # (n, 1), (m, 1)
+    p, r = X.norms[:, None], Z.norms[:, None]  # (n, 1), (m, 1)
     if D is None or not (p.all() and r.all()):
         return squared_distances(_directions(X), _directions(Z)).mul_(0.5).clamp_(max=2)
     U = D.sub_((p - r.T).square_()).div_(p * r.T)  # 2 u
@@ -82,9 +81,8 @@ def cosine_gaps(X: Points, Z: Points) -> Tensor:
 
 
 def _directions(X: Points) -> Points:
-    norms: Tensor = X.values.norm(dim=1, keepdim=True)
     tiny = torch.finfo(X.values.dtype).tiny
-    return Points(X.values / norms.clamp_(min=tiny), X.precision)
+    return Points(X.values / X.norms.clamp(min=tiny)[:, None], X.precision)
 
 
 def angles(gaps: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from torch import Tensor
 from kernelexp.engine.checks import number
 from kernelexp.engine.kernels.base import Kernel
 from kernelexp.engine.kernels.geometry import angles, cosine_gaps
-from kernelexp.engine.points import Points
+from kernelexp.engine.points import Points, row_norms
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class ReLUNetwork(Kernel):
         b2 = self.bias**2
         root_d = math.sqrt(X.values.shape[1])
         u = cosine_gaps(X, Z)  # (n, m), of x.z / d
-        p = X.values.norm(dim=1, keepdim=True) / root_d  # sqrt of x.x / d (n, 1)
-        r = Z.values.norm(dim=1) / root_d  # (m,)
+        p = X.norms[:, None] / root_d  # sqrt of x.x / d (n, 1)
+        r = Z.norms / root_d  # (m,)
         scale = p * r  # (n, m)
         if b2:
             u, p, r, scale = self._add_bias(u, p, r, scale, b2)
@@ -68,7 +68,7 @@ class ReLUNetwork(Kernel):
 
     def _input_variance(self, X: Tensor) -> Tensor:
         """S_0(x, x), (n,)."""
-        return X.square().sum(1).mul_(1 / X.shape[1]).add_(self.bias**2)
+        return row_norms(X).square_().mul_(1 / X.shape[1]).add_(self.bias**2)
 
     @staticmethod
     def _add_bias(

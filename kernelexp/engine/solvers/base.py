@@ -48,7 +48,7 @@ class Problem:
 
     Attributes:
         kernel: k.
-        X: (n, d) training points.
+        X: (n, d) training points; they may stay on the host, or lie in a mapped file.
         Y: (n, c) targets; for classes one-hot {0, 1}.
         labels: (n,) class of each point, or None for regression.
         seed: every draw of the solver comes from it.
@@ -72,14 +72,19 @@ class Problem:
                 f"X {tuple(self.X.shape)} and Y {tuple(self.Y.shape)}: must be (n, d) and (n, c), n > 0"
             )
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed: that of Y, also where X stays on the host."""
+        return self.Y.device
+
     @cached_property
     def points(self) -> Points:
         """X as kernels take it."""
-        return Points.of(self.X, self.precision)
+        return Points.of(self.X, self.precision, self.device)
 
     def points_of(self, Z: Tensor) -> Points:
         """Centers Z (p, d) as kernels take them."""
-        return self.points if Z is self.X else Points.of(Z, self.precision)
+        return self.points if Z is self.X else Points.of(Z, self.precision, self.device)
 
     def generator(self) -> torch.Generator:
         """A new source of draws, the same at every call."""
@@ -201,7 +206,7 @@ class Solver(ABC):
         Raises:
             ValueError: where a size exceeds the data or the memory, or the kernel is not one.
         """
-        start = clock(problem.X.device)
+        start = clock(problem.device)
         try:
             state = self.setup(problem)
         except RuntimeError as error:
@@ -209,7 +214,7 @@ class Solver(ABC):
                 raise
             state = None
         if state is None:  # outside of the handler, whose traceback would keep what was allocated
-            _, limit = memory_limit(problem.X.device, problem.limits)
+            _, limit = memory_limit(problem.device, problem.limits)
             smaller = replace(problem.limits, memory_gb=_SMALLER * limit / GB)
             warnings.warn(
                 f"out of memory; started again with resource.memory_gb={smaller.memory_gb:.2f}",
@@ -218,7 +223,7 @@ class Solver(ABC):
             )
             state = self.setup(replace(problem, limits=smaller))
             state.smaller_plan = True
-        state.setup_seconds = clock(problem.X.device) - start
+        state.setup_seconds = clock(problem.device) - start
         return state
 
     def run(self, state: State) -> Iterator[EpochRecord]:
@@ -274,4 +279,5 @@ class RestrictedSolver(Solver):
         number("solver.n_centers", self.n_centers, 1, n, whole=True, optional=True)
         default = self.default_centers if self.n_centers is None else "random"
         p = self.n_centers or self.default_n_centers(n)
-        return choose_centers(problem.X, self.centers or default, p, generator)
+        Z = choose_centers(problem.X, self.centers or default, p, generator)
+        return Z if Z is problem.X else Z.to(problem.device)

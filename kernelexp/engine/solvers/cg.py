@@ -104,20 +104,20 @@ class CG(Solver):
 
     def setup(self, problem: Problem) -> CGState:
         """The spectrum; K itself is filled by the first iteration."""
-        kernel, X, Y = problem.kernel, problem.X, problem.Y
+        kernel, Y = problem.kernel, problem.Y
         n, c = Y.shape
         number("solver.subsample_size", self.subsample_size, 2, n, whole=True, optional=True)
         s = self.subsample_size or min(n, _SUBSAMPLE)
         q = max(1, s // 2) if self.q is None else self.q
         number("solver.q", q, 0, s - 1, whole=True)
         plan = plan_memory(
-            X.device,
+            problem.device,
             problem.limits,
             f"conjugate gradients on {n} points with q={q}",
             "take a smaller solver.q or fewer points (dataset.n_train)",
             model=8 * (n * q + 7 * n * c),
-            setup=8 * (4.5 * s * s + n * q + tile_numbers(n, X.device)),
-            step=8 * (n * c + tile_numbers(n, X.device)),
+            setup=8 * (4.5 * s * s + n * q + tile_numbers(n, problem.device)),
+            step=8 * (n * c + tile_numbers(n, problem.device)),
         )
         plan, keep = with_cache(plan, problem.limits, n, 8 * n, self.max_epochs)
         points, rank = problem.points, q + 1
@@ -137,7 +137,7 @@ class CG(Solver):
 
     def iterate(self, state: CGState) -> Iterator[EpochRecord]:
         """One iteration for each record; a residual that meets the tolerance is computed anew."""
-        Y, device = state.problem.Y.double(), state.problem.X.device
+        Y, device = state.problem.Y.double(), state.problem.device
 
         def matmul(W: Tensor) -> Tensor:
             return state.K.matmul(W)

@@ -135,17 +135,17 @@ class Exact(RestrictedSolver):
         rows = min(n, max(p // 4, 512))  # of K(X, Z), at a time
         held = (p * p + 512 * p + (0 if whole else rows * p)) * dtype.itemsize
         plan = plan_memory(
-            X.device,
+            problem.device,
             problem.limits,
             f"an exact solution with {p} centers in {dtype}",
             "take fewer points (dataset.n_train) or centers (solver.n_centers), "
             "solver.precision=float32, or solver=cg",
             model=held + 8 * (n + 6 * p) * c,
-            setup=dtype.itemsize * tile_numbers(n, X.device),
+            setup=dtype.itemsize * tile_numbers(n, problem.device),
             step=8 * 4 * 512 * 512,
         )
         centers = problem.points_of(Z)
-        A = X.new_empty(p, p, dtype=dtype)
+        A = Y.new_empty(p, p, dtype=dtype)
         kernel_matrix(kernel, centers, centers, A)
         top = top_eigenvalue(A, problem.generator()) / p
         if whole:
@@ -156,7 +156,7 @@ class Exact(RestrictedSolver):
             right = Y.new_zeros(p, c, dtype=torch.float64)
             for start in range(0, n, rows):
                 part = slice(start, start + rows)
-                K = A.new_empty(len(X[part]), p)
+                K = A.new_empty(len(Y[part]), p)
                 kernel_matrix(kernel, problem.points[part], centers, K)
                 add_gram_(A, K)
                 right += (K.mT @ Y[part].to(dtype)).double()
@@ -183,7 +183,7 @@ class Exact(RestrictedSolver):
 
     def iterate(self, state: ExactState) -> Iterator[EpochRecord]:
         """Solve and refine, once; there is nothing to go on with after that."""
-        device = state.problem.X.device
+        device = state.problem.device
         start = clock(device)
 
         def precondition(R: Tensor) -> Tensor:
@@ -210,5 +210,5 @@ class Exact(RestrictedSolver):
 
 def fits(problem: Problem, p: int, dtype: torch.dtype) -> bool:
     """Whether the matrix of p centers and what is needed beside it fit the memory there is."""
-    process, limit = memory_limit(problem.X.device, problem.limits)
+    process, limit = memory_limit(problem.device, problem.limits)
     return process + _BESIDE * dtype.itemsize * p * p < limit

@@ -116,13 +116,13 @@ class Falkon(RestrictedSolver):
         Z = self.choose_centers(problem, problem.generator())
         n, p, c, w = len(X), len(Z), Y.shape[1], X.element_size()
         plan = plan_memory(
-            X.device,
+            problem.device,
             problem.limits,
             f"falkon with {p} centers",
             "take fewer centers (solver.n_centers)",
             model=16 * (p * p + 512 * p) + 8 * 8 * p * c + 3 * w * n * c + w * p * Z.shape[1],
-            setup=8 * (p * p + tile_numbers(n, X.device)),
-            step=w * (_ROWS * p + tile_numbers(n, X.device)),
+            setup=8 * (p * p + tile_numbers(n, problem.device)),
+            step=w * (_ROWS * p + tile_numbers(n, problem.device)),
         )
         plan, keep = with_cache(plan, problem.limits, n, w * p, 1 + self.max_epochs)
         centers = problem.points_of(Z)
@@ -153,7 +153,7 @@ class Falkon(RestrictedSolver):
 
     def iterate(self, state: FalkonState) -> Iterator[EpochRecord]:
         """One iteration for each record."""
-        n, device = len(state.problem.X), state.problem.X.device
+        n, device = len(state.problem.X), state.problem.device
         image = torch.empty_like(state.outputs)  # K(X, Z) D of the last direction D
 
         def matmul(D: Tensor) -> Tensor:

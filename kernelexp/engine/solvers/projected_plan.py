@@ -13,7 +13,7 @@ def projects_exactly(wanted: str, problem: Problem, p: int) -> bool:
     """Whether projections onto p centers are exact; ``auto`` asks the memory there is."""
     if wanted != "auto":
         return wanted == "exact"
-    process, limit = memory_limit(problem.X.device, problem.limits)
+    process, limit = memory_limit(problem.device, problem.limits)
     return problem.X.element_size() * p * p < _FACTOR_SHARE * (limit - process)
 
 
@@ -26,9 +26,9 @@ def plan_projected(problem: Problem, p: int, s: int, q: int, m: int, exact: bool
     (n, d), c, w = problem.X.shape, problem.Y.shape[1], problem.X.element_size()
     s_inner = min(p, 4000)  # of EigenPro 2 on the centers
     inner = p * p + 512 * p if exact else 4 * p * c + (p + s_inner) * s_inner // 10
-    tiles = tile_numbers(n, problem.X.device)
+    tiles = tile_numbers(n, problem.device)
     return plan_memory(
-        problem.X.device,
+        problem.device,
         problem.limits,
         f"{p} centers with {'an exact' if exact else 'an inexact'} projection",
         "take fewer centers (solver.n_centers), solver.projection=inexact or a smaller solver.q",

@@ -114,16 +114,7 @@ class SGD(StochasticSolver):
         X, Y = problem.X, problem.Y
         q = self.fixed_q(problem)
         generator = problem.generator()
-        plan = plan_sgd(
-            X,
-            Y.shape[1],
-            problem.limits,
-            problem.block_size,
-            self.subsample_size,
-            q,
-            self.batch_size,
-            self.corrects_all,
-        )
+        plan = plan_sgd(problem, self.subsample_size, q, self.batch_size, self.corrects_all)
         plan, keep = with_cache(
             plan, problem.limits, len(X), X.element_size() * len(X), self.max_epochs
         )

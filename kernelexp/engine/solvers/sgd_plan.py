@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from kernelexp.engine.resource import (
     GB,
     SMALLEST_BLOCK,
     MemoryPlan,
-    ResourceLimits,
     memory_limit,
     tile_numbers,
 )
+from kernelexp.engine.solvers.base import Problem
 
 _DEFAULT_SUBSAMPLE, _LARGE_SUBSAMPLE, _LARGE_N = 4000, 12_000, 100_000
 _SMALLEST_SUBSAMPLE = 500
@@ -38,28 +36,25 @@ class SGDPlan(MemoryPlan):
 
 
 def plan_sgd(
-    X: Tensor,
-    n_outputs: int,
-    limits: ResourceLimits,
-    block_size: int,
+    problem: Problem,
     subsample_size: int | None = None,
     q: int | None = None,
     batch_size: int | None = None,
     corrects_all: bool = False,
 ) -> SGDPlan:
-    """Choose s, the block and m_max so that training on X (n, d) fits; given sizes are kept.
+    """Choose s, the block and m_max so that training on n points fits; given sizes are kept.
 
     ``corrects_all``: the preconditioner has weights on all n points, not on the subsample.
 
     Raises:
         ValueError: where even the smallest plan does not fit; the message says what would.
     """
-    n, d = X.shape
-    w, c = X.element_size(), n_outputs
-    process, limit = memory_limit(X.device, limits)
+    (n, d), c, w = problem.X.shape, problem.Y.shape[1], problem.X.element_size()
+    device, limits = problem.device, problem.limits
+    process, limit = memory_limit(device, limits)
 
     def needs(s: int, B: int) -> dict[str, float]:
-        rank, tiles = max_q(s), tile_numbers(n, X.device)
+        rank, tiles = max_q(s), tile_numbers(n, device)
         model = 3 * n * c + n * rank + (n if corrects_all else s) * rank
         gathered = max(B, batch_size or 0) * (d + 3 * c + rank)
         return {
@@ -76,7 +71,7 @@ def plan_sgd(
         return SGDPlan(needs(s, B), limit / GB, s, max_q(s), B, m_max)
 
     s = subsample_size or min(n, _DEFAULT_SUBSAMPLE if n <= _LARGE_N else _LARGE_SUBSAMPLE)
-    B = min(limits.block_size or block_size, n)
+    B = min(limits.block_size or problem.block_size, n)
     smallest_B = limits.block_size or min(B, SMALLEST_BLOCK)
     smallest_s = subsample_size or min(n, _SMALLEST_SUBSAMPLE)
     while made(s, B, n).peak_gb * GB > limit:

@@ -126,12 +126,12 @@ class StochasticSolver(Solver):
         Raises:
             DivergenceError: when the loss grows a second time, with half the step.
         """
-        X, Y = state.problem.X, state.problem.Y
+        Y = state.problem.Y
         epoch, m = 0, state.batch_size
         first = lowest = Y.square().mean().item()
-        start = clock(X.device)
+        start = clock(Y.device)
         while True:
-            order = torch.randperm(len(X), generator=state.generator).to(X.device)
+            order = torch.randperm(len(Y), generator=state.generator).to(Y.device)
             if not self.epoch(state, order, limit=_GROWTH * lowest + _NOISE * first):
                 if state.step_scale < 1:
                     raise DivergenceError(
@@ -150,7 +150,7 @@ class StochasticSolver(Solver):
                 lowest = first
                 continue  # the time it took counts with the next epoch
             epoch += 1
-            made = self.record(state, epoch, clock(X.device) - start)
+            made = self.record(state, epoch, clock(Y.device) - start)
             lowest = min(lowest, made.train_mse)
             yield made
-            start = clock(X.device)
+            start = clock(Y.device)
