@@ -12,7 +12,7 @@ from kernelexp.usage import CONF_DIR, usage
 OPTIONS = [
     (path.parent.name, path.stem)
     for path in sorted(CONF_DIR.glob("*/*.yaml"))
-    if path.stem != "npz"  # needs a file
+    if path.stem not in ("npz", "npy")  # need files
 ]
 # Solvers that are others with settings of their own.
 MADE_OF_OTHERS = {"overfitted", "interpolated"}
@@ -94,6 +94,7 @@ def test_environment_names_data_and_store(composed, monkeypatch):
         ("dataset.n_train=1438", "dataset.n_train=1438: must be at most 1437"),
         ("dataset.n_test=x", "dataset.n_test=x: must be a whole number"),
         ("dataset=npz", "dataset.path=None: must be an .npz file"),
+        ("dataset=npy", "dataset.path=None: must be a folder with x_train.npy"),
         ("device=tpu", "device=tpu: must be one of auto, cpu"),
         ("device=cuda:99", "device=cuda:99: must be one of auto, cpu"),
         ("dtype=float16", "dtype=float16: must be one of float32, float64"),

@@ -17,6 +17,9 @@ from kernelexp.data.label_noise import corrupt
 from kernelexp.data.preprocessing import Preprocessing
 from kernelexp.engine.checks import refuse
 
+# Numbers looked at together.
+_PART = 1 << 24
+
 
 @dataclass(frozen=True)
 class Split:
@@ -33,7 +36,7 @@ class Dataset:
 
     Attributes:
         name: of the source.
-        train: with noisy labels where noise was asked for.
+        train: with noisy labels where noise was asked for; X may be a file that is mapped.
         test: always with the labels as they are.
         n_classes: None for regression.
         preprocessing: how inputs became rows, for serving.
@@ -113,7 +116,7 @@ def check(arrays: Arrays) -> int | None:
         if len(y) != len(x) or y.dtype.kind not in "biuf":
             raise ValueError(f"y_{part}: shape {y.shape}, {y.dtype}; must be {len(x)} numbers")
         for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
+            if array.dtype.kind == "f" and not _is_finite(array):
                 raise ValueError(f"{name}: has NaN or infinite numbers; remove or replace them")
     y_train, y_test = arrays.y_train, arrays.y_test
     if (y_train.dtype.kind == "f") != (y_test.dtype.kind == "f") or y_train.shape[
@@ -136,6 +139,14 @@ def check(arrays: Arrays) -> int | None:
                 "the largest in y_train"
             )
     return n_classes
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """By parts, for arrays larger than memory."""
+    rows = max(1, _PART // max(1, array[0].size))
+    return all(
+        np.isfinite(array[start : start + rows]).all() for start in range(0, len(array), rows)
+    )
 
 
 def _arrays(source: DatasetSource, data_dir: Path, seed: int) -> tuple[Arrays, str]:

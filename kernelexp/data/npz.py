@@ -44,16 +44,22 @@ class NPZ(DatasetSource):
         try:
             with np.load(str(self.path), allow_pickle=False) as stored:  # reads what is asked for
                 y = stored["y_train"]
-                n, n_test = len(y), len(stored["y_test"])
-                d = math.prod(_stored_shape(Path(str(self.path)), "x_train")[1:])
+                n_test = len(stored["y_test"])
+                x_shape = _stored_shape(Path(str(self.path)), "x_train")
         except Exception:  # a broken file is refused when it is read
             return None
-        single = y.ndim == 1 and y.dtype.kind == "f"
-        c = 1 if single else y.shape[1] if y.ndim > 1 else int(y.max()) + 1
-        return Shape(self.n_train or n, self.n_test or n_test, d, c)
+        return shape_of(self, x_shape, y, n_test)
 
     def location(self, data_dir: Path) -> str:
         return Path(str(self.path)).absolute().as_uri()
+
+
+def shape_of(source: DatasetSource, x_shape: tuple[int, ...], y: np.ndarray, n_test: int) -> Shape:
+    """The sizes of own arrays, from the shape of x_train, y_train and the number of test points."""
+    single = y.ndim == 1 and y.dtype.kind == "f"
+    c = 1 if single else y.shape[1] if y.ndim > 1 else int(y.max()) + 1
+    d = math.prod(x_shape[1:])
+    return Shape(source.n_train or x_shape[0], source.n_test or n_test, d, c)
 
 
 def _stored_shape(path: Path, name: str) -> tuple[int, ...]:

@@ -61,11 +61,14 @@ class Preprocessing:
         return cls(x.shape[1:], x.dtype.name, grayscale, shift, factor, scale == "unit_norm")
 
     def __call__(self, x: np.ndarray, dtype: torch.dtype) -> Tensor:
-        """X (m, ...) of the training shape, or already flat, -> (m, d)."""
+        """X (m, ...) of the training shape, or already flat, -> (m, d); x itself where nothing changes."""
         x = np.ascontiguousarray(x).reshape(len(x), *self.shape)
         if self.grayscale:
             x = _gray(x)
-        X = torch.from_numpy(x).reshape(len(x), -1).to(dtype, copy=True)
+        X = torch.from_numpy(x).reshape(len(x), -1).to(dtype)
+        if not self.shift.any() and (self.factor == 1).all() and not self.unit_norm:
+            return X  # as it is: not read, where it is a mapped file
+        X = X.clone() if X.data_ptr() == x.ctypes.data else X
         X.sub_(self.shift.to(dtype)).mul_(self.factor.to(dtype))
         if self.unit_norm:
             X /= X.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(dtype).tiny)

@@ -1,0 +1,68 @@
+"""A user's own arrays, too large for memory: one .npy file each, mapped and not read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from kernelexp.data.base import Arrays, DatasetSource, Shape
+from kernelexp.data.npz import shape_of
+from kernelexp.engine.checks import refuse
+
+
+@dataclass(frozen=True)
+class NPY(DatasetSource):
+    """``x_train.npy, y_train.npy, x_test.npy, y_test.npy`` in a folder.
+
+    The training points stay in their file, and the system reads what is used and drops it when memory
+    is short, where they can be used as they are: of the run's type, ``scale`` none (the default here)
+    and ``n_train`` null. Else they are read into memory.
+
+    Attributes:
+        path: the folder.
+    """
+
+    name: ClassVar[str] = "npy"
+    cached: ClassVar[bool] = False
+    scale: str = "none"
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        missing = [
+            f"{name}.npy"
+            for name in Arrays._fields
+            if self.path is None or not (Path(self.path) / f"{name}.npy").is_file()
+        ]
+        if missing:
+            raise refuse(
+                "path",
+                self.path,
+                f"a folder with {', '.join(f'{name}.npy' for name in Arrays._fields)} "
+                f"(not there: {', '.join(missing)})",
+            )
+
+    def read(self, data_dir: Path, seed: int) -> Arrays:
+        return Arrays(*(self._open(name) for name in Arrays._fields))
+
+    def _open(self, name: str) -> np.ndarray:
+        path = Path(str(self.path)) / f"{name}.npy"
+        try:
+            # c: what is written, which nothing does, would stay in memory; PyTorch wants it writable.
+            array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+            return array
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path}: not a readable .npy file of numbers: {error}") from error
+
+    def shape(self) -> Shape | None:
+        try:
+            arrays = self.read(Path(), 0)
+        except ValueError:  # a broken file is refused when it is read
+            return None
+        return shape_of(self, arrays.x_train.shape, arrays.y_train, len(arrays.y_test))
+
+    def location(self, data_dir: Path) -> str:
+        return Path(str(self.path)).absolute().as_uri()
