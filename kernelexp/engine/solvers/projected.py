@@ -35,7 +35,7 @@ from kernelexp.engine.checks import number, one_of
 from kernelexp.engine.model import KernelModel, predicted_labels
 from kernelexp.engine.preconditioner import Preconditioner
 from kernelexp.engine.products import KernelRows, kernel_matmul, narrow_matmul
-from kernelexp.engine.resource import with_cache
+from kernelexp.engine.resource import GB, with_cache
 from kernelexp.engine.solvers.base import Problem, RestrictedSolver
 from kernelexp.engine.solvers.projected_plan import plan_projected, projects_exactly
 from kernelexp.engine.solvers.projection import ExactProjection, InexactProjection, Projection
@@ -179,20 +179,20 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         m_star = preconditioner.beta / preconditioner.top_eigenvalue
         m = self.batch_size or self.default_batch(m_star, n, m_max, exact)
         inflation = preconditioner.curvature_inflation(kernel, points, m, generator)
-        plan, keep = with_cache(
-            plan_projected(problem, p, s, q, m, exact),
-            problem.limits,
-            n,
-            X.element_size() * p,
-            self.max_epochs,
-        )
-        limits = replace(problem.limits, cache_gb=0.0)  # what is free is for K(X, Z)
-        on_centers = replace(problem, X=Z, Y=Y.new_zeros(p, c), labels=None, limits=limits)
-        projection = (
-            ExactProjection(on_centers)
-            if exact
-            else InexactProjection(on_centers, self.projection_tolerance, self.projection_epochs)
-        )
+        limits, row_bytes = problem.limits, X.element_size() * p
+        plan = plan_projected(problem, p, s, q, m, exact)
+        plan, keep = with_cache(plan, limits, n, row_bytes, self.max_epochs)
+        on_centers = replace(problem, X=Z, Y=Y.new_zeros(p, c), labels=None)
+        if exact:
+            projection: Projection = ExactProjection(on_centers)
+        else:  # each epoch of each projection needs K(Z, Z)
+            plan, spare = with_cache(plan, limits, p, row_bytes, passes=self.projection_epochs + 1)
+            limits = replace(limits, cache_gb=spare * row_bytes / GB)
+            projection = InexactProjection(
+                replace(on_centers, limits=limits),
+                self.projection_tolerance,
+                self.projection_epochs,
+            )
         return ProjectedState(
             solver=self,
             problem=problem,
