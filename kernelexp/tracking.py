@@ -118,7 +118,6 @@ class Tracker:
             "n_features": data.train.X.shape[1],
             "bandwidth": getattr(setup.kernel, "bandwidth", None),
             "device_name": setup.device_name,
-            "precision": f"{str(data.train.X.dtype).removeprefix('torch.')}, ieee",
             "planned_memory_gb": round(setup.plan.peak_gb, 3),
         }
         params = {f"derived.{key}": str(value) for key, value in derived.items()}
