@@ -39,7 +39,7 @@ def shortened(command):
             quick = "+debug=fast" in command or "dry_run=true" in command
             command += "" if quick else " +debug=fast"
         else:
-            command += " " + (FEW if "dataset=npz" not in command else "tracking.log_model=false")
+            command += " " + (FEW if "dataset.path" not in command else "tracking.log_model=false")
     if "kernelexp.report" in command:  # the runs it finds are also those of other tests
         command += " --no-log"
     if command.startswith("make run"):
@@ -72,7 +72,11 @@ def own_arrays(workdir):
 
     rng = np.random.default_rng(0)
     x, y = rng.random((60, 3)), rng.integers(0, 2, 60)
-    np.savez(workdir / "my.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    own = {"x_train": x[:40], "y_train": y[:40], "x_test": x[40:], "y_test": y[40:]}
+    np.savez(workdir / "my.npz", **own)
+    (workdir / "arrays").mkdir()
+    for name, array in own.items():
+        np.save(workdir / "arrays" / f"{name}.npy", array)
 
 
 def check_ui(workdir):

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "kernelexp"
 ALLOWED = {
-    "engine": {"torch", "numpy", "kernelexp.engine"},
+    "engine": {"torch", "numpy", "triton", "kernelexp.engine"},
     "data": {"torch", "numpy", "torchvision", "sklearn", "platformdirs", "kernelexp.data",
              "kernelexp.engine.registry", "kernelexp.engine.checks"},
     "experiment.py": {"torch", "kernelexp.comparisons", "kernelexp.data", "kernelexp.engine"},

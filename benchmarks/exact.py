@@ -1,0 +1,71 @@
+"""The exact solver in float32 against PyTorch's Cholesky factorisation alone.
+
+    python benchmarks/exact.py [N ...]     needs PyTorch alone; default 20000
+
+Normal points, d = 20, ten outputs, Laplacian. ``exact`` fills K, factors it in place, solves and refines
+until the residual stands still; the factorisation gets a K that is there. In turn, three repeats.
+"""
+
+import sys
+from statistics import median
+
+import torch
+from results_file import ratios, spread, write
+
+from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine.products import kernel_matrix
+from kernelexp.engine.resource import clock
+
+D, OUTPUTS, REPEATS = 20, 10, 3
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+KERNEL = KERNELS["laplacian"](bandwidth=5.0)
+
+
+def timed(work):
+    start = clock(DEVICE)
+    made = work()
+    return clock(DEVICE) - start, made
+
+
+def compare(n):
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(n, D, generator=generator).to(DEVICE)
+    Y = torch.randn(n, OUTPUTS, generator=generator).to(DEVICE)
+    solver = SOLVERS["exact"](precision="float32")
+    row = {"n": n, "cholesky": [], "setup": [], "solve": [], "residual": []}
+    for _ in range(REPEATS):
+        K = kernel_matrix(KERNEL, X, X)
+        seconds, L = timed(lambda K=K: torch.linalg.cholesky(K))
+        del K, L
+        row["cholesky"].append(seconds)
+        seconds, state = timed(lambda: solver.prepare(Problem(KERNEL, X, Y)))
+        row["setup"].append(seconds)
+        seconds, _ = timed(lambda state=state: list(solver.run(state)))
+        row["solve"].append(seconds)
+        row["residual"].append(state.residuals()["relative_residual"])
+        del state
+        print({name: values[-1] for name, values in row.items() if name != "n"}, flush=True)
+    return row
+
+
+def main():
+    rows = [compare(int(n)) for n in sys.argv[1:] or [20_000]]
+    columns = {
+        "n": lambda r: f"{r['n']:,}",
+        "Cholesky, s": lambda r: f"{median(r['cholesky']):.1f}",
+        "exact, s (set-up + solution)": lambda r: (
+            f"{median(totals(r)):.1f} ({median(r['setup']):.1f} + {median(r['solve']):.1f})"
+        ),
+        "exact, Cholesky = 1, median (range)": lambda r: spread(ratios(totals(r), r["cholesky"])),
+        "relative residual": lambda r: f"{max(r['residual']):.1e}",
+    }
+    title = "The exact solver in float32, in units of PyTorch's Cholesky factorisation"
+    write("exact", title, {"d": D, "outputs": OUTPUTS, "repeats": REPEATS}, rows, columns)
+
+
+def totals(row):
+    return [setup + solve for setup, solve in zip(row["setup"], row["solve"], strict=True)]
+
+
+if __name__ == "__main__":
+    main()
