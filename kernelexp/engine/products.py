@@ -56,8 +56,8 @@ def _tiles(points: Points, like: Tensor) -> Iterator[tuple[slice, Points]]:
     for rows in parts:
         part = points[rows]
         with torch.cuda.stream(copying):
-            values = part.values.pin_memory().to(like.device, like.dtype, non_blocking=True)
-            fetched = rows, replace(part, values=values), copying.record_event()
+            pinned = replace(part, values=part.values.pin_memory())
+            fetched = rows, pinned.to(like.dtype, like.device), copying.record_event()
         if waiting:
             yield next_one()
         waiting.append(fetched)
@@ -167,6 +167,8 @@ class KernelRows:
         if self.complete:
             return self._gather(rows)
         K = self._buffer(len(rows))
+        if not inside.any():
+            return kernel_matrix(self.kernel, self.X[rows], self.Z, K)
         K[inside] = self.kept[rows[inside]]
         outside = self.X[rows[~inside]]
         K[~inside] = kernel_matrix(
@@ -191,9 +193,9 @@ class KernelRows:
             self.known[:] = True
             return
         for part in torch.split(new, tile_size(rows.device)):
-            X_part = self.X[part].to(self.kept.dtype, self.kept.device)
-            for columns, Z_columns in _tiles(self.Z, self.kept):
-                self.kept[part, columns] = _matrix(self.kernel, X_part, Z_columns)
+            self.kept[part] = kernel_matrix(
+                self.kernel, self.X[part], self.Z, self._buffer(len(part))
+            )
         self.known[new] = True
 
     def add_transposed_matmul(self, rows: Tensor, W: Tensor, out: Tensor) -> None:

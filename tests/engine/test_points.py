@@ -1,5 +1,8 @@
 """Products of points: exact for bytes, of the stated precision otherwise."""
 
+import contextlib
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,7 @@ from kernelexp.engine.points import (
     bytes_are_fast,
     check_precision,
 )
-from kernelexp.engine.products import KernelRows, kernel_matmul, kernel_matrix
+from kernelexp.engine.products import KernelRows, _tiles, kernel_matmul, kernel_matrix
 
 CPU = torch.device("cpu")
 needs_bytes = pytest.mark.skipif(
@@ -193,3 +196,47 @@ def test_a_single_epoch_keeps_all_rows_or_none():
         limits = ResourceLimits(cache_gb=cache_gb)
         problem = Problem(KERNELS["laplacian"](), X, Y, limits=limits, block_size=256)
         assert len(SOLVERS["eigenpro2"](epochs=epochs).prepare(problem).rows.kept) == kept
+
+
+def test_tiles_of_points_on_the_host_are_copied_ahead(monkeypatch):
+    """The order of copies and waits, with stand-ins for what a GPU has; what it does with them is
+    tested where there is one (test_fused.py)."""
+    happened = []
+
+    class Stream:
+        def record_event(self):
+            return len([word for word in happened if word == "copy"]) - 1
+
+        def wait_event(self, event):
+            happened.append(f"wait for {event}")
+
+    def pin_memory(values):
+        happened.append("copy")
+        return values
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda values, stream: None)
+    X = torch.randn(1100, 3)
+    elsewhere = SimpleNamespace(device=torch.device("cpu:0"), dtype=torch.float64)
+    got = []
+    for rows, tile in _tiles(Points.of(X), elsewhere):
+        happened.append(f"use {rows.start}")
+        assert torch.equal(tile.values, X[rows].double())
+        got.append(rows)
+    assert [(rows.start, rows.stop) for rows in got] == [(0, 512), (512, 1024), (1024, 1100)]
+    assert happened == [
+        *["copy", "copy", "wait for 0", "use 0"],
+        *["copy", "wait for 1", "use 512", "wait for 2", "use 1024"],
+    ]
+
+
+def test_norms_are_computed_once(monkeypatch):
+    """Of the training points: none for each tile."""
+    X = torch.randn(1500, 4)
+    points = Points.of(X)
+    monkeypatch.setattr("kernelexp.engine.points.row_norms", None)
+    for kernel in (KERNELS["laplacian"](), KERNELS["arc_cosine"](), KERNELS["relu_ntk"]()):
+        kernel_matmul(kernel, points, points[torch.arange(700)], torch.ones(700, 1))

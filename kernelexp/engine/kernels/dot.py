@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from kernelexp.engine.checks import number, refuse
 from kernelexp.engine.kernels.base import Kernel
-from kernelexp.engine.kernels.geometry import angles, cosine_gaps
+from kernelexp.engine.kernels.geometry import cosine_gaps
 from kernelexp.engine.points import Points, row_norms
 
 
@@ -75,18 +74,18 @@ class ArcCosine(Kernel):
 
     def matrix(self, X: Points, Z: Points) -> Tensor:
         u = cosine_gaps(X, Z)
-        theta = angles(u)
-        rest = math.pi - theta
+        rest = (u * 0.5).sqrt_().acos_()  # (pi - theta) / 2, see ``angles``
         if self.order == 0:
             # The direction of a zero vector is undefined; the limit from any side has |x|^0 = 1.
-            return rest.mul_(1 / math.pi)
-        cos, sin = 1 - u, (u * (2 - u)).sqrt_()
-        if self.order == 1:
-            J = rest.mul_(cos).add_(sin)
-        else:
-            J = rest.mul_(cos.square().mul_(2).add_(1)).addcmul_(sin, 1 - u, value=3)
+            return rest.mul_(2 / math.pi)
+        J = (2 - u).mul_(u).sqrt_()  # sin theta
+        cos = u.neg_().add_(1)
+        if self.order == 2:
+            J.mul_(cos).mul_(3)
+            cos = cos.square_().mul_(2).add_(1)
+        J.addcmul_(rest, cos, value=2)
         powers = [A.norms.pow(self.order) for A in (X, Z)]
-        return J.mul_(torch.outer(*powers)).mul_(1 / math.pi)
+        return J.mul_(powers[0][:, None] / math.pi).mul_(powers[1])
 
     def diag(self, X: Tensor) -> Tensor:
         at_zero_angle = (1.0, 1.0, 3.0)[self.order]

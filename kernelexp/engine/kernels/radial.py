@@ -108,7 +108,9 @@ class ExponentialPower(Radial):
         number("gamma", self.gamma, above=0, high=2)
 
     def profile(self, r2: Tensor) -> Tensor:
-        return r2.mul_(1 / self.scale**2).pow_(self.gamma / 2).neg_().exp_()
+        # A power by logarithm and exponential is half as dear; log 0 is -inf, its exponential 0.
+        log_r = r2.mul_(1 / self.scale**2).log_()
+        return log_r.mul_(self.gamma / 2).exp_().neg_().exp_()
 
 
 @dataclass(frozen=True)
