@@ -34,9 +34,14 @@ def exact(problem: Problem, X: Tensor) -> Tensor:
 
 def nearest_neighbour(problem: Problem, X: Tensor) -> Tensor:
     """The targets of the nearest training points in the Euclidean distance."""
-    Z = problem.X.to(X.device)
-    rows = max(1, _DISTANCES // len(Z))
-    nearest = torch.cat([torch.cdist(part, Z).argmin(1) for part in torch.split(X, rows)])
+    nearest = torch.zeros(len(X), dtype=torch.long, device=X.device)
+    distance = X.new_full((len(X),), torch.inf)
+    rows = max(1, _DISTANCES // len(X))
+    for start in range(0, len(problem.X), rows):
+        part = problem.X[start : start + rows].to(X.device)
+        closest, index = torch.cdist(X, part).min(1)
+        nearest = torch.where(closest < distance, start + index, nearest)
+        distance = torch.minimum(distance, closest)
     return problem.Y[nearest]
 
 

@@ -30,7 +30,8 @@ from kernelexp.engine import (
 from kernelexp.engine.checks import number, one_of
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.model import predicted_labels
-from kernelexp.engine.points import Points, check_precision
+from kernelexp.engine.points import check_precision
+from kernelexp.engine.resource import memory_limit
 
 _DRIFT_POINTS = 1000
 # Of the free device memory, for training inputs; else they stay on the host.
@@ -126,7 +127,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         DivergenceError: where training grows instead of shrinking.
     """
     memory.reset_peak(config.device)
-    dataset = _to(
+    dataset = _to_device(
         load(
             config.dataset,
             config.data_dir,
@@ -135,7 +136,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
             noise_kind=config.noise_kind,
             dtype=config.dtype,
         ),
-        config.device,
+        config,
     )
     train = dataset.train
     kernel = config.kernel.fitted_to(train.X, torch.Generator().manual_seed(config.seed))
@@ -214,15 +215,16 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
     return result
 
 
-def _to(dataset: Dataset, device: torch.device) -> Dataset:
+def _to_device(dataset: Dataset, config: Config) -> Dataset:
     """On the device, but for training inputs that would take more than half of what is free there."""
 
     def moved(split: Split, X: Tensor) -> Split:
         labels = None if split.labels is None else split.labels.to(device)
         return Split(X, split.Y.to(device), labels)
 
-    train, test = dataset.train, dataset.test
-    fits = train.X.nbytes <= _DATA_SHARE * memory.available_bytes(device)
+    device, train, test = config.device, dataset.train, dataset.test
+    held, limit = memory_limit(device, config.resource)
+    fits = train.X.nbytes <= _DATA_SHARE * (limit - held)
     X = train.X.to(device) if fits else train.X
     return replace(dataset, train=moved(train, X), test=moved(test, test.X.to(device)))
 
@@ -265,7 +267,7 @@ def _block_size(kernel: Kernel, X: Tensor, config: Config) -> int:
         known: dict[str, int] = json.loads(path.read_text())
         return known[key]
     except (OSError, ValueError, KeyError):
-        measured = measure_block_size(kernel, Points.of(X, precision, config.device))
+        measured = measure_block_size(kernel, X, precision, config.device)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         known = json.loads(path.read_text()) if path.exists() else {}

@@ -35,7 +35,7 @@ class _PlanOnly(ResourceLimits):
 def planned_memory(config: Config) -> MemoryPlan | None:
     """The memory plan of a run, None where the data's sizes are not known without reading them.
 
-    The solver's own plan, made for points that take no memory, and the data. Kernel rows that a solver
+    The solver's own plan, made for points that take no memory, and the data, with their codes as if they were bytes. Kernel rows that a solver
     keeps for speed come on top, as far as there is room.
 
     Raises:
@@ -48,8 +48,10 @@ def planned_memory(config: Config) -> MemoryPlan | None:
     if "exact" in config.compare:
         plans.append(_plan(replace(config, solver=EXACT, dtype=torch.float64), shape))
     plan = max(plans, key=lambda plan: plan.peak_gb)
-    numbers = (shape.n_train + shape.n_test) * (shape.n_features + shape.n_outputs)
-    process = plan.gigabytes["process"] + numbers * config.dtype.itemsize / GB
+    n, n_test, d, c = shape
+    numbers = n * c + n_test * (d + c) + (0 if config.dataset.mapped else n * d)
+    codes = n * d if config.precision == "auto" else 0  # where they turn out to be bytes
+    process = plan.gigabytes["process"] + (numbers * config.dtype.itemsize + codes) / GB
     return replace(plan, gigabytes={**plan.gigabytes, "process": process})
 
 

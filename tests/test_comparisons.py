@@ -48,7 +48,8 @@ def test_eigenpro_comes_to_the_exact_solution():
     assert errors[-1] == pytest.approx(((ours - model).norm() / model.norm()).item(), rel=1e-3)
 
 
-def test_nearest_neighbour_is_that_of_scikit_learn():
+def test_nearest_neighbour_is_that_of_scikit_learn(monkeypatch):
+    monkeypatch.setattr("kernelexp.comparisons._DISTANCES", 20_000)  # in many parts
     result, epochs = run("nearest_neighbour", epochs=1)
     train, test = result.setup.dataset.train, result.setup.dataset.test
     reference = KNeighborsClassifier(1).fit(train.X.numpy(), train.labels.numpy())

@@ -248,6 +248,27 @@ def test_dry_run_names_the_memory_that_is_planned(solver):
     assert 0.95 * planned_gb < forecast_gb < 1.5 * planned_gb
 
 
+def test_dry_run_does_not_count_what_stays_in_its_file(tmp_path):
+    import numpy as np
+
+    from kernelexp.data import SOURCES
+    from kernelexp.engine import KERNELS, SOLVERS
+    from kernelexp.experiment import Config
+    from kernelexp.forecast import planned_memory
+
+    n, d = 20_000, 1000
+    for part, rows in (("train", n), ("test", 10)):
+        np.save(tmp_path / f"x_{part}.npy", np.zeros((rows, d), np.float32))
+        np.save(tmp_path / f"y_{part}.npy", np.arange(rows) % 3)
+
+    def planned(scale):
+        source = SOURCES["npy"](path=str(tmp_path), scale=scale)
+        solver = SOLVERS["eigenpro4"](n_centers=100)
+        return planned_memory(Config(source, KERNELS["gaussian"](), solver)).peak_gb
+
+    assert planned("unit") - planned("none") == pytest.approx(4 * n * d / 1e9, rel=0.1)
+
+
 def test_sizes_are_known_without_reading(workdir):
     import numpy as np
     import torch

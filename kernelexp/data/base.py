@@ -87,6 +87,11 @@ class DatasetSource(ABC):
         colours = 3 if self.grayscale else 1
         return Shape(n_train, n_test, self.n_features // colours, self.n_outputs)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether training inputs stay in their file."""
+        return False
+
     @abstractmethod
     def read(self, data_dir: Path, seed: int) -> Arrays:
         """Fetch the arrays, from ``data_dir`` where files are needed.

@@ -18,8 +18,8 @@ class NPY(DatasetSource):
     """``x_train.npy, y_train.npy, x_test.npy, y_test.npy`` in a folder.
 
     The training points stay in their file, and the system reads what is used and drops it when memory
-    is short, where they can be used as they are: of the run's type, ``scale`` none (the default here)
-    and ``n_train`` null. Else they are read into memory.
+    is short, where they can be used as they are: of the run's type, ``scale`` none (the default here),
+    ``n_train`` null and ``balanced`` false. Else they are read into memory.
 
     Attributes:
         path: the folder.
@@ -45,17 +45,26 @@ class NPY(DatasetSource):
                 f"(not there: {', '.join(missing)})",
             )
 
+    @property
+    def mapped(self) -> bool:
+        return self.scale == "none" and self.n_train is None and not self.balanced
+
     def read(self, data_dir: Path, seed: int) -> Arrays:
         return Arrays(*(self._open(name) for name in Arrays._fields))
 
     def _open(self, name: str) -> np.ndarray:
         path = Path(str(self.path)) / f"{name}.npy"
         try:
-            # c: what is written, which nothing does, would stay in memory; PyTorch wants it writable.
-            array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-            return array
+            # Read-only: of a mapping that could be written Linux wants to know that it fits.
+            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path}: not a readable .npy file of numbers: {error}") from error
+        if not array.flags.c_contiguous:
+            raise ValueError(
+                f"{path}: stored column by column; must be row by row: np.save the result of "
+                "np.ascontiguousarray"
+            )
+        return array if name.startswith("x") else np.array(array)
 
     def shape(self) -> Shape | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +66,10 @@ class Preprocessing:
         x = np.ascontiguousarray(x).reshape(len(x), *self.shape)
         if self.grayscale:
             x = _gray(x)
-        X = torch.from_numpy(x).reshape(len(x), -1).to(dtype)
+        with warnings.catch_warnings():
+            # PyTorch warns of arrays that must not be written. Nobody writes to training points.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            X = torch.from_numpy(x).reshape(len(x), -1).to(dtype)
         if not self.shift.any() and (self.factor == 1).all() and not self.unit_norm:
             return X  # as it is: not read, where it is a mapped file
         X = X.clone() if X.data_ptr() == x.ctypes.data else X

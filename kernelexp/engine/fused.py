@@ -78,7 +78,8 @@ def _polynomial(v, p, r, a, b, order: tl.constexpr):
 def _arcsine(y):
     """asin(sqrt(y)) for y in [0, 1]: an odd polynomial up to asin(1/2), a half-angle step beyond."""
     beyond = y > 0.25
-    w = tl.where(beyond, 0.5 - 0.5 * tl.sqrt(y), y)
+    # A GPU's root is off by a rounding; no negative number may come of it, here and below.
+    w = tl.where(beyond, tl.maximum(0.5 - 0.5 * tl.sqrt(y), 0.0), y)
     # Least squares for asin(sqrt(w)) / sqrt(w) at Chebyshev nodes of [0, 1/4]; off by 5e-9 at most.
     series = 0.04255359911621781 * w + 0.02390936358458475
     series = series * w + 0.04553900971422992
@@ -112,7 +113,7 @@ def _relu_network(u, p, r, b2, order: tl.constexpr, tangent: tl.constexpr):
         p_next, r_next = tl.sqrt(p * p + b2), tl.sqrt(r * r + b2)
         N = p_next * r_next
         gap = b2 * (p - r) * (p - r) / (N + scale + b2)
-        u = tl.where(b2 > 0, (gap + scale * u) / N, u)
+        u = tl.minimum(tl.where(b2 > 0, (gap + scale * u) / N, u), 2.0)
         p, r, scale = p_next, r_next, N
         S = (1 - u) * scale
         k = S + k * (1 - theta / _PI) if tangent else S
@@ -232,7 +233,9 @@ def finish_(kernel: Kernel, G: Tensor, X: Points, Z: Points) -> Tensor:
     x, z = X.values.contiguous(), Z.values.contiguous()
     grid = (triton.cdiv(n, _ROWS.value), triton.cdiv(m, _COLUMNS.value))
     close = close_share(X.eps)
-    _finish[grid](
-        G, x, z, X.norms, Z.norms, n, m, d, a, b, close, profile.function, order, profile.geometry
-    )
+    with torch.cuda.device_of(G):  # Triton launches where the current device is
+        _finish[grid](
+            *(G, x, z, X.norms, Z.norms, n, m, d, a, b, close),
+            *(profile.function, order, profile.geometry),
+        )
     return G

@@ -57,7 +57,10 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most this process held since ``reset_peak``, counted as in ``held_bytes``."""
+    """The most this process held since ``reset_peak``, without the pages of files it holds now.
+
+    Where pages of mapped data came after the peak that is too little.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     return _status_bytes("VmHWM") - _file_bytes()

@@ -52,7 +52,7 @@ def rkhs_norm(model: KernelModel) -> RKHSNorm:
     Z, alpha = model.centers, model.weights
     if len(Z) > DENSE_CENTERS:
         return norm_from_outputs(model, kernel_matmul(model.kernel, Z, Z, alpha), "blocked")
-    Z, alpha = Z.double(), alpha.double()
+    Z, alpha = Z.to(alpha.device, torch.float64), alpha.double()
     return norm_from_outputs(model, kernel_matrix(model.kernel, Z, Z) @ alpha, "dense")
 
 

@@ -58,6 +58,8 @@ class ByteCodes:
         n, d = X.shape
         if not n or not 0 < d <= _MOST_COORDINATES:
             return None
+        if n > _ROWS and cls.of(X[:_ROWS]) is None:
+            return None  # without a pass over all of them
         low, high = (float(bound) for bound in X.aminmax())
         if not 0 <= low <= high < torch.inf:
             return None

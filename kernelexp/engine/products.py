@@ -8,7 +8,10 @@ mapped file, are copied tile by tile, the next one while the last one is used.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,7 +27,9 @@ CPU_TILE = 512
 GPU_TILE = 8192
 # Bytes of kept rows gathered at a time: the copy must still be in cache when it is multiplied.
 _GATHERED = 6_000_000
-_TRITON = importlib.util.find_spec("triton") is not None
+# Triton builds its launcher with a C compiler.
+_COMPILERS = "gcc", "clang", os.environ.get("CC", "cc")
+_TRITON = importlib.util.find_spec("triton") is not None and any(map(shutil.which, _COMPILERS))
 
 
 def tile_size(device: torch.device) -> int:
@@ -37,13 +42,19 @@ def ranges(length: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
+@functools.cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    """The stream for copies to a GPU: one, since memory that was freed is kept for each stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def _tiles(points: Points, like: Tensor) -> Iterator[tuple[slice, Points]]:
     """The tiles of points, in the type and on the device of ``like``: (rows, points)."""
     parts = ranges(len(points), tile_size(like.device))
     if points.values.device == like.device:
         yield from ((rows, points[rows].to(like.dtype, like.device)) for rows in parts)
         return
-    copying = torch.cuda.Stream(like.device)  # type: ignore[no-untyped-call]
+    copying = _copying(like.device)
     waiting: list[tuple[slice, Points, torch.cuda.Event]] = []
 
     def next_one() -> tuple[slice, Points]:
@@ -135,8 +146,11 @@ def kernel_matmul(
 class KernelRows:
     """K(X, Z) by rows: the first ``keep`` rows are computed once and kept, others at each call.
 
+    Those that are kept are computed together, in their own order, when the first of them is asked for:
+    half the work where K is symmetric, and data in a file are read once from front to end.
+
     Attributes:
-        kept: (keep, p), of which the rows marked in ``known`` are filled.
+        kept: (keep, p), undefined until then.
     """
 
     def __init__(
@@ -152,7 +166,7 @@ class KernelRows:
         self.Z = self.X if Z is X else as_points(Z)
         dtype = dtype or self.X.values.dtype
         self.kept = torch.empty(keep, len(self.Z), dtype=dtype, device=self.X.device)
-        self.known = torch.zeros(keep, dtype=torch.bool, device=self.kept.device)
+        self.filled = not keep
         self.gathered = self.kept[:0]
 
     @property
@@ -163,7 +177,8 @@ class KernelRows:
     def __getitem__(self, rows: Tensor) -> Tensor:
         """K(X[rows], Z): rows (m,) -> (m, p), which the next call may overwrite."""
         inside = rows < len(self.kept)
-        self._learn(rows[inside])
+        if inside.any():
+            self._fill()
         if self.complete:
             return self._gather(rows)
         K = self._buffer(len(rows))
@@ -185,23 +200,17 @@ class KernelRows:
             self.gathered = self.kept.new_empty(rows, len(self.Z))
         return self.gathered[:rows]
 
-    def _learn(self, rows: Tensor) -> None:
-        new = rows[~self.known[rows]]
-        if len(new) and self.complete and self.Z is self.X:
-            # Half the work in one go; what was known before is computed again.
-            kernel_matrix(self.kernel, self.X, self.X, self.kept)
-            self.known[:] = True
-            return
-        for part in torch.split(new, tile_size(rows.device)):
-            self.kept[part] = kernel_matrix(
-                self.kernel, self.X[part], self.Z, self._buffer(len(part))
-            )
-        self.known[new] = True
+    def _fill(self) -> None:
+        if not self.filled:
+            X = self.X if self.complete else self.X[slice(0, len(self.kept))]
+            kernel_matrix(self.kernel, X, self.Z, self.kept)
+            self.filled = True
 
     def add_transposed_matmul(self, rows: Tensor, W: Tensor, out: Tensor) -> None:
         """Add K(X[rows], Z)^T @ W to ``out``: rows (m,), W (m, c), out (p, c) stored by columns."""
         inside = rows < len(self.kept)
-        self._learn(rows[inside])
+        if inside.any():
+            self._fill()
         step = max(8, _GATHERED // (self.kept.element_size() * len(self.Z)))
         parts = torch.split(rows[inside], step), torch.split(W[inside], step)
         for part, W_part in zip(*parts, strict=True):
@@ -213,7 +222,7 @@ class KernelRows:
         """All of K by blocks of ``size`` rows: (rows, K(X[rows], Z)); kept ones are not copied."""
         keep = len(self.kept)
         for rows in ranges(keep, size):
-            self._learn(torch.arange(rows.start, rows.stop, device=self.kept.device))
+            self._fill()
             yield rows, self.kept[rows]
         buffer = self.kept.new_empty(min(size, len(self.X) - keep), len(self.Z))
         for rest in ranges(len(self.X) - keep, size):
@@ -225,7 +234,7 @@ class KernelRows:
         """K(X, Z) @ W: (p, c) -> (n, c)."""
         keep = len(self.kept)
         out = W.new_zeros(len(self.X), W.shape[1])
-        self._learn(torch.arange(keep, device=self.kept.device))
+        self._fill()
         for rows in ranges(keep, tile_size(W.device)):
             out[rows] = narrow_matmul(self.kept[rows], W)
         if not self.complete:

@@ -21,7 +21,7 @@ from torch import Tensor
 from kernelexp.engine import memory
 from kernelexp.engine.checks import number
 from kernelexp.engine.kernels import Kernel
-from kernelexp.engine.points import Points, as_points
+from kernelexp.engine.points import Points
 from kernelexp.engine.products import kernel_matmul, tile_size
 
 GB = 1e9
@@ -119,7 +119,7 @@ def with_cache(
     room, kept = plan.limit_gb - plan.peak_gb, plan.gigabytes.get("cache", 0)
     if limits.cache_gb is not None:
         room = min(room, limits.cache_gb - kept)
-    rows = max(0, min(n, int(room * GB / row_bytes)))
+    rows = max(0, min(n, int(room * GB / row_bytes + 1e-6)))
     if passes == 1 and rows < n:
         rows = 0
     return replace(plan, gigabytes={**plan.gigabytes, "cache": kept + rows * row_bytes / GB}), rows
@@ -138,17 +138,20 @@ def tile_numbers(n: int, device: torch.device) -> int:
     return 10 * min(tile_size(device), n) ** 2
 
 
-def measure_block_size(kernel: Kernel, X: Tensor | Points) -> int:
+def measure_block_size(
+    kernel: Kernel, X: Tensor, precision: str = "auto", device: torch.device | None = None
+) -> int:
     """m_C: the smallest block that reaches 95% of the best rate, in rows per second.
 
     Times K(X', X_B) @ W on up to 4,096 rows of X (n, d), the best of three for each block. A block of
-    B rows also costs its own B x B matrix, hence a factor of 1 / (1 + B / n).
+    B rows also costs its own B x B matrix, hence a factor of 1 / (1 + B / n). ``precision``, ``device``:
+    as in ``Points.of``.
     """
-    X = as_points(X)
-    rows = X[slice(0, _PROBE_ROWS)]
+    first = Points.of(X[:_PROBE_ROWS], precision, device)
+    last = Points.of(X[-_BLOCKS[-1] :], precision, device)
     blocks = [block for block in _BLOCKS if block <= len(X)] or [len(X)]
     rates = [
-        max(_rate(kernel, rows, X[slice(len(X) - block, None)]) for _ in range(3))
+        max(_rate(kernel, first, last[slice(len(last) - block, None)]) for _ in range(3))
         for block in blocks
     ]
     rates = [rate / (1 + block / len(X)) for block, rate in zip(blocks, rates, strict=True)]

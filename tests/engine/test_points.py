@@ -214,11 +214,11 @@ def test_tiles_of_points_on_the_host_are_copied_ahead(monkeypatch):
         happened.append("copy")
         return values
 
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+    monkeypatch.setattr("kernelexp.engine.products._copying", lambda device: Stream())
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda values, stream: None)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: happened.append("hold"))
     X = torch.randn(1100, 3)
     elsewhere = SimpleNamespace(device=torch.device("cpu:0"), dtype=torch.float64)
     got = []
@@ -228,8 +228,8 @@ def test_tiles_of_points_on_the_host_are_copied_ahead(monkeypatch):
         got.append(rows)
     assert [(rows.start, rows.stop) for rows in got] == [(0, 512), (512, 1024), (1024, 1100)]
     assert happened == [
-        *["copy", "copy", "wait for 0", "use 0"],
-        *["copy", "wait for 1", "use 512", "wait for 2", "use 1024"],
+        *["copy", "copy", "wait for 0", "hold", "use 0"],
+        *["copy", "wait for 1", "hold", "use 512", "wait for 2", "hold", "use 1024"],
     ]
 
 

@@ -207,6 +207,7 @@ class Solver(ABC):
             ValueError: where a size exceeds the data or the memory, or the kernel is not one.
         """
         start = clock(problem.device)
+        _ = problem.points  # what they take is held before anything is planned
         try:
             state = self.setup(problem)
         except RuntimeError as error:

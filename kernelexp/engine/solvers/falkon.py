@@ -126,7 +126,7 @@ class Falkon(RestrictedSolver):
         )
         plan, keep = with_cache(plan, problem.limits, n, w * p, 1 + self.max_epochs)
         centers = problem.points_of(Z)
-        K_ZZ = kernel_matrix(kernel, centers, centers, Z.new_empty(p, p, dtype=torch.float64))
+        K_ZZ = kernel_matrix(kernel, centers, centers, Y.new_empty(p, p, dtype=torch.float64))
         top = top_eigenvalue(K_ZZ, problem.generator()) / p
         T = CholeskyFactor(K_ZZ)
         gram = torch.zeros_like(T.array)

@@ -59,7 +59,7 @@ def plan_sgd(
         gathered = max(B, batch_size or 0) * (d + 3 * c + rank)
         return {
             "process": process / GB,
-            "model": (w * model + n * d) / GB,
+            "model": w * model / GB,
             "setup": w * (4.5 * s * s + s * d + n + tiles) / GB,
             "step": w * (B * B + gathered + 2 * n * c + tiles) / GB,
         }
