@@ -70,7 +70,7 @@ class MemoryPlan:
 
     Attributes:
         gigabytes: what is held, by name, in GB (1e9 bytes): ``process`` (already), ``model``, then
-            ``setup`` and ``step``, which follow each other, and ``cache`` (kernel rows that are kept).
+            ``setup``, and after it ``step`` and ``cache`` (kernel rows that are kept).
         limit_gb: what may be held.
     """
 
@@ -81,8 +81,12 @@ class MemoryPlan:
     def peak_gb(self) -> float:
         """The most that is held at once."""
         held = self.gigabytes
-        phases = max(held["setup"], held["step"])
-        return held["process"] + held["model"] + phases + held.get("cache", 0)
+        return held["process"] + held["model"] + max(held["setup"], self.step_gb)
+
+    @property
+    def step_gb(self) -> float:
+        """What training holds beside the model."""
+        return self.gigabytes["step"] + self.gigabytes.get("cache", 0)
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {size:.2f}" for name, size in self.gigabytes.items())
@@ -116,13 +120,14 @@ def with_cache(
 
     ``passes``: how often the rows are needed; for one pass a part of them is not worth its memory.
     """
-    room, kept = plan.limit_gb - plan.peak_gb, plan.gigabytes.get("cache", 0)
+    held, kept = plan.gigabytes, plan.gigabytes.get("cache", 0)
+    room = plan.limit_gb - held["process"] - held["model"] - plan.step_gb
     if limits.cache_gb is not None:
         room = min(room, limits.cache_gb - kept)
     rows = max(0, min(n, int(room * GB / row_bytes + 1e-6)))
     if passes == 1 and rows < n:
         rows = 0
-    return replace(plan, gigabytes={**plan.gigabytes, "cache": kept + rows * row_bytes / GB}), rows
+    return replace(plan, gigabytes={**held, "cache": kept + rows * row_bytes / GB}), rows
 
 
 def memory_limit(device: torch.device, limits: ResourceLimits) -> tuple[int, int]:

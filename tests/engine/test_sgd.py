@@ -162,17 +162,21 @@ def test_memory_plan_keeps_the_limit(monkeypatch):
     """Rows of K are kept while there is room, then the subsample shrinks, then it is refused."""
     monkeypatch.setattr("kernelexp.engine.memory.held_bytes", lambda device: 10**9)
     k = KERNELS["laplacian"]()
-    roomy = EigenPro2().prepare(problem(k, n=1500)).plan
-    assert roomy.subsample_size == 1500
+
+    def plan(memory, subsample=None):
+        p = problem(k, n=1500, limits=ResourceLimits(memory_gb=memory))
+        return EigenPro2(subsample_size=subsample).prepare(p).plan
+
+    roomy = plan(None, subsample=300)
     assert roomy.gigabytes["cache"] == pytest.approx(1500**2 * 8e-9)
-    bare = roomy.peak_gb - roomy.gigabytes["cache"]
-    for memory in (bare + 0.01, bare - 0.03):
-        limits = ResourceLimits(memory_gb=memory)
-        plan = EigenPro2().prepare(problem(k, n=1500, limits=limits)).plan
-        assert plan.peak_gb <= memory
-        assert (plan.subsample_size == 1500) == (memory > bare)
-        if memory > bare:
-            assert 0 < plan.gigabytes["cache"] < roomy.gigabytes["cache"]
+    tighter = plan(roomy.peak_gb - 0.01, subsample=300)
+    assert 0 < tighter.gigabytes["cache"] < roomy.gigabytes["cache"]
+    assert tighter.peak_gb <= roomy.peak_gb - 0.01
+    whole = plan(None)
+    assert whole.subsample_size == 1500
+    shrunk = plan(whole.peak_gb - 0.01)
+    assert shrunk.subsample_size < 1500
+    assert shrunk.peak_gb <= whole.peak_gb - 0.01
 
 
 def test_norm_and_predictions_are_those_of_the_weights():
