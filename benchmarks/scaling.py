@@ -85,17 +85,27 @@ def main():
 
 def draw(rows, path: Path):
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     labels = {
         "n": "training points n",
         "d": "features d",
         "m": "batch m",
-        "p": "centers p (n = 1,000,000, d = 100)",
+        "p": "centers p, of 1,000,000 points",
     }
-    figure = Figure(figsize=(11, 2.9), layout="constrained")
+    figure = Figure(figsize=(11, 3), layout="constrained")
     for ax, (series, label) in zip(figure.subplots(1, 4), labels.items(), strict=True):
         own = [r for r in rows if r["series"] == series]
-        ax.loglog([r["size"] for r in own], [r["seconds"] for r in own], "o-", color="#0173b2")
+        sizes, seconds = [r["size"] for r in own], [r["seconds"] for r in own]
+        ax.loglog(sizes, seconds, "o-", color="#0173b2")
+        ax.set_xticks(sizes, [f"{s // 1000}k" if s % 1000 == 0 else str(s) for s in sizes])
+        # Ten times from bottom to top at least, so that what is flat looks flat.
+        middle = (min(seconds) * max(seconds)) ** 0.5
+        ax.set_ylim(min(0.7 * min(seconds), middle / 3.5), max(1.4 * max(seconds), middle * 3.5))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_minor_formatter(NullFormatter())
         ax.set_xlabel(label)
         ax.set_title(f"slope {slope(own):.2f}", fontsize=10)
         ax.grid(alpha=0.3)
