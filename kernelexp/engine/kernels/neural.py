@@ -56,14 +56,18 @@ class ReLUNetwork(Kernel):
         scale = p * r  # (n, m)
         if b2:
             u, p, r, scale = self._add_bias(u, p, r, scale, b2)
-        k = (1 - u).mul_(scale)  # S_0
+        cos = 1 - u
+        k = cos * scale  # S_0
         for layer in range(self.depth):
             t = angles(u)
             sin = (2 - u).mul_(u).sqrt_()
-            u = sin.addcmul_(t, 1 - u, value=-1).mul_(-1 / math.pi).add_(u).clamp_(0, 1)
-            k = self._layer(k, (1 - u).mul_(scale).add_(b2), t)
+            u = sin.addcmul_(t, cos, value=-1).mul_(-1 / math.pi).add_(u).clamp_(0, 1)
+            cos = 1 - u
+            S = cos * scale
+            k = self._layer(k, S.add_(b2) if b2 else S, t)
             if b2 and layer + 1 < self.depth:
                 u, p, r, scale = self._add_bias(u, p, r, scale, b2)
+                cos = 1 - u
         return k
 
     def _input_variance(self, X: Tensor) -> Tensor:
