@@ -181,6 +181,8 @@ class Points:
     def to(self, dtype: torch.dtype, device: torch.device) -> Points:
         """The same points in another type and place; bytes stay as exact as they are."""
         values = self.values.to(device, dtype, non_blocking=True)  # where they are pinned
+        if values is self.values:
+            return self
         same = dtype == self.values.dtype and device == self.device
         return replace(self, values=values, known_norms=self.known_norms if same else None)
 
