@@ -58,7 +58,9 @@ class NPY(DatasetSource):
             # Read-only: of a mapping that could be written Linux wants to know that it fits.
             array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise ValueError(f"{path}: not a readable .npy file of numbers; write it anew") from error
+            raise ValueError(
+                f"{path}: not a readable .npy file of numbers; write it anew"
+            ) from error
         if not array.flags.c_contiguous:
             raise ValueError(
                 f"{path}: stored column by column; must be row by row: np.save the result of "
