@@ -11,20 +11,13 @@ from statistics import median
 
 import torch
 from results_file import ratios, spread, write
+from timing import DEVICE, timed
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem
 from kernelexp.engine.products import kernel_matrix
-from kernelexp.engine.resource import clock
 
 D, OUTPUTS, REPEATS = 20, 10, 3
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 KERNEL = KERNELS["laplacian"](bandwidth=5.0)
-
-
-def timed(work):
-    start = clock(DEVICE)
-    made = work()
-    return clock(DEVICE) - start, made
 
 
 def compare(n):

@@ -12,25 +12,20 @@ from statistics import median
 
 import torch
 from results_file import spread, write
+from timing import DEVICE, timed
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits
-from kernelexp.engine.resource import clock
 
 D, OUTPUTS, EPOCHS = 784, 10, 2
 ROWS, COLUMNS = 4096, 8192
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def rate():
     """Operations per second of the bare product, the best of five."""
     X, Z = torch.randn(ROWS, D, device=DEVICE), torch.randn(COLUMNS, D, device=DEVICE)
     out = torch.empty(ROWS, COLUMNS, device=DEVICE)
-    seconds = []
-    for _ in range(5):
-        start = clock(DEVICE)
-        torch.mm(X, Z.T, out=out)
-        seconds.append(clock(DEVICE) - start)
-    return 2 * ROWS * COLUMNS * D / min(seconds)
+    seconds = min(timed(lambda: torch.mm(X, Z.T, out=out))[0] for _ in range(5))
+    return 2 * ROWS * COLUMNS * D / seconds
 
 
 def points(kind, n):

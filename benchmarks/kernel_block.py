@@ -12,20 +12,13 @@ from statistics import median
 
 import torch
 from results_file import ratios, spread, write
+from timing import DEVICE, timed
 
 from kernelexp.engine import KERNELS
 from kernelexp.engine.points import Points
 from kernelexp.engine.products import kernel_matrix
-from kernelexp.engine.resource import clock
 
 N, M, D, REPEATS = 4096, 8192, 784, 7
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def timed(work):
-    start = clock(DEVICE)
-    work()
-    return clock(DEVICE) - start
 
 
 def main():
@@ -50,7 +43,7 @@ def main():
         block()  # once for what is done once, such as compiling
     for _ in range(REPEATS):
         for key, block in work.items():
-            seconds[key].append(timed(block))
+            seconds[key].append(timed(block)[0])
 
     rows = [
         {"kernel": name}
