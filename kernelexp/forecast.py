@@ -35,8 +35,8 @@ class _PlanOnly(ResourceLimits):
 def planned_memory(config: Config) -> MemoryPlan | None:
     """The memory plan of a run, None where the data's sizes are not known without reading them.
 
-    The solver's own plan, made for points that take no memory, and the data, with their codes as if they were bytes. Kernel rows that a solver
-    keeps for speed come on top, as far as there is room.
+    The solver's own plan, made for points that take no memory, and the data, with codes as if they were
+    bytes. Kernel rows that a solver keeps for speed come on top, as far as there is room.
 
     Raises:
         ValueError: where the run does not fit, or a size exceeds the data.

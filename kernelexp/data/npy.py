@@ -12,6 +12,8 @@ from kernelexp.data.base import Arrays, DatasetSource, Shape
 from kernelexp.data.npz import shape_of
 from kernelexp.engine.checks import refuse
 
+_FILES = [f"{name}.npy" for name in Arrays._fields]
+
 
 @dataclass(frozen=True)
 class NPY(DatasetSource):
@@ -32,28 +34,21 @@ class NPY(DatasetSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        missing = [
-            f"{name}.npy"
-            for name in Arrays._fields
-            if self.path is None or not (Path(self.path) / f"{name}.npy").is_file()
-        ]
+        folder = None if self.path is None else Path(self.path)
+        missing = [file for file in _FILES if folder is None or not (folder / file).is_file()]
         if missing:
-            raise refuse(
-                "path",
-                self.path,
-                f"a folder with {', '.join(f'{name}.npy' for name in Arrays._fields)} "
-                f"(not there: {', '.join(missing)})",
-            )
+            needed = f"a folder with {', '.join(_FILES)} (not there: {', '.join(missing)})"
+            raise refuse("path", self.path, needed)
 
     @property
     def mapped(self) -> bool:
         return self.scale == "none" and self.n_train is None and not self.balanced
 
     def read(self, data_dir: Path, seed: int) -> Arrays:
-        return Arrays(*(self._open(name) for name in Arrays._fields))
+        return Arrays(*(self._open(file) for file in _FILES))
 
-    def _open(self, name: str) -> np.ndarray:
-        path = Path(str(self.path)) / f"{name}.npy"
+    def _open(self, file: str) -> np.ndarray:
+        path = Path(str(self.path)) / file
         try:
             # Read-only: of a mapping that could be written Linux wants to know that it fits.
             array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -66,7 +61,7 @@ class NPY(DatasetSource):
                 f"{path}: stored column by column; must be row by row: np.save the result of "
                 "np.ascontiguousarray"
             )
-        return array if name.startswith("x") else np.array(array)
+        return array if file.startswith("x") else np.array(array)
 
     def shape(self) -> Shape | None:
         try:

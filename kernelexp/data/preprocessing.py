@@ -69,10 +69,10 @@ class Preprocessing:
         with warnings.catch_warnings():
             # PyTorch warns of arrays that must not be written. Nobody writes to training points.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            X = torch.from_numpy(x).reshape(len(x), -1).to(dtype)
+            X = torch.from_numpy(x).reshape(len(x), -1)
         if not self.shift.any() and (self.factor == 1).all() and not self.unit_norm:
-            return X  # as it is: not read, where it is a mapped file
-        X = X.clone() if X.data_ptr() == x.ctypes.data else X
+            return X.to(dtype)  # not read, where it is a mapped file of this type
+        X = X.to(dtype, copy=True)
         X.sub_(self.shift.to(dtype)).mul_(self.factor.to(dtype))
         if self.unit_norm:
             X /= X.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(dtype).tiny)

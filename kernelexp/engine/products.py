@@ -55,25 +55,22 @@ def _tiles(points: Points, like: Tensor) -> Iterator[tuple[slice, Points]]:
         yield from ((rows, points[rows].to(like.dtype, like.device)) for rows in parts)
         return
     copying = _copying(like.device)
-    waiting: list[tuple[slice, Points, torch.cuda.Event]] = []
 
-    def next_one() -> tuple[slice, Points]:
-        rows, tile, copied = waiting.pop()
-        working = torch.cuda.current_stream(like.device)
-        working.wait_event(copied)
-        tile.values.record_stream(working)  # its memory is not given away while it is used
-        return rows, tile
-
-    for rows in parts:
+    def copy(rows: slice) -> tuple[slice, Points, torch.cuda.Event]:
         part = points[rows]
         with torch.cuda.stream(copying):
             pinned = replace(part, values=part.values.pin_memory())
-            fetched = rows, pinned.to(like.dtype, like.device), copying.record_event()
-        if waiting:
-            yield next_one()
-        waiting.append(fetched)
-    if waiting:
-        yield next_one()
+            return rows, pinned.to(like.dtype, like.device), copying.record_event()
+
+    copies = map(copy, parts)
+    ahead = next(copies, None)
+    while ahead is not None:
+        rows, tile, copied = ahead
+        ahead = next(copies, None)  # on its way while this one is used
+        working = torch.cuda.current_stream(like.device)
+        working.wait_event(copied)
+        tile.values.record_stream(working)  # its memory is not given away while it is used
+        yield rows, tile
 
 
 def _matrix(kernel: Kernel, X: Points, Z: Points) -> Tensor:
@@ -148,7 +145,7 @@ def kernel_matmul(
 class KernelRows:
     """K(X, Z) by rows: the first ``keep`` rows are computed once and kept, others at each call.
 
-    Those that are kept are computed together, in their own order, when the first of them is asked for:
+    Those that are kept are computed together, in their own order, when first a row is asked for:
     half the work where K is symmetric, and data in a file are read once from front to end.
 
     Attributes:
@@ -178,14 +175,13 @@ class KernelRows:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """K(X[rows], Z): rows (m,) -> (m, p), which the next call may overwrite."""
-        inside = rows < len(self.kept)
-        if inside.any():
-            self._fill()
+        self._fill()
         if self.complete:
             return self._gather(rows)
         K = self._buffer(len(rows))
-        if not inside.any():
+        if not len(self.kept):
             return kernel_matrix(self.kernel, self.X[rows], self.Z, K)
+        inside = rows < len(self.kept)
         K[inside] = self.kept[rows[inside]]
         outside = self.X[rows[~inside]]
         K[~inside] = kernel_matrix(
@@ -210,9 +206,8 @@ class KernelRows:
 
     def add_transposed_matmul(self, rows: Tensor, W: Tensor, out: Tensor) -> None:
         """Add K(X[rows], Z)^T @ W to ``out``: rows (m,), W (m, c), out (p, c) stored by columns."""
+        self._fill()
         inside = rows < len(self.kept)
-        if inside.any():
-            self._fill()
         step = max(8, _GATHERED // (self.kept.element_size() * len(self.Z)))
         parts = torch.split(rows[inside], step), torch.split(W[inside], step)
         for part, W_part in zip(*parts, strict=True):
@@ -222,9 +217,9 @@ class KernelRows:
 
     def blocks(self, size: int) -> Iterator[tuple[slice, Tensor]]:
         """All of K by blocks of ``size`` rows: (rows, K(X[rows], Z)); kept ones are not copied."""
+        self._fill()
         keep = len(self.kept)
         for rows in ranges(keep, size):
-            self._fill()
             yield rows, self.kept[rows]
         buffer = self.kept.new_empty(min(size, len(self.X) - keep), len(self.Z))
         for rest in ranges(len(self.X) - keep, size):
@@ -234,9 +229,9 @@ class KernelRows:
 
     def matmul(self, W: Tensor) -> Tensor:
         """K(X, Z) @ W: (p, c) -> (n, c)."""
+        self._fill()
         keep = len(self.kept)
         out = W.new_zeros(len(self.X), W.shape[1])
-        self._fill()
         for rows in ranges(keep, tile_size(W.device)):
             out[rows] = narrow_matmul(self.kept[rows], W)
         if not self.complete:

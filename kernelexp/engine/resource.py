@@ -124,7 +124,7 @@ def with_cache(
     room = plan.limit_gb - held["process"] - held["model"] - plan.step_gb
     if limits.cache_gb is not None:
         room = min(room, limits.cache_gb - kept)
-    rows = max(0, min(n, int(room * GB / row_bytes + 1e-6)))
+    rows = max(0, min(n, int(room * GB / row_bytes + 1e-6)))  # room may be a number of rows, in GB
     if passes == 1 and rows < n:
         rows = 0
     return replace(plan, gigabytes={**held, "cache": kept + rows * row_bytes / GB}), rows

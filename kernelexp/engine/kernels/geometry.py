@@ -65,30 +65,26 @@ def _repair_close_pairs(
 def cosine_gaps(X: Points, Z: Points) -> Tensor:
     """u_ij = 1 - cos(x_i, z_j) in [0, 2], exactly 0 where x_i = z_j; 1/2 if one of them is zero.
 
-    Computed as |x/|x| - z/|z||^2 / 2, from exact distances as (|x - z|^2 - (|x| - |z|)^2) / (2 |x| |z|),
-    else as 1 - cos, and from the difference of the directions where that cancels.
+    Computed as |x/|x| - z/|z||^2 / 2, from exact distances as (|x - z|^2 - (|x| - |z|)^2) / (2 |x| |z|).
     The gap, not the cosine, is what keeps small angles: the angle of a cosine that is one rounding
     error below 1 is already 3e-4 in float32.
     """
+    D = X.exact_squared_distances(Z)
     x, z = X.values, Z.values
     p, r = X.norms[:, None], Z.norms[:, None]  # (n, 1), (m, 1)
-    if not (p.all() and r.all()):
+    if D is None or not (p.all() and r.all()):
         return squared_distances(_directions(X), _directions(Z)).mul_(0.5).clamp_(max=2)
-    D = X.exact_squared_distances(Z)
-    if D is not None:
-        U = D.sub_((p - r.T).square_()).div_(p * r.T)  # 2 u
-    elif X.precision == "ieee":
-        U = torch.addmm(x.new_full((1,), 2.0), x / p, (z / r).T, alpha=-2)
-    else:
-        U = _directions(X).inner_products(_directions(Z)).mul_(-2).add_(2)
+    U = D.sub_((p - r.T).square_()).div_(p * r.T)  # 2 u
     ones = torch.ones_like(p)
     _repair_close_pairs(U, lambda i, j: x[i] / p[i] - z[j] / r[j], x.shape[1], ones, X.eps)
     return U.mul_(0.5).clamp_(0, 2)
 
 
 def _directions(X: Points) -> Points:
-    tiny = torch.finfo(X.values.dtype).tiny
-    return Points(X.values / X.norms.clamp(min=tiny)[:, None], X.precision)
+    """X / |X|, of norm 1 or, for zeros, 0."""
+    norms, dtype = X.norms, X.values.dtype
+    units = X.values / norms.clamp(min=torch.finfo(dtype).tiny)[:, None]
+    return Points(units, X.precision, known_norms=(norms > 0).to(dtype))
 
 
 def angles(gaps: Tensor) -> Tensor:
