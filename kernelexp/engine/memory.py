@@ -1,6 +1,7 @@
 """How much memory there is, and how much this process holds, on a CPU or a GPU. All in bytes."""
 
 import contextlib
+import ctypes
 import os
 from pathlib import Path
 
@@ -12,6 +13,15 @@ _CGROUP = Path("/sys/fs/cgroup")
 # PyTorch then asks Linux for pages of 2 MB, not 4 KB: the first touch of a large tensor is five to ten
 # times faster. It looks before its first large tensor, so this has to stand where it is imported.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+# glibc's malloc returns the end of its heap to the system once 128 KB of it are free, and the temporaries
+# of each tile would be new memory. Until some large block has been freed, that is, so a run hardly knows;
+# predictions by a fresh process do.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+with contextlib.suppress(OSError, AttributeError):  # another C library
+    _libc = ctypes.CDLL(None)
+    _libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+    _libc.mallopt(_M_MMAP_THRESHOLD, 16 << 20)
 
 
 def held_bytes(device: torch.device) -> int:
