@@ -35,7 +35,7 @@ SOLVER_CASES = {
     "eigenpro4": ("eigenpro4", {**P, "epochs": 100}),
     "exact": ("exact", {}),
     "falkon": ("falkon", {**P, "ridge": 1e-4, "epochs": 100}),
-    "sgd": ("sgd", {"epochs": 400}),
+    "sgd": ("sgd", {"epochs": 200}),
 }
 # Other problems and other ways to them; on one kernel.
 VARIANTS = {
@@ -93,7 +93,10 @@ def test_goes_to_the_exact_solution(solver, kernel, dtype, device):
     p = problem(KERNELS[kernel](**KERNEL_CASES[kernel]), dtype=dtype, device=device)
     X = p.X.double()
     assert torch.linalg.cond(p.kernel(X, X)) < 3000
-    check(SOLVER_CASES[solver], p)
+    name, settings = SOLVER_CASES[solver]
+    if (solver, kernel) == ("sgd", "relu_nngp"):  # the worst conditioned
+        settings = {"epochs": 400}
+    check((name, settings), p)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -116,7 +119,7 @@ def test_digits(solver):
     Y = torch.nn.functional.one_hot(labels).double()
     p = Problem(KERNELS["laplacian"](bandwidth=3.0), X[::2], Y[::2], labels[::2])
     name, settings = SOLVER_CASES[solver]
-    own = SOLVERS[name](**settings)
+    own = SOLVERS[name](**{**settings, **({"epochs": 100} if "epochs" in settings else {})})
     model = own.fit(p)
     expected = expected_predictions(p, X[1::2], model.centers, getattr(own, "ridge", 0.0))
     assert relative(model.predict(X[1::2]), expected) < (0.02 if solver == "sgd" else 2e-3)
