@@ -18,7 +18,7 @@ NOT_HERE = ("make test", "make lint", "git clone", "cd kernelexp", "pip install 
 
 def blocks(language):
     for path in DOCUMENTS:
-        for text in re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.M | re.S):
+        for text in re.findall(rf"^```{language}\n(.*?)^```", path.read_text("utf-8"), re.M | re.S):
             yield path.name, text
 
 
@@ -124,7 +124,7 @@ def test_example(text, workdir):
 
 def test_links_lead_somewhere():
     for path in DOCUMENTS:
-        for target in re.findall(r"\]\(([\w./-]+)\)", path.read_text()):
+        for target in re.findall(r"\]\(([\w./-]+)\)", path.read_text("utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
@@ -142,7 +142,7 @@ def test_names_in_the_docs_exist():
         bases += [compose("config", [f"dataset={own}"]) for own in ("npz", "npy")]
     pattern = r"`((?:dataset|kernel|solver|tracking|resource)\.(?!py`)[a-z_.]+[a-z])`"
     for path in DOCUMENTS:
-        for key in re.findall(pattern, path.read_text()):
+        for key in re.findall(pattern, path.read_text("utf-8")):
             assert any(exists(cfg, key) for cfg in bases), f"{path.name}: {key}"
 
 
