@@ -72,7 +72,7 @@ def test_pictures_are_kept_with_the_sweeps(built):
 
 def test_page_needs_nothing_beside_it(built):
     report, out, _, _ = built
-    page = (out / "index.html").read_text()
+    page = (out / "index.html").read_text("utf-8")
     loads = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'>\s]*)|url\(([^)]*)\)|@import""", page)
     assert loads
     assert all(link.startswith(("data:", "#")) for link, _ in loads)
@@ -208,7 +208,7 @@ def test_what_is_missing_is_said_and_the_rest_built(client, report):
         "mine: no figure has this name, so its runs stand in the table alone; --figure NAME draws one "
         "from them",
     ]
-    page = Path("reports/index.html").read_text()
+    page = Path("reports/index.html").read_text("utf-8")
     assert "kernels: not drawn: no run has m_star, train_mse" in page
 
 
@@ -264,7 +264,7 @@ def test_a_real_sweep(cli, report, client, workdir):
     rows = pd.read_csv("reports/mine-rkhs_norm.csv")
     assert set(rows.stop) == {"overfitted"}
     assert rows.sort_values("noise").rkhs_norm.is_monotonic_increasing
-    assert "data:image/svg+xml;base64," in Path("reports/index.html").read_text()
+    assert "data:image/svg+xml;base64," in Path("reports/index.html").read_text("utf-8")
 
     # A later sweep takes the two jobs over; they still are those of the first one, too.
     done = cli("--multirun", "noise=0,0.2,0.4", "solver.stop.train_error=0", *common)
