@@ -58,11 +58,16 @@ class FalkonState(State):
     def training_outputs(self) -> Tensor:
         return self.outputs
 
+    def refresh(self) -> None:
+        weights = self.model().weights
+        for part, K in self.rows.blocks(_ROWS):
+            self.outputs[part] = narrow_matmul(K, weights)
+
     def center_outputs(self) -> Tensor:
         return self.T.matmul(self.weights)
 
     def model(self) -> KernelModel:
-        weights = self.weights.to(self.problem.Y.dtype)
+        weights = self.weights.to(self.problem.Y.dtype, copy=True)
         return KernelModel(self.problem.kernel, self.centers, weights)
 
     def derived(self) -> dict[str, Any]:
@@ -113,7 +118,7 @@ class Falkon(RestrictedSolver):
     def setup(self, problem: Problem) -> FalkonState:
         """The two factors, and the right side, which fills what is kept of K(X, Z)."""
         kernel, X, Y = problem.kernel, problem.X, problem.Y
-        Z = self.choose_centers(problem, problem.generator())
+        Z, _ = self.choose_centers(problem, problem.generator())
         n, p, c, w = len(X), len(Z), Y.shape[1], X.element_size()
         plan = plan_memory(
             problem.device,

@@ -91,7 +91,7 @@ class ProjectedState(StochasticState):
         return self.values
 
     def model(self) -> KernelModel:
-        return KernelModel(self.problem.kernel, self.centers, self.weights)
+        return KernelModel(self.problem.kernel, self.centers, self.weights.clone())
 
     def restart(self) -> None:
         self.visits = 0
@@ -152,7 +152,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         kernel, X, Y = problem.kernel, problem.X, problem.Y
         n, c = Y.shape
         generator = problem.generator()
-        Z = self.choose_centers(problem, generator)
+        Z, _ = self.choose_centers(problem, generator)
         p = len(Z)
         number("solver.subsample_size", self.subsample_size, 2, p, whole=True, optional=True)
         s = self.subsample_size or min(p, _SUBSAMPLE)

@@ -62,12 +62,20 @@ class SGDState(StochasticState):
         return self.predictions
 
     def model(self) -> KernelModel:
-        """The kernel machine as it stands; shares the state's tensors."""
+        """The kernel machine as it stands."""
+        self._settle()
+        return KernelModel(self.problem.kernel, self.problem.X, self.weights.clone())
+
+    def _settle(self) -> None:
+        """Add to the weights what is pending."""
         P = self.preconditioner
         if self.pending.any():
             self.weights.index_add_(0, P.rows, P.vectors @ self.pending)
             self.pending.zero_()
-        return KernelModel(self.problem.kernel, self.problem.X, self.weights)
+
+    def refresh(self) -> None:
+        self._settle()
+        self.predictions.copy_(self.rows.matmul(self.weights))
 
     def restart(self) -> None:
         for tensor in (self.weights, self.pending, self.predictions):
