@@ -83,7 +83,7 @@ class PseudoInverse:
             ValueError: where A is not positive semidefinite, or its rank exceeds ``most``.
         """
         self.array = A
-        G = _pivoted_cholesky(A, len(A) if most is None else most)
+        G, _ = _pivoted_cholesky(A, len(A) if most is None else most)
         probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
         image = A @ probe
         if not (image - G @ (G.mT @ probe)).norm() <= _INDEFINITE * image.norm():
@@ -94,7 +94,9 @@ class PseudoInverse:
     def solve(self, B: Tensor) -> Tensor:
         """A^+ B: (n, c) -> (n, c), in the precision of A."""
         inner = torch.linalg.solve_triangular(self.R, self.Q.mT @ B, upper=True)
-        return self.Q @ torch.linalg.solve_triangular(self.R.mT, inner, upper=False)
+        outer: Tensor = torch.linalg.solve_triangular(self.R.mT, inner, upper=False)
+        X: Tensor = self.Q @ outer
+        return X
 
     def matmul(self, W: Tensor) -> Tensor:
         """A W: (n, c) -> (n, c)."""
@@ -113,6 +115,17 @@ def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInv
         return factor
     factor.restore()
     return PseudoInverse(A, most)
+
+
+def independent_rows(A: Tensor) -> Tensor | None:
+    """Rows (r,) of A (n, n) that span all of them, r its numerical rank; None where all are needed.
+
+    Of K(Z, Z): centers whose functions span those of all. A is the same afterwards, up to rounding.
+    """
+    zero = zero_pivot(A)
+    factor = CholeskyFactor(A, jitters=False)
+    factor.restore()
+    return None if factor.smallest_pivot > zero else _pivoted_cholesky(A, len(A))[1]
 
 
 def zero_pivot(A: Tensor) -> float:
@@ -138,12 +151,13 @@ def unsolved(left: float) -> str:
     )
 
 
-def _pivoted_cholesky(A: Tensor, most: int) -> Tensor:
-    """G (n, r) with A - G G^T zero but for what is left out."""
+def _pivoted_cholesky(A: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """G (n, r) with A - G G^T zero but for what is left out, and the pivots (r,)."""
     eps: float = torch.finfo(A.dtype).eps
     zero = max(zero_pivot(A), eps**_LEFT_OUT * A.diagonal().max().item())
     left = A.diagonal().clone()  # of A - G G^T
     parts: list[Tensor] = []  # of the rows of G^T
+    all_pivots: list[Tensor] = []
     while (largest := left.max().item()) > zero:
         block = left.topk(min(_BLOCK, len(A))).indices
         C = A[block]  # (b, n)
@@ -152,6 +166,7 @@ def _pivoted_cholesky(A: Tensor, most: int) -> Tensor:
         pivots, L = _pivots(C[:, block], max(zero, _NEARLY * largest))
         rows = torch.linalg.solve_triangular(L, C[pivots], upper=False)
         parts.append(rows)
+        all_pivots.append(block[pivots])
         left -= rows.square().sum(0)
         left[block[pivots]] = 0
         if sum(map(len, parts)) > most:
@@ -159,7 +174,7 @@ def _pivoted_cholesky(A: Tensor, most: int) -> Tensor:
                 f"the kernel matrix of {len(A):,} points is singular, and there is memory for a rank of "
                 f"{most:,} alone: take a ridge above 0, fewer points, more memory, or solver=cg"
             )
-    return torch.cat(parts).mT
+    return torch.cat(parts).mT, torch.cat(all_pivots)
 
 
 def _pivots(S: Tensor, smallest: float) -> tuple[Tensor, Tensor]:

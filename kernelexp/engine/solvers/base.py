@@ -193,19 +193,19 @@ class State(ABC):
         """The record of an epoch: of training errors given, else of f(X) as it is."""
         if train_mse is None:
             train_mse, Y = self._mse(), self.problem.Y
-            if train_mse < math.sqrt(torch.finfo(Y.dtype).eps) * Y.square().mean().item():
-                # So small that it may be what f(X) as carried along has rounded off.
-                if train_mse < _TRUSTED * self._drift():
-                    self.refresh()
-                    train_mse = self._mse()
+            # May it be what f(X) as carried along has rounded off? It takes some time to see.
+            small = math.sqrt(torch.finfo(Y.dtype).eps) * Y.square().mean().item()
+            if train_mse < small and train_mse < _TRUSTED * self._drift():
+                self.refresh()
+                train_mse = self._mse()
             train_error = self._error_of(self.training_outputs())
         norm = (self.model().weights.double() * self.center_outputs().double()).sum()
         return EpochRecord(
             epoch, train_mse, train_error, norm.clamp_(min=0).sqrt_().item(), seconds
         )
 
-    def refresh(self) -> None:
-        """Compute f(X) anew from the weights, where it is carried along."""
+    def refresh(self) -> None:  # noqa: B027
+        """Compute f(X) anew from the weights, where it is carried along: here it is not."""
 
     def _mse(self) -> float:
         return (self.training_outputs() - self.problem.Y).square_().mean().item()

@@ -22,6 +22,7 @@ from kernelexp.engine.linalg import (
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import KernelRows, kernel_matrix, narrow_matmul
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
+from kernelexp.engine.singular import independent_rows
 from kernelexp.engine.solvers.base import Problem, RestrictedSolver, State
 from kernelexp.engine.solvers.stopping import EpochRecord
 
@@ -132,6 +133,12 @@ class Falkon(RestrictedSolver):
         plan, keep = with_cache(plan, problem.limits, n, w * p, 1 + self.max_epochs)
         centers = problem.points_of(Z)
         K_ZZ = kernel_matrix(kernel, centers, centers, Y.new_empty(p, p, dtype=torch.float64))
+        needed = independent_rows(K_ZZ)
+        if (
+            needed is not None
+        ):  # the others add nothing to the span, and K(Z, Z) could not be factored
+            Z, K_ZZ = Z[needed.to(Z.device)], K_ZZ[needed][:, needed].clone()
+            centers, p = problem.points_of(Z), len(Z)
         top = top_eigenvalue(K_ZZ, problem.generator()) / p
         T = CholeskyFactor(K_ZZ)
         gram = torch.zeros_like(T.array)

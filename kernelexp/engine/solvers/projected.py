@@ -16,7 +16,7 @@ projection the batches are temporary centers, seen by the batches after them). H
   same expectation and goes to 0, costs a table of n c numbers and no kernel evaluation, and the
   constant step then goes to the least-squares solution geometrically. (Not from the second: what the
   first epoch met is too old, and the loss rises before it falls.)
-- What a projection leaves undone, h - K(Z, Z) theta, is added to the next h.
+- What an inexact projection leaves undone, h - K(Z, Z) theta, is added to the next h.
 """
 
 from __future__ import annotations
