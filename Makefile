@@ -23,8 +23,8 @@ run: $(READY) ## train and record a run: make run ARGS="kernel=gaussian dataset=
 report: $(READY) ## write reports/ from the tracking store: make report ARGS="rkhs_norm --format svg"
 	$(BIN)/python -m kernelexp.report $(ARGS)
 
-test: $(READY) ## run the tests: make test ARGS="-k kernels"
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## run the tests, a process for each core: make test ARGS="-k kernels"
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs KERNELEXP_DATA)
 	$(BIN)/python benchmarks/kernel_block.py

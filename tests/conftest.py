@@ -3,15 +3,22 @@
 import os
 import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import joblib
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many of these as there are cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
 REAL_DATA = Path(os.environ.get("KERNELEXP_DATA", ROOT.parent / "shared" / "data"))
@@ -20,6 +27,13 @@ needs_fmnist = pytest.mark.skipif(
     not (REAL_DATA / "FashionMNIST").is_dir(),
     reason="no Fashion-MNIST: set KERNELEXP_DATA to the folder with FashionMNIST/raw",
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One for each core that this process may use, none beside it where that is one; each holds 1 GB."""
+    workers = min(joblib.cpu_count(), 8)
+    return workers if workers > 1 else 0
 
 
 class Finished(NamedTuple):
@@ -41,6 +55,12 @@ def wait_for(url, seconds=240):
     return b""
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
@@ -56,8 +76,17 @@ def _isolated(shared_cache, monkeypatch):
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
-    """A store whose tables are there: making them takes seconds, copying them does not."""
+    """A store whose tables are there: making them takes seconds, copying them does not.
+
+    From here on this process does not wait for the disk: only a loss of power would need that.
+    """
+    import sqlalchemy
     from mlflow import MlflowClient
+
+    @sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "connect")
+    def do_not_wait(connection, _):
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF")
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
@@ -68,22 +97,11 @@ def empty_store(tmp_path_factory):
 def report_store(tmp_path_factory, empty_store):
     """A store with a few runs of every preset, and its sweeps by experiment. Copy it to write to it."""
     import report_store
-    import sqlalchemy
     from mlflow import MlflowClient
 
     folder = tmp_path_factory.mktemp("report")
     path = shutil.copy(empty_store, folder / "mlflow.db")
-
-    def fast(connection, _):
-        connection.execute("PRAGMA synchronous=OFF")
-
-    event = sqlalchemy.engine.Engine, "connect", fast
-    sqlalchemy.event.listen(*event)
-    try:
-        client = MlflowClient(f"sqlite:///{path}")
-        return path, report_store.fill(client, folder / "artifacts")
-    finally:
-        sqlalchemy.event.remove(*event)
+    return path, report_store.fill(MlflowClient(f"sqlite:///{path}"), folder / "artifacts")
 
 
 @pytest.fixture
@@ -106,16 +124,14 @@ def client(workdir):
 def cli(workdir, monkeypatch, capfd):
     """Run the command line in this process: cli("kernel=gaussian", ...) -> Finished."""
 
-    def call(*arguments):
-        from kernelexp.__main__ import main
-
+    def call(*arguments, module="kernelexp"):
+        main = import_module(f"{module}.__main__").main
         capfd.readouterr()
         before = os.environ.copy()
         handler, show = signal.getsignal(signal.SIGTERM), warnings.showwarning
-        monkeypatch.setattr(sys, "argv", ["kernelexp", *arguments])
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
         try:
-            main()
-            code = 0
+            code = main() or 0
         except SystemExit as stop:
             code = int(stop.code or 0)
         finally:

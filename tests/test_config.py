@@ -134,8 +134,9 @@ def test_mistake_in_any_job_ends_a_sweep_before_it_starts(cli, runs):
 
 
 @pytest.mark.parametrize("override", ["noise=1.5", "kernel=foo"])
-def test_traceback_on_request(shell, override):
-    done = shell(["python", "-m", "kernelexp", override], HYDRA_FULL_ERROR="1")
+def test_traceback_on_request(cli, monkeypatch, override):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    done = cli(override)
     assert done.code == 2
     assert "Traceback" in done.err
 

@@ -6,10 +6,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import REAL_DATA, ROOT, wait_for
+from conftest import REAL_DATA, ROOT, free_port, wait_for
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FEW = "dataset.n_train=500 dataset.n_test=200 solver.epochs=1 tracking.log_model=false"
@@ -19,7 +18,7 @@ NOT_HERE = ("make test", "make lint", "git clone", "cd kernelexp", "pip install 
 
 def blocks(language):
     for path in DOCUMENTS:
-        for text in re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.M | re.S):
+        for text in re.findall(rf"^```{language}\n(.*?)^```", path.read_text("utf-8"), re.M | re.S):
             yield path.name, text
 
 
@@ -49,8 +48,22 @@ def shortened(command):
     return command
 
 
+@pytest.fixture
+def run(cli, shell):
+    """A command as a shell runs it; in this process where another would only import all again."""
+
+    def call(command):
+        match shlex.split(command):
+            # Workers of joblib's stay, with the environment of their first sweep.
+            case ["python", "-m", module, *arguments] if "hydra/launcher=joblib" not in arguments:
+                return cli(*arguments, module=module)
+        return shell(command)
+
+    return call
+
+
 @pytest.mark.parametrize("command", commands())
-def test_command(command, shell, workdir, own_arrays, request):
+def test_command(command, run, workdir, own_arrays, request, monkeypatch):
     if command.startswith(NOT_HERE):
         pytest.skip("run by CI itself, or before there is a project")
     if re.search("=(fmnist|mnist|cifar10)", command) and not (REAL_DATA / "FashionMNIST").is_dir():
@@ -61,7 +74,8 @@ def test_command(command, shell, workdir, own_arrays, request):
         return check_ui(workdir)
     if command.startswith("make") and not (ROOT / ".venv" / ".ready").exists():
         pytest.skip("the tests do not run in the .venv that make sets up")
-    done = shell(shortened(command), KERNELEXP_DATA=str(REAL_DATA))
+    monkeypatch.setenv("KERNELEXP_DATA", str(REAL_DATA))
+    done = run(shortened(command))
     assert done.code == 0, done.out + done.err
     return None
 
@@ -80,17 +94,24 @@ def own_arrays(workdir):
 
 
 def check_ui(workdir):
-    log = workdir / "ui.log"
+    """It shows the experiments of the mlflow.db in its folder; nothing else says where they are."""
+    from mlflow import MlflowClient
+
+    MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).create_experiment("here")
+    log, uri = workdir / "ui.log", f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", uri.split(":")[-1]]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [f"{Path(sys.executable).parent}/mlflow", "ui", "--port", "5987", "--workers", "1"],
+            [*command, "--workers", "1"],
             cwd=workdir,
+            env={k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"},
             start_new_session=True,
             stdout=output,
             stderr=output,
         )
     try:
-        assert b"MLflow" in wait_for("http://127.0.0.1:5987"), log.read_text()
+        assert b"MLflow" in wait_for(uri), log.read_text()
+        assert MlflowClient(uri).get_experiment_by_name("here")
     finally:
         os.killpg(process.pid, 15)
         process.wait(60)
@@ -103,7 +124,7 @@ def test_example(text, workdir):
 
 def test_links_lead_somewhere():
     for path in DOCUMENTS:
-        for target in re.findall(r"\]\(([\w./-]+)\)", path.read_text()):
+        for target in re.findall(r"\]\(([\w./-]+)\)", path.read_text("utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
@@ -121,7 +142,7 @@ def test_names_in_the_docs_exist():
         bases += [compose("config", [f"dataset={own}"]) for own in ("npz", "npy")]
     pattern = r"`((?:dataset|kernel|solver|tracking|resource)\.(?!py`)[a-z_.]+[a-z])`"
     for path in DOCUMENTS:
-        for key in re.findall(pattern, path.read_text()):
+        for key in re.findall(pattern, path.read_text("utf-8")):
             assert any(exists(cfg, key) for cfg in bases), f"{path.name}: {key}"
 
 

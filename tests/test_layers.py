@@ -30,7 +30,7 @@ ALLOWED = {
 
 
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -57,4 +57,4 @@ def test_imports(part):
 
 def test_an_idea_a_file():
     for path in PACKAGE.rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 310, path
+        assert len(path.read_text("utf-8").splitlines()) <= 310, path

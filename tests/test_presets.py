@@ -53,7 +53,7 @@ def expanded():
 
 def test_presets_are_those_of_the_docs():
     assert set(PRESETS) == set(VARIED)
-    text = (ROOT / "docs" / "experiments.md").read_text()
+    text = (ROOT / "docs" / "experiments.md").read_text("utf-8")
     assert all(f"| `{name}` |" in text for name in PRESETS)
 
 
