@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine.kernels.radial import Radial
 from kernelexp.engine.points import Points
 from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
@@ -75,6 +76,26 @@ def test_opposite_points(name):
     X, _ = points(20, 6, 20)
     got = fused.matrix(KERNELS[name](), Points.of(X.to(DEVICE)), Points.of(-X.to(DEVICE)))
     assert error(KERNELS[name](), got, X, -X) < 3e-4
+
+
+@pytest.mark.parametrize("offset", [1e2, 1e3, 1e4])
+@pytest.mark.parametrize("name", [name for name, k in KERNELS.items() if issubclass(k, Radial)])
+def test_far_from_the_origin(name, offset):
+    X, Z = points(40, 20, 60)
+    X[:3], Z[:3] = X[3:6], X[3:6]  # pairs that coincide, also where the zeros were
+    X, Z = X + offset, Z + offset
+    kernel = KERNELS[name](bandwidth=5.0)
+    got = fused.matrix(kernel, Points.of(X.to(DEVICE)), Points.of(Z.to(DEVICE)))
+    assert error(kernel, got, X, Z) < 2e-6
+    assert got.diagonal()[:3].eq(1).all()
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1.0, 1e3, 1e6, 1e9])
+def test_rational_quadratic_of_any_alpha(alpha):
+    kernel = KERNELS["rational_quadratic"](bandwidth=3.0, alpha=alpha)
+    X, Z = points(40, 5, 60)
+    got = fused.matrix(kernel, Points.of(X.to(DEVICE)), Points.of(Z.to(DEVICE)))
+    assert error(kernel, got, X, Z) < 2e-6
 
 
 def test_every_kernel_but_linear_has_a_profile():
