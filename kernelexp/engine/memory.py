@@ -25,7 +25,8 @@ def keep_freed(libc: ctypes.CDLL) -> bool:
     """Ask malloc to keep what is freed; whether it took that, which only glibc's does."""
     with contextlib.suppress(AttributeError):  # another C library
         wanted = {_M_TRIM_THRESHOLD: 64 << 20, _M_MMAP_THRESHOLD: 16 << 20}
-        return all([libc.mallopt(option, size) for option, size in wanted.items()])
+        taken = [libc.mallopt(option, size) for option, size in wanted.items()]
+        return all(taken)
     return False
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kernelexp.engine.points import Points, row_norms
+from kernelexp.engine.points import Points, fp32_products, row_norms
 
 # Numbers gathered at a time when close pairs are computed again; a group of pairs with as many as the
 # second is worth a product of its own, which takes a millisecond.
@@ -34,7 +34,9 @@ def squared_distances(X: Points, Z: Points) -> Tensor:
     x, z = moved_to_common_origin(X, Z)
     x_squares, z_squares = x.norms.square()[:, None], z.norms.square()  # (n, 1), (m,)
     if X.precision == "ieee":
-        D = torch.addmm(z_squares, x.values, z.values.T, alpha=-2).add_(x_squares)  # (n, m)
+        with fp32_products("ieee", z_squares.device):
+            D = torch.addmm(z_squares, x.values, z.values.T, alpha=-2)  # (n, m)
+        D.add_(x_squares)
     else:
         D = x.inner_products(z).mul_(-2).add_(z_squares).add_(x_squares)
     close = _close_pairs(D, x_squares, X.eps)
@@ -82,7 +84,8 @@ def _close_pairs(D: Tensor, x_squares: Tensor, eps: float) -> tuple[Tensor, Tens
     ``x_squares``: |x_i|^2, (n, 1).
     """
     if not D.numel():
-        return D.nonzero(as_tuple=True)
+        nothing = torch.arange(0, device=D.device)
+        return nothing, nothing
     close = close_share(eps) * x_squares
     rows = (D.amin(1, keepdim=True) < close).squeeze(1).nonzero().squeeze(1)
     local, columns = (D[rows] < close[rows]).nonzero(as_tuple=True)
@@ -113,7 +116,8 @@ def _recompute_groups(
         size = len(rows) * len(columns)
         # A group of all rows coincides: no origin is amid others and far from each of them.
         if size == D.numel() or size * X.values.shape[1] < _GROUP_NUMBERS:
-            return left.nonzero(as_tuple=True)
+            i, j = left.nonzero(as_tuple=True)
+            return i, j
         group = rows[:, None], columns
         D[group] = squared_distances(X[rows], Z[columns])
         left[group] = False
