@@ -49,17 +49,15 @@ def squared_distances(X: Points, Z: Points) -> Tensor:
 
 
 def moved_to_common_origin(X: Points, Z: Points) -> tuple[Points, Points]:
-    """Both minus one vector amid Z, where they are far from the origin; else as they are."""
+    """Both minus one vector amid Z, on a CPU only where that is far from the origin."""
     z = Z.values
     if not z.numel():
         return X, Z
     few = z[:: -(-len(z) // _FEW)]
-    far = _middle(few) > _FAR * _middle(few - few.mean(0))
-    if not z.is_cuda and not far:
+    # A GPU's host would wait for the answer, and moving costs nothing there.
+    if not z.is_cuda and not _middle(few) > _FAR * _middle(few - few.mean(0)):
         return X, Z
     origin = few.median(0).values  # the mean would follow an outlier
-    if z.is_cuda:
-        origin = torch.where(far, origin, 0)  # without asking, which would make the host wait
     return _moved(X, origin), _moved(Z, origin)
 
 
