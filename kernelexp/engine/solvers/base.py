@@ -275,6 +275,7 @@ class Solver(ABC):
                 raise
             state = None
         if state is None:  # outside of the handler, whose traceback would keep what was allocated
+            memory.release(problem.device)
             _, limit = memory_limit(problem.device, problem.limits)
             smaller = replace(problem.limits, memory_gb=_SMALLER * limit / GB)
             warnings.warn(
