@@ -55,11 +55,11 @@ def _understood(grammar: OverridesParser, argument: str) -> str:
         quoted = key + ",".join(_quoted(grammar, item) for item in value.split(","))
         try:
             grammar.parse_override(quoted)
-        except HydraException as error:
+        except HydraException:
             text = QuotedString(value, Quote.single).with_quotes()
             raise ValueError(
                 f'{argument}: not understood; as text it is typed in two pairs of quotes, "{key}{text}"'
-            ) from error
+            ) from None
         return quoted
     if override.is_delete() and not override.key_or_group.startswith("hydra"):
         raise ValueError(f"{argument}: nothing can be left out; {_FORM}")
@@ -78,4 +78,4 @@ def _quoted(grammar: OverridesParser, item: str) -> str:
     calls = "|".join(grammar.functions.functions)
     if not item.strip() or re.match(rf"\s*([\[{{('\"]|({calls})\s*\()", item):
         return item
-    return QuotedString(item, Quote.single).with_quotes()
+    return str(QuotedString(item, Quote.single).with_quotes())

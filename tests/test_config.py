@@ -211,7 +211,7 @@ def test_names_in_other_scripts_and_brackets_run(cli, runs):
     arrays = {k: rng.random((n, 3)) if k[0] == "x" else np.arange(n) % 2 for k, n in parts.items()}
     np.savez("数据 集[" + "b].npz", **arrays)
     sweep = ["-m", "seed=0,1", "tracking.experiment=实验", "dataset=npz"]
-    done = cli(*sweep, "dataset.path=数据 集[b].npz", "solver.epochs=1", "+tracking.tags.x=[/b]é")
+    done = cli(*sweep, "dataset.path=数据 集[b].npz", "solver.epochs=1", "+tracking.tags.x=a[/b]é")
     assert (done.code, done.err) == (0, "")
     parent, first, second = runs("实验")
     assert first.data.params["dataset.path"] == "数据 集[b].npz"
@@ -256,10 +256,15 @@ def test_a_launcher_that_fails_is_named(cli, monkeypatch):
     assert done.err == (
         "kernelexp: hydra.launcher.n_jobs=0: must be a number of processes, or -1: of cores\n"
     )
-    done = cli(*launcher, "hydra.launcher.n_jobs=1", "hydra.launcher.pre_dispatch=nonsense")
-    assert done.code
+
+    def launch(*_, **__):
+        raise ValueError("no processes to be had")
+
+    monkeypatch.setattr("hydra_plugins.hydra_joblib_launcher._core.launch", launch)
+    done = cli(*launcher)
+    assert done.code == 2
     reason, outcome = done.err.splitlines()
-    assert "nonsense" in reason
+    assert reason == "kernelexp: no processes to be had"
     assert outcome.startswith("kernelexp: 0 of 2 jobs finished")
 
 

@@ -1,12 +1,13 @@
 """One run without command line or store."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from kernelexp import experiment
+from kernelexp import experiment, serving
 from kernelexp.data import SOURCES
 from kernelexp.data.cache import cache_dir
 from kernelexp.engine import KERNELS, SOLVERS, StopRule
@@ -131,3 +132,18 @@ def test_a_preset_for_many_points_works_on_few():
         assert derived["q"] == min(20, n - 1)
     solver = SOLVERS["eigenpro4"](epochs=1, batch_size=256, n_centers=10)
     experiment.run(config(dataset=SOURCES["digits"](n_train=90), solver=solver))
+
+
+def test_a_served_model_returns_the_labels_as_they_came(tmp_path):
+    y = np.array([5, 7, 2_000_000_000] * 20)
+    data = table(tmp_path, y, y[:6])
+    result = experiment.run(config(dataset=data, solver=SOLVERS["exact"](), dtype=torch.float64))
+    assert result.metrics["train_accuracy"] == 1
+    assert len(result.norm.per_output) == 3
+    dataset = result.setup.dataset
+    serving.save_files(tmp_path, result.model, dataset.preprocessing, dataset.classes)
+    predictor = serving.KernelPredictor()
+    predictor.load_context(SimpleNamespace(artifacts={"model": str(tmp_path)}))
+    x = np.load(tmp_path / "table.npz")["x_train"]
+    assert predictor.predict(None, x).tolist() == y.tolist()
+    assert predictor.predict(None, x, {"outputs": True}).shape == (60, 3)
