@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from omegaconf import OmegaConf
 
 import kernelexp
@@ -260,7 +261,7 @@ def test_a_launcher_that_fails_is_named(cli, monkeypatch):
     def launch(*_, **__):
         raise ValueError("no processes to be had")
 
-    monkeypatch.setattr("hydra_plugins.hydra_joblib_launcher._core.launch", launch)
+    monkeypatch.setattr(JoblibLauncher, "launch", launch)
     done = cli(*launcher)
     assert done.code == 2
     reason, outcome = done.err.splitlines()
