@@ -32,7 +32,7 @@ class Terminal:
     def __init__(self, tracker: Tracker | None) -> None:
         """``tracker``: whose run id the table shows."""
         self.tracker = tracker
-        self.console = Console()
+        self.console = Console(markup=False)
         self.progress = Progress(
             TextColumn("epoch"),
             MofNCompleteColumn(),
@@ -53,7 +53,7 @@ class Terminal:
             if k in setup.derived
         ]
         self.console.print(
-            f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]} on {setup.device_name}; "
+            f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]}, {setup.dataset.task}, on {setup.device_name}; "
             f"memory {setup.plan}; {', '.join(chosen)}",
             highlight=False,
             soft_wrap=True,
@@ -142,9 +142,9 @@ class Preview:
 
 def show_jobs(jobs: list[Preview]) -> None:
     """The table of a dry run."""
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
-        console = Console(width=_WIDE)
+        console = Console(width=_WIDE, markup=False)
     table = Table("", "job", "n", "memory GB", "")
     for number, job in enumerate(jobs, 1):
         state = f"skipped: run {job.finished} has it" if job.finished else job.obstacle or "to run"
@@ -171,12 +171,14 @@ def show_jobs(jobs: list[Preview]) -> None:
 
 def show_skipped(overrides: str, run_id: str) -> None:
     """Say of a job of a sweep that it is there already."""
-    Console().print(f"{overrides}: skipped, run {run_id} has it", highlight=False, soft_wrap=True)
+    Console(markup=False).print(
+        f"{overrides}: skipped, run {run_id} has it", highlight=False, soft_wrap=True
+    )
 
 
 def show_waiting(overrides: str, run_id: str) -> None:
     """Say of a job of a sweep that another process is at it."""
-    Console().print(
+    Console(markup=False).print(
         f"{overrides}: another process is at it, run {run_id}; waiting for that",
         highlight=False,
         soft_wrap=True,
