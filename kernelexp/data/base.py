@@ -100,6 +100,10 @@ class DatasetSource(ABC):
             FileNotFoundError: in one line, with the files that would help.
         """
 
+    def files(self, data_dir: Path) -> list[Path] | None:
+        """The files that ``read`` will read, empty where they are not there; None: it needs none."""
+        return None
+
     def location(self, data_dir: Path) -> str:
         """Where the data are from, to be recorded with a run."""
         return str(data_dir)

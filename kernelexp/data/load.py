@@ -71,9 +71,6 @@ def load(
     arrays, location = _arrays(source, data_dir, seed)
     n_classes = check(arrays)
     arrays = _take(source, arrays, n_classes, seed)
-    digest = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
     y_train = arrays.y_train
     if n_classes is None:
         if noise:
@@ -92,9 +89,45 @@ def load(
         test=split(arrays.x_test, arrays.y_test),
         n_classes=n_classes,
         preprocessing=preprocessing,
-        digest=digest.hexdigest(),
+        digest=_digest(arrays),
         location=location,
     )
+
+
+def files_state(source: DatasetSource, data_dir: Path) -> str:
+    """The state of the files that ``load`` would read, from the system's records of them alone.
+
+    Any other content has another state; the same content may, once it is written again or moved.
+    """
+    given = data_dir / f"{source.name}.npz"
+    files = [given] if source.cached and given.is_file() else source.files(data_dir) or []
+    state = hashlib.blake2b(digest_size=12)
+    for file in files:
+        s = file.stat()
+        known = s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns
+        state.update(f"{file.resolve()} {known}".encode())
+    return state.hexdigest()
+
+
+def points_digest(source: DatasetSource, data_dir: Path, seed: int) -> str | None:
+    """The digest of what ``load`` would take; None where it would have to be downloaded.
+
+    Raises:
+        ValueError: for arrays that cannot be trained on.
+    """
+    given = data_dir / f"{source.name}.npz"
+    if not (source.cached and given.is_file()) and source.files(data_dir) == []:
+        return None
+    arrays, _ = _arrays(source, data_dir, seed)
+    return _digest(_take(source, arrays, check(arrays), seed))
+
+
+def _digest(arrays: Arrays) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def check(arrays: Arrays) -> int | None:

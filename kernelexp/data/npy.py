@@ -70,5 +70,8 @@ class NPY(DatasetSource):
             return None
         return shape_of(self, arrays.x_train.shape, arrays.y_train, len(arrays.y_test))
 
+    def files(self, data_dir: Path) -> list[Path]:
+        return [Path(str(self.path)) / file for file in _FILES]
+
     def location(self, data_dir: Path) -> str:
         return Path(str(self.path)).absolute().as_uri()

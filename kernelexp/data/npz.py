@@ -50,6 +50,9 @@ class NPZ(DatasetSource):
             return None
         return shape_of(self, x_shape, y, n_test)
 
+    def files(self, data_dir: Path) -> list[Path]:
+        return [Path(str(self.path))]
+
     def location(self, data_dir: Path) -> str:
         return Path(str(self.path)).absolute().as_uri()
 
