@@ -1,6 +1,5 @@
 """What a person sees of a run that is not as it should be, and of names with characters of markup."""
 
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -22,18 +21,20 @@ def result():
     return run(config)
 
 
-def table(result, on_terminal=False):
+@pytest.fixture
+def table(capsys, monkeypatch):
     """What is printed at the end."""
-    terminal = console.Terminal(None)
-    out = io.StringIO()
-    terminal.console = console.Console(
-        file=out, force_terminal=on_terminal, color_system="standard", width=150, markup=False
-    )
-    terminal.finished(result)
-    return out.getvalue()
+
+    def shown(result, on_terminal=False):
+        for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "150")):
+            monkeypatch.setenv(name, value if on_terminal or name == "COLUMNS" else "")
+        console.Terminal(None).finished(result)
+        return capsys.readouterr().out
+
+    return shown
 
 
-def test_a_system_that_is_not_solved_is_loud(result):
+def test_a_system_that_is_not_solved_is_loud(result, table):
     sentence = "K is singular [rank 3 of 40]: the answer is the least-squares one."
     loud = replace(result, warning=sentence)
     assert result.warning is None
@@ -46,7 +47,7 @@ def test_a_system_that_is_not_solved_is_loud(result):
     ("error", "shown"),
     [(0.03, "relative error about 0.03)"), (float("inf"), "relative error not known)")],
 )
-def test_the_norms_error_is_an_estimate(result, error, shown):
+def test_the_norms_error_is_an_estimate(result, table, error, shown):
     assert shown in table(replace(result, norm=replace(result.norm, relative_error=error)))
 
 
