@@ -55,7 +55,7 @@ class Terminal:
             if k in setup.derived
         ]
         self.console.print(
-            f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]} on {setup.device_name}; "
+            f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]}, {setup.dataset.task}, on {setup.device_name}; "
             f"memory {setup.plan}; {', '.join(chosen)}",
             soft_wrap=True,
         )

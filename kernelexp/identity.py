@@ -56,7 +56,7 @@ class Identity:
         if tags.get(FILES_TAG) != self.files:
             try:
                 points = self.points()
-            except ValueError:  # nothing to train on: the job is run, and says why
+            except (ValueError, OSError):  # nothing to train on: the job is run, and says why
                 return None
             if points is None:
                 notes.append("its data are not here to compare")

@@ -123,6 +123,8 @@ class Tracker:
             "n_train": len(data.train.X),
             "n_test": len(data.test.X),
             "n_features": data.train.X.shape[1],
+            "task": "regression" if data.n_classes is None else "classification",
+            "n_classes": data.n_classes,
             "bandwidth": getattr(setup.kernel, "bandwidth", None),
             "device_name": setup.device_name,
             "planned_memory_gb": round(setup.plan.peak_gb, 3),
@@ -168,7 +170,7 @@ class Tracker:
             ParamSchema([ParamSpec("outputs", DataType.boolean, False)]),
         )
         with mlflow.start_run(self.run_id), tempfile.TemporaryDirectory() as folder:
-            serving.save_files(Path(folder), result.model, scaling, classifies)
+            serving.save_files(Path(folder), result.model, scaling, data.classes)
             mlflow.pyfunc.log_model(
                 name="model",
                 python_model=serving.__file__,

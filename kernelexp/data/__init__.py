@@ -3,7 +3,8 @@
 import sys
 
 from kernelexp.data.base import Arrays, DatasetSource
-from kernelexp.data.load import Dataset, Split, files_state, load, points_digest
+from kernelexp.data.fingerprint import files_state
+from kernelexp.data.load import Dataset, Split, load, points_digest
 from kernelexp.engine.registry import discover
 
 SOURCES: dict[str, type[DatasetSource]] = discover(sys.modules[__name__], DatasetSource)
