@@ -27,7 +27,7 @@ from kernelexp.engine import (
     measure_block_size,
     memory,
 )
-from kernelexp.engine.checks import number, one_of
+from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.model import predicted_labels
 from kernelexp.engine.points import check_precision
@@ -57,6 +57,8 @@ class Config:
 
     def __post_init__(self) -> None:
         number("noise", self.noise, 0, 1)
+        if self.seed >= 2**63:
+            raise refuse("seed", self.seed, "a whole number from 0 to 2^63 - 1")
         number("seed", self.seed, 0, whole=True)
         check_precision(self.precision, self.dtype, self.device)
         for name in self.compare:
@@ -141,6 +143,12 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         config,
     )
     train = dataset.train
+    if train.labels is None and config.solver.stop.train_error is not None:
+        raise refuse(
+            "solver.stop.train_error",
+            config.solver.stop.train_error,
+            "null for regression, which has no wrong labels; solver.stop.train_mse stops there",
+        )
     kernel = config.kernel.fitted_to(train.X, torch.Generator().manual_seed(config.seed))
     problem = Problem(
         kernel=kernel,
@@ -232,13 +240,17 @@ def _to_device(dataset: Dataset, config: Config) -> Dataset:
 
 
 def _scores(part: str, outputs: Tensor, split: Split) -> dict[str, float]:
-    """Accuracy, or R2 = 1 - sum |y - f|^2 / sum |y - mean y|^2 for regression, and the MSE."""
+    """Accuracy, or R2 = 1 - sum |y - f|^2 / sum |y - mean y|^2 for regression, and the MSE.
+
+    Of targets that are all the same R2 is 1 where f is exact, else 0, as in scikit-learn.
+    """
     mse = (outputs - split.Y).square_().mean().item()
     if split.labels is not None:
         right = predicted_labels(outputs) == split.labels
         return {f"{part}_accuracy": right.double().mean().item(), f"{part}_mse": mse}
     spread = (split.Y - split.Y.mean(0)).square_().mean().item()
-    return {f"{part}_r2": 1 - mse / spread if spread else float("nan"), f"{part}_mse": mse}
+    r2 = 1 - mse / spread if spread else float(mse == 0)
+    return {f"{part}_r2": r2, f"{part}_mse": mse}
 
 
 def _drift(model: KernelModel, X: Tensor, predictions: Tensor) -> float:

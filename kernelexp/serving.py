@@ -36,7 +36,8 @@ class KernelPredictor(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         X = self.preprocessing(np.asarray(model_input), self.model.centers.dtype)
         outputs = self.model.predict(X)
         if self.classes is not None and not (params or {}).get("outputs"):
-            return self.classes[predicted_labels(outputs)].numpy()
+            labels: np.ndarray = self.classes[predicted_labels(outputs)].numpy()
+            return labels
         return outputs.numpy()
 
 

@@ -91,7 +91,7 @@ def load(
             check_numbers(name, y, dtype, y.size)
     else:
         y_train, y_test = (encode(classes, y) for y in (y_train, y_test))
-        y_train = corrupt(y_train, n_classes, noise, noise_kind, _rng(seed, "noise"))
+        y_train = corrupt(y_train, len(classes), noise, noise_kind, _rng(seed, "noise"))
     preprocessing = Preprocessing.fit(arrays.x_train, source.scale, source.grayscale)
 
     def split(part: str, x: np.ndarray, y: np.ndarray) -> Split:

@@ -177,7 +177,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             sigma[q].item(),
         )
         m_star = preconditioner.beta / preconditioner.top_eigenvalue
-        m = self.batch_size or self.default_batch(m_star, n, m_max, exact)
+        m = min(self.batch_size or self.default_batch(m_star, n, m_max, exact), n)
         inflation = preconditioner.curvature_inflation(kernel, points, m, generator)
         limits, row_bytes = problem.limits, X.element_size() * p
         plan = plan_projected(problem, p, s, q, m, exact)

@@ -139,9 +139,9 @@ class SGD(StochasticSolver):
             pending=Y.new_zeros(preconditioner.q, Y.shape[1]),
             predictions=Y.new_zeros(Y.shape[1], len(Y)).mT,
         )
-        m = self.batch_size or self.default_batch(state)
-        state.batch_size = max(1, min(m, len(X), plan.max_batch_size))
-        if self.batch_size not in (None, state.batch_size):
+        m = min(self.batch_size or self.default_batch(state), len(X))
+        state.batch_size = max(1, min(m, plan.max_batch_size))
+        if self.batch_size is not None and state.batch_size < m:
             warnings.warn(
                 f"solver.batch_size={self.batch_size} exceeds resource.max_batch_size: "
                 f"{state.batch_size} is used",

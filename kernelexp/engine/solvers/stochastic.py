@@ -106,10 +106,15 @@ class StochasticSolver(Solver):
         number("subsample_size", self.subsample_size, 2, whole=True, optional=True)
 
     def check_sizes(self, problem: Problem) -> None:
-        """Refuse a batch or a subsample larger than the data."""
-        for key in ("batch_size", "subsample_size"):
-            value = getattr(self, key)
-            number(f"solver.{key}", value, 1, len(problem.X), whole=True, optional=True)
+        """Refuse a subsample larger than the data. A batch that is larger is all of them."""
+        number(
+            "solver.subsample_size",
+            self.subsample_size,
+            1,
+            len(problem.X),
+            whole=True,
+            optional=True,
+        )
 
     @abstractmethod
     def epoch(self, state: Any, order: Tensor, limit: float) -> bool:
