@@ -66,13 +66,17 @@ def open_store(config: TrackingConfig, create: bool = True) -> MlflowClient:
     try:
         mlflow.set_tracking_uri(config.uri)
         client = mlflow.MlflowClient()
-        if client.get_experiment_by_name(config.experiment) is None and create:
+        experiment = client.get_experiment_by_name(config.experiment)
+        if experiment is None and create:
             client.create_experiment(config.experiment, tags=_EXPERIMENT_TAGS)
     except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
         raise cannot_open(config.uri, first_line(error)) from error
     finally:
         if retries is None:
             del os.environ[_RETRIES]
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        other = "another name: it was deleted (mlflow experiments restore brings it back)"
+        raise refuse("tracking.experiment", config.experiment, other)
     return client
 
 

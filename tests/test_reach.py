@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from kernelexp.reach import check_reachable
-from kernelexp.store import TrackingConfig, find_store, open_store
+from kernelexp.store import TrackingConfig, create_run, experiment_id, find_store, open_store
 
 
 @pytest.fixture
@@ -55,6 +55,22 @@ def test_what_must_not_be_written(workdir, no_mlflow, monkeypatch, part):
     )
     with pytest.raises(ValueError, match="is read-only for this user"):
         open_store(TrackingConfig(uri="sqlite:///mlflow.db"))
+
+
+def test_a_deleted_experiment(cli, client):
+    client.delete_experiment(client.create_experiment("gone"))
+    done = cli("--multirun", "tracking.experiment=gone", "seed=0,1")
+    assert done.code == 2
+    assert done.err.startswith("kernelexp: tracking.experiment=gone: must be another name")
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["../../x", "a b/c", "实验 é", 'quo"te', "50%"])
+def test_an_experiment_by_any_name(workdir, name):
+    config = TrackingConfig(uri="sqlite:///mlflow.db", experiment=name)
+    client = open_store(config)
+    run = create_run(client, config, "r", {})
+    assert client.get_run(run).info.experiment_id == experiment_id(find_store(config), config)
 
 
 def test_what_is_there_or_can_be_made(workdir):
