@@ -45,8 +45,10 @@ def check_reachable(uri: str) -> None:
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of ``sqlite:///FILE``; None for other stores."""
+    if not uri.startswith(_SQLITE):
+        return None
     name = uri.removeprefix(_SQLITE).partition("?")[0]
-    return None if name in (uri, "", ":memory:") else Path(name)
+    return None if name in ("", ":memory:") else Path(name)
 
 
 def cannot_open(uri: str, reason: str) -> ValueError:

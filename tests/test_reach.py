@@ -29,7 +29,7 @@ def no_mlflow(monkeypatch):
         ("sqlite:///runs/x.db", "there is no folder runs"),
         ("sqlite:///text.db", "text.db: file is not a database"),
         ("http://127.0.0.1:1", "no server answers there"),
-        ("postgresql://user:secret@127.0.0.1:1/x", "no server answers there"),
+        ("postgresql://user:secret@127.0.0.1:1/x?sslmode=require", "no server answers there"),
         ("nonsense://x", "Can't load plugin"),
     ],
 )
