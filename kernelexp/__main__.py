@@ -20,7 +20,7 @@ def job(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from kernelexp import config, experiment, sweep
+    from kernelexp import config, experiment, jobs, sweep
     from kernelexp.console import Terminal, show_skipped, show_waiting
     from kernelexp.tracking import Tracker
 
@@ -29,19 +29,20 @@ def job(cfg: DictConfig) -> None:
     warnings.showwarning = _show_warning
     checked, tracking = config.build(cfg), config.tracking(cfg)
     values = config.resolved(cfg)
+    identity = jobs.identity(values, checked)
     del values["rerun"], values["dry_run"]  # of the sweep, not of this run
     overrides = list(HydraConfig.get().overrides.task)
     name = " ".join(overrides)
     with ExitStack() as stack:
         tracker = None
         if tracking.enabled:
-            within = sweep.job(tracking, values, cfg.rerun, partial(show_waiting, name))
+            within = sweep.job(tracking, identity, cfg.rerun, partial(show_waiting, name))
             done = stack.enter_context(within)
             if done is not None:
                 show_skipped(name, done)
                 return
             text = OmegaConf.to_yaml(OmegaConf.create(values))
-            tracker = stack.enter_context(Tracker(tracking, values, text, overrides))
+            tracker = stack.enter_context(Tracker(tracking, identity, values, text, overrides))
         terminal = Terminal(tracker)
         stack.callback(terminal.close)
         experiment.run(checked, [terminal] if tracker is None else [tracker, terminal])
@@ -71,6 +72,7 @@ def main() -> None:
     import hydra
 
     from kernelexp import arguments, callbacks, config, errors, sweep
+    from kernelexp.hydra_versions import MAIN_SETTINGS
 
     if tracebacks:
         os.environ[callbacks.TRACEBACKS_VARIABLE] = "1"
@@ -79,7 +81,7 @@ def main() -> None:
     typed = sys.argv
     try:
         sys.argv = [typed[0], *arguments.understood(typed[1:])]
-        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)()
+        hydra.main(config_path=str(CONF_DIR), config_name="config", **MAIN_SETTINGS)(job)()
     except KeyboardInterrupt:
         code, message = 130, "interrupted"
     except Exception as error:

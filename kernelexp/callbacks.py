@@ -20,6 +20,7 @@ from kernelexp.engine.checks import refuse
 from kernelexp.errors import JobFailed, exit_code, explain
 from kernelexp.jobs import single_job, sweep_jobs
 from kernelexp.preview import preview
+from kernelexp.reach import check_reachable
 from kernelexp.sweep import start_parent
 
 # Set by the entry point where the user asked for tracebacks.
@@ -30,11 +31,13 @@ class Guard(Callback):  # type: ignore[misc]
     """Called by Hydra in the launching process (start) and wherever a job ran (end)."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the configuration of a single run."""
+        """Check the configuration of a single run, and that its store is there."""
         try:
-            job = single_job(config)
+            job, settings = single_job(config), tracking(config)
+            if settings.enabled:
+                check_reachable(settings.uri)
             if config.dry_run:
-                show_jobs(preview([job], tracking(config), skips=False))
+                show_jobs(preview([job], settings, skips=False))
         except Exception as error:
             _end(error)
         if config.dry_run:
@@ -53,7 +56,7 @@ class Guard(Callback):  # type: ignore[misc]
                 show_jobs(preview(jobs, settings, skips=not config.rerun))
             elif settings.enabled:
                 typed = " ".join(str(argument) for argument in config.hydra.overrides.task)
-                different = len({job.digest for job in jobs})
+                different = len({job.identity.config for job in jobs})
                 start_parent(settings, typed or "sweep", different, varied)
         except Exception as error:
             _end(error)

@@ -98,6 +98,7 @@ class RunResult:
         norm: RKHS norm, also of each output, and how it was got.
         stopped_by: ``epochs`` or the stop rule that ended the run.
         model: the kernel machine.
+        warning: one sentence where the system is not solved; None where it is.
     """
 
     setup: Setup
@@ -105,6 +106,7 @@ class RunResult:
     norm: RKHSNorm
     stopped_by: str
     model: KernelModel
+    warning: str | None = None
 
 
 class Observer(Protocol):

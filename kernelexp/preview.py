@@ -20,7 +20,7 @@ def preview(jobs: list[Job], tracking: TrackingConfig, skips: bool) -> list[Prev
     where = experiment_id(client, tracking) if client is not None else ""
     previews = []
     for job in jobs:
-        done = finished_run(client, where, job.digest) if client is not None else None
+        done = finished_run(client, where, job.identity) if client is not None else None
         c, memory_gb, obstacle = job.checked, None, None
         try:
             with warnings.catch_warnings():
@@ -37,7 +37,7 @@ def preview(jobs: list[Job], tracking: TrackingConfig, skips: bool) -> list[Prev
                 n_train=shape.n_train if shape is not None else None,
                 memory_gb=memory_gb,
                 obstacle=obstacle,
-                finished=done.info.run_id if done is not None else None,
+                finished=done,
             )
         )
     return previews

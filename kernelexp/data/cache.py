@@ -23,13 +23,25 @@ def cache_dir() -> Path:
     return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("kernelexp"))
 
 
-def read_arrays(source: DatasetSource, data_dir: Path, seed: int) -> tuple[Arrays, str]:
-    """The arrays and where they are from: the user's own file, then our cache, then the source."""
+def own_file(source: DatasetSource, data_dir: Path) -> Path | None:
+    """The user's own arrays under the name of a source, where they are there."""
+    given = data_dir / f"{source.name}.npz"
+    own = source.cached and given.is_file() and given != _kept(source, data_dir)
+    return given if own else None
+
+
+def read_arrays(
+    source: DatasetSource, data_dir: Path, seed: int, keep: bool = True
+) -> tuple[Arrays, str]:
+    """The arrays and where they are from: the user's own file, then our cache, then the source.
+
+    ``keep``: whether what was parsed goes into the cache.
+    """
     if not source.cached:
         return source.read(data_dir, seed), source.location(data_dir)
-    given, kept = data_dir / f"{source.name}.npz", _kept(source, data_dir)
-    if given.is_file() and given != kept:
+    if (given := own_file(source, data_dir)) is not None:
         return read_npz(given), str(given)
+    kept = _kept(source, data_dir)
     try:
         if kept is not None:
             return read_npz(kept), source.location(data_dir)
@@ -37,7 +49,7 @@ def read_arrays(source: DatasetSource, data_dir: Path, seed: int) -> tuple[Array
         pass
     arrays = source.read(data_dir, seed)
     kept = _kept(source, data_dir)  # of the files that were downloaded
-    if kept is not None:
+    if kept is not None and keep:
         for other in cache_dir().glob(f"{source.name}-*.npz"):
             other.unlink(missing_ok=True)
         write_npz(kept, arrays)

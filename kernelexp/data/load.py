@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from kernelexp.data.base import Arrays, DatasetSource
 from kernelexp.data.cache import read_arrays
+from kernelexp.data.fingerprint import are_here, digest
 from kernelexp.data.label_noise import corrupt
 from kernelexp.data.preprocessing import Preprocessing
 from kernelexp.data.ranges import check_numbers
@@ -83,9 +83,6 @@ def load(
     classes = classes_of(source.task, arrays.y_train, arrays.y_test)
     n_classes = None if classes is None else len(classes)
     arrays = _take(source, arrays, classes, seed)
-    digest = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
     y_train, y_test = arrays.y_train, arrays.y_test
     if classes is None:
         if noise:
@@ -109,9 +106,25 @@ def load(
         test=split("test", arrays.x_test, y_test),
         classes=classes,
         preprocessing=preprocessing,
-        digest=digest.hexdigest(),
+        digest=digest(arrays),
         location=location,
     )
+
+
+def points_digest(source: DatasetSource, data_dir: Path, seed: int) -> str | None:
+    """The digest of what ``load`` would take; downloads and keeps nothing.
+
+    Returns:
+        None where the data are not on this machine.
+
+    Raises:
+        ValueError: for arrays that cannot be trained on.
+    """
+    if not are_here(source, data_dir):
+        return None
+    arrays, _ = read_arrays(source, data_dir, seed, keep=False)
+    classes = classes_of(source.task, arrays.y_train, arrays.y_test)
+    return digest(_take(source, arrays, classes, seed))
 
 
 def check(arrays: Arrays, dtype: torch.dtype, scaled: bool) -> None:
