@@ -202,7 +202,7 @@ def test_what_is_missing_is_said_and_the_rest_built(client, report):
         "nothing: no such experiment in this store, which has Default, bandwidth, kernels, mine, rkhs_norm",
         "rkhs_norm: 1 run of another scale than the newest (small of paper, small; --filter takes "
         "others); left out",
-        "rkhs_norm: 1 run ended before zero training error, so not overfitted; left out",
+        "rkhs_norm: 1 run ended before zero training error, so not overfitted; marked \"ended too early\"",
         "kernels: not drawn: no run has m_star, train_mse",
         "bandwidth: not drawn: no run has rkhs_norm",
         "mine: no figure has this name, so its runs stand in the table alone; --figure NAME draws one "
@@ -236,7 +236,10 @@ def test_runs_of_a_point_that_differ_are_named(client, report):
             "--store http://127.0.0.1:9: must be a store that opens .*",
         ),
         (["--filter", "no filter"], "--filter 'no filter': must be an MLflow filter .*"),
-        (["--parent", "123"], "--parent 123: no sweep with such a run id in this store"),
+        (
+            ["--parent", "123"],
+            "--parent 123: no sweep with such a run id in this store, which has no sweeps",
+        ),
         (["--figure", "pie"], "--figure pie: must be one of bandwidth, .*"),
     ],
 )

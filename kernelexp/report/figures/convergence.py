@@ -80,8 +80,9 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 FIGURE = Figure(
     title="Test error by epoch: EigenPro, SGD and the interpolated solution",
-    shows="EigenPro should come to the error of the interpolated solution within a few epochs, SGD should "
-    "need many more.",
+    shows="Test error by epoch of each kernel and solver; dashed lines are interpolated solutions.",
+    expected="EigenPro comes to the error of the interpolated solution within a few epochs, SGD needs many "
+    "more.",
     needs=("kernel", "dataset", "n", "solver", "test_accuracy"),
     point=("dataset", "n", "kernel", "bandwidth", "solver"),
     one=("dataset", "n"),

@@ -81,8 +81,9 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 FIGURE = Figure(
     title="Kernels: critical batch size, time and accuracy",
-    shows="relu_ntk and laplacian should do well; gaussian should be worse and slower to train. Runs of the preset end at a training loss of 0.001 or "
-    "after 40 epochs. Times include set-up, not evaluation; kernels are ordered by accuracy.",
+    shows="Kernels in the order of their accuracy. Runs of the preset end at a training loss of 0.001 or "
+    "after 40 epochs. Times include set-up, not evaluation.",
+    expected="relu_ntk and laplacian do well; gaussian is worse and slower to train.",
     needs=(
         "kernel",
         "dataset",

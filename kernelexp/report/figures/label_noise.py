@@ -128,8 +128,9 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 FIGURE = Figure(
     title="Test error against label noise",
-    shows="Models that fit noisy labels exactly should stay near the Bayes bound until the noise is high, "
-    "far below the nearest neighbour.",
+    shows="Test error of models that fit noisy labels exactly, beside the Bayes bound and the nearest "
+    "neighbour.",
+    expected="they stay near the bound until the noise is high, far below the nearest neighbour.",
     needs=("kernel", "dataset", "n", "noise", "solver", "test_accuracy"),
     point=("dataset", "n", "kernel", "bandwidth", "noise", "solver"),
     one=("dataset", "n"),
