@@ -11,7 +11,7 @@ import pandas as pd
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Of bytes, so that endings fit into the 255 that file systems allow.
 _LONGEST_FILE = 120
-_LONGEST_LABEL = 30
+_LONGEST_LABEL = 24
 # Columns that pictures do not show, or only as this package wrote them.
 _NOT_LABELS = {"source", "read", "runs"}
 
@@ -25,7 +25,7 @@ def file_name(name: str) -> str:
     kept = kept.encode()[:_LONGEST_FILE].decode(errors="ignore")
     if kept == name:
         return name
-    return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{kept or '_'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def csv(table: pd.DataFrame) -> str:

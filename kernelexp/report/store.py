@@ -138,7 +138,8 @@ class Store:
                 # Of an epoch recorded twice the later value counts.
                 points = sorted(points, key=lambda p: (p.step, p.timestamp))
                 values = pd.Series({p.step: p.value for p in points}, dtype=float)
-                columns[metric] = values.replace(_INFINITIES)
+                # An infinite value is no point of a curve.
+                columns[metric] = values.where(values.abs() < sys.float_info.max)
             frame = pd.DataFrame(columns).rename_axis("epoch").reset_index()
             frames.append(frame.assign(run=run))
         empty = pd.DataFrame(columns=["run", "epoch", *metrics])

@@ -180,6 +180,8 @@ def sources(names: pd.Series) -> str:
 
 def short(value: float) -> str:
     """``500``, ``2k``, ``60k``, ``1.5M``; below 10 at most three digits."""
+    if abs(value) >= 1e9:
+        return f"{value:.0e}"
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"

@@ -11,6 +11,8 @@ from kernelexp.report.figures import Figure
 from kernelexp.report.frames import HERE, Data, here, paper, summary, with_paper
 
 _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "epoch"]
+# Of the interpolated solution's error: what counts as having come to it.
+_NEAR = 0.05
 
 
 def table(data: Data) -> pd.DataFrame:
@@ -70,12 +72,32 @@ def facts(frame: pd.DataFrame) -> list[str]:
         numbers = "/".join(f"{errors[e]:.2f}" for e in at)
         epochs = "/".join(f"{e:.0f}" for e in at)
         said.append(f"{kernel}, {solver}, n = {n:,.0f}: {numbers}% at {epochs} epochs.")
+    said += _caught_up(here(frame))
     sources = "; ".join(sorted(set(paper(frame)["source"])))
     return (
         [*said, f"Hollow markers: {sources}; squares at the right edge: interpolated."]
         if sources
         else said
     )
+
+
+def _caught_up(own: pd.DataFrame) -> list[str]:
+    """When each solver came near the error of the interpolated solution of its kernel."""
+    exact = own[own["solver"] == "exact"].groupby(["n", "kernel"])["test_error_percent"].mean()
+    said = []
+    for (n, kernel, solver), series in own[own["solver"] != "exact"].groupby(
+        ["n", "kernel", "solver"]
+    ):
+        if (n, kernel) in exact:
+            near = series[series["test_error_percent"] <= (1 + _NEAR) * exact[n, kernel]][
+                "epoch"
+            ].min()
+            when = "never" if pd.isna(near) else f"from epoch {near:.0f}"
+            said.append(
+                f"{kernel}, {solver}: within {100 * _NEAR:.0f}% of the interpolated error {when} (of "
+                f"{series['epoch'].max():.0f} epochs)."
+            )
+    return said
 
 
 FIGURE = Figure(

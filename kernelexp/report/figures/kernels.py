@@ -60,7 +60,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
             else:
                 style.log_axis(ax.xaxis)
         row[0].set_yticks(range(len(kernels)), kernels)
-        row[0].set_ylabel(f"{dataset}, n = {own['n'].iloc[0]:,.0f}")
+        row[0].set_ylabel(f"{dataset}\nn = {own['n'].iloc[0]:,.0f}")
     for ax, label in zip(panels[-1], _VALUES.values(), strict=True):
         ax.set_xlabel(label)
 
