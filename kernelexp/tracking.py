@@ -116,6 +116,7 @@ class Tracker:
             "n_train": len(data.train.X),
             "n_test": len(data.test.X),
             "n_features": data.train.X.shape[1],
+            "n_classes": data.n_classes,
             "bandwidth": getattr(setup.kernel, "bandwidth", None),
             "device_name": setup.device_name,
             "planned_memory_gb": round(setup.plan.peak_gb, 3),

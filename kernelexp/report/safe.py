@@ -23,7 +23,7 @@ def file_name(name: str) -> str:
     """
     kept = re.sub(r"[^\w.-]+", "_", name).lstrip(".-")
     kept = kept.encode()[:_LONGEST_FILE].decode(errors="ignore")
-    if kept == name:
+    if kept == name != "":
         return name
     return f"{kept or '_'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 

@@ -37,7 +37,7 @@ def table(data: Data) -> pd.DataFrame:
     The nearest neighbour, which depends on the data alone, has rows of its own.
     """
     data.keep(data.runs["noise_kind"] == "uniform", "with other than uniform label noise")
-    data.keep(n_classes(data.runs).notna(), "without derived.n_classes")
+    data.keep(n_classes(data.runs).notna(), "of data whose number of classes is not recorded")
     with_stop(data)
     runs = data.runs.assign(classes=n_classes(data.runs))
     rows = [runs.assign(error=1 - runs["test_accuracy"])]
