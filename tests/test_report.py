@@ -431,6 +431,7 @@ def test_runs_of_other_programs_change_nothing(client, report):
         "rkhs_norm: 2 runs failed or not finished; left out",
         "rkhs_norm: 3 runs without kernel; left out",
     ]
+    assert len(re.findall(r">run \w{8}</td>", Path("reports/index.html").read_text())) == 3
     pd.testing.assert_frame_equal(pd.read_csv("reports/rkhs_norm.csv"), alone, check_dtype=False)
 
 

@@ -52,7 +52,11 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
             " ".join(f"{name}={settings[name]}" for name in others if name in settings)
             for settings in own["settings"]
         ]
-    runs = runs.assign(also=also, same=[json.dumps(s, sort_keys=True) for s in runs["settings"]])
+    # Runs that say nothing of their settings are not known to be equal.
+    texts = [json.dumps(own, sort_keys=True) if own else "" for own in runs["settings"]]
+    runs = runs.assign(
+        also=also, same=[text or run for text, run in zip(texts, runs["run"], strict=True)]
+    )
     keys = [*_KEYS, "also"]
     grouped = runs.groupby([*keys, "same"], dropna=False, sort=True)
     table = grouped[list(_VALUES)].mean()
@@ -75,7 +79,11 @@ def readable(table: pd.DataFrame) -> tuple[str, list[str], list[list[str]]]:
     """
     settings = {"kernel": "kernel", "dataset": "dataset", "solver": "solver", "bandwidth": "s", "n": "n",
                 "noise": "noise", "p": "p", "also": "also"}  # fmt: skip
-    table = table.assign(mark=table["warning"].map(lambda text: "\u2020" if text else ""))
+    table = table.assign(
+        mark=table["warning"].map(lambda text: "\u2020" if text else ""),
+        # A run of another program has nothing else to be known by.
+        kernel=table["kernel"].where(table["kernel"].notna(), "run " + table["runs"]),
+    )
     columns = {"mark": "", **_SCORES, **settings, **_VALUES, "seeds": "seeds", "warning": "warning"}
     filled = [c for c in columns if table[c].replace("", None).notna().any()]
     same = [
