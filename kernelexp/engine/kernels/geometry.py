@@ -32,13 +32,13 @@ def squared_distances(X: Points, Z: Points) -> Tensor:
     if exact is not None:
         return exact
     x, z = moved_to_common_origin(X, Z)
-    x_squares, z_squares = x.norms.square()[:, None], z.norms.square()  # (n, 1), (m,)
+    x_squares = x.norms.square()[:, None]  # (n, 1)
+    D = x_squares + z.norms.square()  # (n, m)
     if X.precision == "ieee":
-        with fp32_products("ieee", z_squares.device):
-            D = torch.addmm(z_squares, x.values, z.values.T, alpha=-2)  # (n, m)
-        D.add_(x_squares)
+        with fp32_products("ieee", D.device):
+            D.addmm_(x.values, z.values.T, alpha=-2)
     else:
-        D = x.inner_products(z).mul_(-2).add_(z_squares).add_(x_squares)
+        D.sub_(x.inner_products(z), alpha=2)
     close = _close_pairs(D, x_squares, X.eps)
     d = X.values.shape[1]
     if len(close[0]) * d > _GROUP_NUMBERS:
