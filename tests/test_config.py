@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from omegaconf import OmegaConf
 
 import kernelexp
@@ -259,10 +258,10 @@ def test_a_launcher_that_fails_is_named(cli, monkeypatch):
         "kernelexp: hydra.launcher.n_jobs=0: must be a number of processes, or -1: of cores\n"
     )
 
-    def launch(*_, **__):
+    def launch(*_):
         raise ValueError("no processes to be had")
 
-    monkeypatch.setattr(JoblibLauncher, "launch", launch)
+    monkeypatch.setattr("joblib.Parallel.__call__", launch)
     done = cli(*launcher)
     assert done.code == 2
     reason, outcome = done.err.splitlines()
