@@ -72,7 +72,6 @@ def main() -> None:
     import hydra
 
     from kernelexp import arguments, callbacks, config, errors, sweep
-    from kernelexp.hydra_versions import MAIN_SETTINGS
 
     if tracebacks:
         os.environ[callbacks.TRACEBACKS_VARIABLE] = "1"
@@ -81,7 +80,7 @@ def main() -> None:
     typed = sys.argv
     try:
         sys.argv = [typed[0], *arguments.understood(typed[1:])]
-        hydra.main(config_path=str(CONF_DIR), config_name="config", **MAIN_SETTINGS)(job)()
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)()
     except KeyboardInterrupt:
         code, message = 130, "interrupted"
     except Exception as error:

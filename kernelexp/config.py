@@ -24,7 +24,6 @@ from kernelexp.data.label_noise import KINDS
 from kernelexp.engine import KERNELS, SOLVERS, ResourceLimits
 from kernelexp.engine.checks import one_of, refuse
 from kernelexp.experiment import Config
-from kernelexp.hydra_versions import register_resolver
 from kernelexp.presets import choose
 from kernelexp.store import TrackingConfig
 
@@ -99,15 +98,14 @@ def _schema(cls: type, name: str) -> type:
 def register() -> None:
     """Tell Hydra the schemas and the resolvers. Call before composing."""
     store = ConfigStore.instance()
-    if "schema" not in store.repo:  # Hydra passes them on to workers
-        store.store(group="schema", name="config", node=TopLevel)
-        for group, options in _GROUPS.items():
-            for name, cls in options.items():
-                named = group in ("dataset", "kernel", "solver")
-                node = LabelNoise if cls is LabelNoise else _schema(cls, name if named else "")
-                store.store(group=f"schema/{group}", name=name, node=node)
-    register_resolver("kernelexp.cache", lambda: str(cache_dir()), replace=True)
-    register_resolver("choose", choose, replace=True)
+    store.store(group="schema", name="config", node=TopLevel)
+    for group, options in _GROUPS.items():
+        for name, cls in options.items():
+            named = group in ("dataset", "kernel", "solver")
+            node = LabelNoise if cls is LabelNoise else _schema(cls, name if named else "")
+            store.store(group=f"schema/{group}", name=name, node=node)
+    OmegaConf.register_new_resolver("kernelexp.cache", lambda: str(cache_dir()), replace=True)
+    OmegaConf.register_new_resolver("choose", choose, replace=True)
 
 
 def build(cfg: DictConfig) -> Config:
