@@ -27,8 +27,8 @@ def commands():
     for name, text in blocks("sh"):
         for line in text.replace("\\\n", " ").splitlines():
             command = re.sub(r"\s+", " ", line.split(" #")[0]).strip()
-            if command and command not in seen:
-                seen.add(command)
+            if command and shortened(command) not in seen:
+                seen.add(shortened(command))
                 yield pytest.param(command, id=f"{name}: {command}")
 
 
