@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.model import predicted_labels
 from kernelexp.engine.points import check_precision
 from kernelexp.engine.resource import memory_limit
+from kernelexp.engine.singular import SingularMatrixWarning
 
 _DRIFT_POINTS = 1000
 # Of the free device memory, for training inputs; else they stay on the host.
@@ -186,21 +188,24 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         observer.prepared(setup)
     test, seconds = {}, 0.0
     record: EpochRecord | None = None
-    for record in config.solver.run(state):
-        seconds += record.seconds
-        outputs = evaluation.outputs()
-        test = _scores("test", outputs, dataset.test)
-        score = "test_accuracy" if "test_accuracy" in test else "test_r2"
-        metrics = {
-            "epoch_train_mse": record.train_mse,
-            f"epoch_{score}": test[score],
-            "epoch_seconds": record.seconds,
-            "epoch_rkhs_norm": record.rkhs_norm,
-        }
-        if "exact" in compared:
-            metrics["epoch_prediction_error"] = prediction_error(outputs, compared["exact"])
-        for observer in observers:
-            observer.epoch(record.epoch, metrics)
+    with warnings.catch_warnings():
+        # The result says what a system left undone, and so do its observers.
+        warnings.simplefilter("ignore", SingularMatrixWarning)
+        for record in config.solver.run(state):
+            seconds += record.seconds
+            outputs = evaluation.outputs()
+            test = _scores("test", outputs, dataset.test)
+            score = "test_accuracy" if "test_accuracy" in test else "test_r2"
+            metrics = {
+                "epoch_train_mse": record.train_mse,
+                f"epoch_{score}": test[score],
+                "epoch_seconds": record.seconds,
+                "epoch_rkhs_norm": record.rkhs_norm,
+            }
+            if "exact" in compared:
+                metrics["epoch_prediction_error"] = prediction_error(outputs, compared["exact"])
+            for observer in observers:
+                observer.epoch(record.epoch, metrics)
     assert record is not None
     assert state.stopped_by is not None
     norm, outputs = state.rkhs_norm(), state.training_outputs()
@@ -219,7 +224,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         "prediction_drift": _drift(state.model(), train.X, outputs),
         "peak_memory_gb": memory.peak_bytes(config.device) / 1e9,
     }
-    result = RunResult(setup, metrics, norm, state.stopped_by, state.model())
+    result = RunResult(setup, metrics, norm, state.stopped_by, state.model(), state.warning)
     for observer in observers:
         observer.finished(result)
     return result

@@ -172,6 +172,8 @@ class CG(Solver):
                     drifted = not state.converged
                     if state.converged and not bool(met.all()):
                         self._end_in_least_squares(state, R * ~met, size)
+                if epoch == MOST_EPOCHS and self.epochs is None and not state.converged:
+                    state.warning = unsolved(state.residual)
                 yield state.record(epoch, clock(device) - start)
                 start = clock(device)
                 if drifted:

@@ -16,7 +16,8 @@ from kernelexp.engine.singular import factorised
 from kernelexp.engine.solvers.base import Problem
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 
-# The largest share of h that a projection may leave undone: what is left is carried on, and must shrink.
+# The largest share that the first projection may leave undone. (Later ones of an inexact projection are
+# also given what earlier ones left, which is what it can do least about.)
 _MOST_LEFT = 0.9
 
 
@@ -75,8 +76,9 @@ class InexactProjection:
             left = _relative(h - state.predictions, h)
             if left <= self.tolerance or record.epoch == self.most_epochs:
                 break
+        if not self.residual:
+            _check(left, "inexact", "take projection=exact, or a larger projection_epochs")
         self.residual = max(self.residual, left)
-        _check(left, "inexact", "take projection=exact, or a larger projection_epochs")
         return state.model().weights, state.predictions.clone()
 
 
