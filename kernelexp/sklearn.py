@@ -222,9 +222,8 @@ def _kernel(kernel: Any, bandwidth: Any, given: Any) -> Kernel:
     if kernel not in list(KERNELS):
         raise refuse("kernel", kernel, f"a Kernel, or one of {', '.join(KERNELS)}")
     values = _parameters("kernel_params", given, KERNELS[kernel])
-    if bandwidth is not None and "bandwidth" not in [
-        field.name for field in fields(KERNELS[kernel])
-    ]:  # type: ignore[arg-type]
+    known = [field.name for field in fields(KERNELS[kernel])]  # type: ignore[arg-type]
+    if bandwidth is not None and "bandwidth" not in known:
         # In a grid over kernels some have one and some have not.
         warnings.warn(
             f"bandwidth={bandwidth}: kernel={kernel} has none; it is ignored",
