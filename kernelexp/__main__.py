@@ -20,7 +20,7 @@ def job(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from kernelexp import config, experiment, sweep
+    from kernelexp import config, experiment, jobs, sweep
     from kernelexp.console import Terminal, show_skipped, show_waiting
     from kernelexp.tracking import Tracker
 
@@ -29,19 +29,20 @@ def job(cfg: DictConfig) -> None:
     warnings.showwarning = _show_warning
     checked, tracking = config.build(cfg), config.tracking(cfg)
     values = config.resolved(cfg)
+    identity = jobs.identity(values, checked)
     del values["rerun"], values["dry_run"]  # of the sweep, not of this run
     overrides = list(HydraConfig.get().overrides.task)
     name = " ".join(overrides)
     with ExitStack() as stack:
         tracker = None
         if tracking.enabled:
-            within = sweep.job(tracking, values, cfg.rerun, partial(show_waiting, name))
+            within = sweep.job(tracking, identity, cfg.rerun, partial(show_waiting, name))
             done = stack.enter_context(within)
             if done is not None:
                 show_skipped(name, done)
                 return
             text = OmegaConf.to_yaml(OmegaConf.create(values))
-            tracker = stack.enter_context(Tracker(tracking, values, text, overrides))
+            tracker = stack.enter_context(Tracker(tracking, identity, values, text, overrides))
         terminal = Terminal(tracker)
         stack.callback(terminal.close)
         experiment.run(checked, [terminal] if tracker is None else [tracker, terminal])
@@ -53,10 +54,14 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def main() -> None:
     """Entry point of ``python -m kernelexp`` and of the console script."""
+    from kernelexp import __version__
     from kernelexp.usage import CONF_DIR, usage
 
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(usage(CONF_DIR))
+        return
+    if "--version" in sys.argv[1:]:
+        print(f"kernelexp {__version__}")
         return
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way to say Ctrl-C
@@ -66,13 +71,15 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
 
-    from kernelexp import callbacks, config, errors, sweep
+    from kernelexp import arguments, callbacks, config, errors, sweep
 
     if tracebacks:
         os.environ[callbacks.TRACEBACKS_VARIABLE] = "1"
     config.register()
     code, message = 0, ""
+    typed = sys.argv
     try:
+        sys.argv = [typed[0], *arguments.understood(typed[1:])]
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)()
     except KeyboardInterrupt:
         code, message = 130, "interrupted"
@@ -80,12 +87,13 @@ def main() -> None:
         if tracebacks:
             sys.excepthook(type(error), error, error.__traceback__)
         code, message = errors.exit_code(error), errors.explain(error)
+        if isinstance(error, errors.JobFailed):
+            message = ""  # it was named when it failed
+    finally:
+        sys.argv = typed
     outcome = sweep.end_parent(interrupted=code == 130)
-    if code:
-        # The failed jobs of a sweep have been named, each when it failed.
-        print(f"kernelexp: {outcome or message}", file=sys.stderr)
-    elif outcome:
-        print(f"kernelexp: {outcome}")
+    for line in filter(None, (message, outcome)):
+        print(f"kernelexp: {line}", file=sys.stderr if code else sys.stdout)
     sys.exit(code)
 
 

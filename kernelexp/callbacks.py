@@ -16,9 +16,11 @@ from omegaconf import DictConfig
 
 from kernelexp.config import tracking
 from kernelexp.console import show_jobs
-from kernelexp.errors import exit_code, explain
+from kernelexp.engine.checks import refuse
+from kernelexp.errors import JobFailed, exit_code, explain
 from kernelexp.jobs import single_job, sweep_jobs
 from kernelexp.preview import preview
+from kernelexp.reach import check_reachable
 from kernelexp.sweep import start_parent
 
 # Set by the entry point where the user asked for tracebacks.
@@ -29,11 +31,13 @@ class Guard(Callback):  # type: ignore[misc]
     """Called by Hydra in the launching process (start) and wherever a job ran (end)."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the configuration of a single run."""
+        """Check the configuration of a single run, and that its store is there."""
         try:
-            job = single_job(config)
+            job, settings = single_job(config), tracking(config)
+            if settings.enabled:
+                check_reachable(settings.uri)
             if config.dry_run:
-                show_jobs(preview([job], tracking(config), skips=False))
+                show_jobs(preview([job], settings, skips=False))
         except Exception as error:
             _end(error)
         if config.dry_run:
@@ -41,14 +45,18 @@ class Guard(Callback):  # type: ignore[misc]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every job of a sweep, then create store, experiment and parent run."""
+        JobReturn.return_value = JobReturn.return_value.getter(_result)
         try:
+            workers = config.hydra.launcher.get("n_jobs")
+            if workers == 0:
+                raise refuse("hydra.launcher.n_jobs", 0, "a number of processes, or -1: of cores")
             jobs, varied = sweep_jobs(config)
             settings = tracking(config)
             if config.dry_run:
                 show_jobs(preview(jobs, settings, skips=not config.rerun))
             elif settings.enabled:
                 typed = " ".join(str(argument) for argument in config.hydra.overrides.task)
-                different = len({job.digest for job in jobs})
+                different = len({job.identity.config for job in jobs})
                 start_parent(settings, typed or "sweep", different, varied)
         except Exception as error:
             _end(error)
@@ -63,6 +71,13 @@ class Guard(Callback):  # type: ignore[misc]
         if config.hydra.mode == RunMode.RUN:
             _end(error)
         print(f"kernelexp: {' '.join(job_return.overrides)}: {explain(error)}", file=sys.stderr)
+
+
+def _result(job: JobReturn) -> Any:
+    """What a job returned; Hydra's own property also writes of its failure, which is known."""
+    if job.status == JobStatus.FAILED:
+        raise JobFailed from job._return_value
+    return job._return_value
 
 
 def _end(error: Exception) -> None:

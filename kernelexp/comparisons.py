@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine import SOLVERS, Problem
+from kernelexp.engine.kernels.geometry import squared_distances
+from kernelexp.engine.points import Points
 
 EXACT = SOLVERS["exact"](precision="float64")  # type: ignore[call-arg]
 # Distances computed together, in numbers.
@@ -33,13 +35,14 @@ def exact(problem: Problem, X: Tensor) -> Tensor:
 
 
 def nearest_neighbour(problem: Problem, X: Tensor) -> Tensor:
-    """The targets of the nearest training points in the Euclidean distance."""
+    """The targets of the nearest training points in the Euclidean distance, of classes or numbers."""
+    points = Points.of(X, "ieee")
     nearest = torch.zeros(len(X), dtype=torch.long, device=X.device)
     distance = X.new_full((len(X),), torch.inf)
     rows = max(1, _DISTANCES // len(X))
     for start in range(0, len(problem.X), rows):
-        part = problem.X[start : start + rows].to(X.device)
-        closest, index = torch.cdist(X, part).min(1)
+        part = Points.of(problem.X[start : start + rows].to(X.device), "ieee")
+        closest, index = squared_distances(points, part).min(1)
         nearest = torch.where(closest < distance, start + index, nearest)
         distance = torch.minimum(distance, closest)
     return problem.Y[nearest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from kernelexp.experiment import RunResult, Setup
+    from kernelexp.resume import Finished
     from kernelexp.tracking import Tracker
 
 
@@ -32,7 +34,7 @@ class Terminal:
     def __init__(self, tracker: Tracker | None) -> None:
         """``tracker``: whose run id the table shows."""
         self.tracker = tracker
-        self.console = Console()
+        self.console = _console()
         self.progress = Progress(
             TextColumn("epoch"),
             MofNCompleteColumn(),
@@ -53,13 +55,12 @@ class Terminal:
             if k in setup.derived
         ]
         self.console.print(
-            f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]} on {setup.device_name}; "
+            f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]}, {setup.dataset.task}, on {setup.device_name}; "
             f"memory {setup.plan}; {', '.join(chosen)}",
-            highlight=False,
             soft_wrap=True,
         )
         if setup.reason is not None:
-            self.console.print(f"solver=auto: {setup.reason}", highlight=False, soft_wrap=True)
+            self.console.print(f"solver=auto: {setup.reason}", soft_wrap=True)
         self.progress.start()
         self.task = self.progress.add_task("", total=setup.max_epochs)
 
@@ -102,11 +103,18 @@ class Terminal:
         table = Table(show_header=False, title=self.tracker.sweep_name if self.tracker else None)
         for name, value in rows.items():
             table.add_row(name.replace("accuracy", "accuracy %"), value)
-        self.console.print(table, highlight=False)
+        self.console.print(table)
+        if result.warning is not None:
+            self.console.print(f"warning: {result.warning}", style="bold red", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
         self.progress.stop()
+
+
+def _console(width: int | None = None) -> Console:
+    """Prints what it is given: brackets in names are no markup, colons no emoji."""
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def _short(value: float) -> str:
@@ -116,7 +124,9 @@ def _short(value: float) -> str:
 def _norm(result: RunResult) -> str:
     norm = result.norm
     kind = "a lower bound, the system is not solved" if norm.lower_bound else norm.how
-    return f"{norm.value:.2f} ({kind}; relative error at most {norm.relative_error:.1g})"
+    known = math.isfinite(norm.relative_error)
+    error = f"about {norm.relative_error:.1g}" if known else "not known"
+    return f"{norm.value:.2f} ({kind}; relative error {error})"
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ class Preview:
         n_train: training points, None where they are not known yet.
         memory_gb: what it would hold, None where that is not known.
         obstacle: why it cannot run; None where it can.
-        finished: id of the run that makes it superfluous.
+        finished: the run that makes it superfluous.
     """
 
     name: str
@@ -137,25 +147,25 @@ class Preview:
     n_train: int | None
     memory_gb: float | None
     obstacle: str | None
-    finished: str | None
+    finished: Finished | None
 
 
 def show_jobs(jobs: list[Preview]) -> None:
     """The table of a dry run."""
-    console = Console()
+    console = _console()
     if not console.is_terminal:
-        console = Console(width=_WIDE)
+        console = _console(_WIDE)
     table = Table("", "job", "n", "memory GB", "")
     for number, job in enumerate(jobs, 1):
-        state = f"skipped: run {job.finished} has it" if job.finished else job.obstacle or "to run"
+        done = _skipped(job.finished) if job.finished is not None else None
         table.add_row(
             str(number),
             job.name or job.summary,
             "?" if job.n_train is None else f"{job.n_train:,}",
             "?" if job.memory_gb is None else f"{job.memory_gb:.2f}",
-            state,
+            done or job.obstacle or "to run",
         )
-    console.print(table, highlight=False)
+    console.print(table)
     skipped = sum(job.finished is not None for job in jobs)
     refused = sum(job.finished is None and job.obstacle is not None for job in jobs)
     parts = [f"{len(jobs) - skipped - refused} to run"]
@@ -164,20 +174,23 @@ def show_jobs(jobs: list[Preview]) -> None:
     console.print(
         f"{len(jobs)} jobs: {', '.join(parts)}. Memory is what each needs; kernel rows kept for speed "
         "come on top, as far as there is room.",
-        highlight=False,
         soft_wrap=True,
     )
 
 
-def show_skipped(overrides: str, run_id: str) -> None:
+def show_skipped(overrides: str, done: Finished) -> None:
     """Say of a job of a sweep that it is there already."""
-    Console().print(f"{overrides}: skipped, run {run_id} has it", highlight=False, soft_wrap=True)
+    _console().print(f"{overrides}: {_skipped(done)}", soft_wrap=True)
+
+
+def _skipped(done: Finished) -> str:
+    note = f" ({done.note}; rerun=true runs it again)" if done.note else ""
+    return f"skipped, run {done.run_id} has it{note}"
 
 
 def show_waiting(overrides: str, run_id: str) -> None:
     """Say of a job of a sweep that another process is at it."""
-    Console().print(
+    _console().print(
         f"{overrides}: another process is at it, run {run_id}; waiting for that",
-        highlight=False,
         soft_wrap=True,
     )

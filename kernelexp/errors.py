@@ -8,6 +8,11 @@ import re
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+
+class JobFailed(Exception):
+    """A job of a sweep failed and was named; its error is the cause."""
+
+
 _WANTED = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
 
 
@@ -31,6 +36,8 @@ def explain(error: BaseException) -> str:
 
 def exit_code(error: BaseException) -> int:
     """2 for what can be put right in the configuration or the data, 1 for the rest."""
+    if isinstance(error, JobFailed) and error.__cause__ is not None:
+        return exit_code(error.__cause__)
     settings = (HydraException, OmegaConfBaseException, ValueError, OSError)
     return 2 if isinstance(error, settings) else 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,11 +28,12 @@ from kernelexp.engine import (
     measure_block_size,
     memory,
 )
-from kernelexp.engine.checks import number, one_of
+from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.model import predicted_labels
 from kernelexp.engine.points import check_precision
 from kernelexp.engine.resource import memory_limit
+from kernelexp.engine.singular import SingularMatrixWarning
 
 _DRIFT_POINTS = 1000
 # Of the free device memory, for training inputs; else they stay on the host.
@@ -57,6 +59,8 @@ class Config:
 
     def __post_init__(self) -> None:
         number("noise", self.noise, 0, 1)
+        if self.seed >= 2**63:
+            raise refuse("seed", self.seed, "a whole number from 0 to 2^63 - 1")
         number("seed", self.seed, 0, whole=True)
         check_precision(self.precision, self.dtype, self.device)
         for name in self.compare:
@@ -96,6 +100,7 @@ class RunResult:
         norm: RKHS norm, also of each output, and how it was got.
         stopped_by: ``epochs`` or the stop rule that ended the run.
         model: the kernel machine.
+        warning: one sentence where the system is not solved; None where it is.
     """
 
     setup: Setup
@@ -103,6 +108,7 @@ class RunResult:
     norm: RKHSNorm
     stopped_by: str
     model: KernelModel
+    warning: str | None = None
 
 
 class Observer(Protocol):
@@ -139,6 +145,12 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         config,
     )
     train = dataset.train
+    if train.labels is None and config.solver.stop.train_error is not None:
+        raise refuse(
+            "solver.stop.train_error",
+            config.solver.stop.train_error,
+            "null for regression, which has no wrong labels; solver.stop.train_mse stops there",
+        )
     kernel = config.kernel.fitted_to(train.X, torch.Generator().manual_seed(config.seed))
     problem = Problem(
         kernel=kernel,
@@ -176,21 +188,24 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         observer.prepared(setup)
     test, seconds = {}, 0.0
     record: EpochRecord | None = None
-    for record in config.solver.run(state):
-        seconds += record.seconds
-        outputs = evaluation.outputs()
-        test = _scores("test", outputs, dataset.test)
-        score = "test_accuracy" if "test_accuracy" in test else "test_r2"
-        metrics = {
-            "epoch_train_mse": record.train_mse,
-            f"epoch_{score}": test[score],
-            "epoch_seconds": record.seconds,
-            "epoch_rkhs_norm": record.rkhs_norm,
-        }
-        if "exact" in compared:
-            metrics["epoch_prediction_error"] = prediction_error(outputs, compared["exact"])
-        for observer in observers:
-            observer.epoch(record.epoch, metrics)
+    with warnings.catch_warnings():
+        # The result says what a system left undone, and so do its observers.
+        warnings.simplefilter("ignore", SingularMatrixWarning)
+        for record in config.solver.run(state):
+            seconds += record.seconds
+            outputs = evaluation.outputs()
+            test = _scores("test", outputs, dataset.test)
+            score = "test_accuracy" if "test_accuracy" in test else "test_r2"
+            metrics = {
+                "epoch_train_mse": record.train_mse,
+                f"epoch_{score}": test[score],
+                "epoch_seconds": record.seconds,
+                "epoch_rkhs_norm": record.rkhs_norm,
+            }
+            if "exact" in compared:
+                metrics["epoch_prediction_error"] = prediction_error(outputs, compared["exact"])
+            for observer in observers:
+                observer.epoch(record.epoch, metrics)
     assert record is not None
     assert state.stopped_by is not None
     norm, outputs = state.rkhs_norm(), state.training_outputs()
@@ -209,7 +224,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         "prediction_drift": _drift(state.model(), train.X, outputs),
         "peak_memory_gb": memory.peak_bytes(config.device) / 1e9,
     }
-    result = RunResult(setup, metrics, norm, state.stopped_by, state.model())
+    result = RunResult(setup, metrics, norm, state.stopped_by, state.model(), state.warning)
     for observer in observers:
         observer.finished(result)
     return result
@@ -230,13 +245,17 @@ def _to_device(dataset: Dataset, config: Config) -> Dataset:
 
 
 def _scores(part: str, outputs: Tensor, split: Split) -> dict[str, float]:
-    """Accuracy, or R2 = 1 - sum |y - f|^2 / sum |y - mean y|^2 for regression, and the MSE."""
+    """Accuracy, or R2 = 1 - sum |y - f|^2 / sum |y - mean y|^2 for regression, and the MSE.
+
+    Of targets that are all the same R2 is 1 where f is exact, else 0, as in scikit-learn.
+    """
     mse = (outputs - split.Y).square_().mean().item()
     if split.labels is not None:
         right = predicted_labels(outputs) == split.labels
         return {f"{part}_accuracy": right.double().mean().item(), f"{part}_mse": mse}
     spread = (split.Y - split.Y.mean(0)).square_().mean().item()
-    return {f"{part}_r2": 1 - mse / spread if spread else float("nan"), f"{part}_mse": mse}
+    r2 = 1 - mse / spread if spread else float(mse == 0)
+    return {f"{part}_r2": r2, f"{part}_mse": mse}
 
 
 def _drift(model: KernelModel, X: Tensor, predictions: Tensor) -> float:

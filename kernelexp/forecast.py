@@ -6,11 +6,13 @@ from dataclasses import asdict, replace
 from typing import NoReturn
 
 import torch
+from torch import Tensor
 
 from kernelexp.comparisons import EXACT
 from kernelexp.data.base import Shape
 from kernelexp.engine import MemoryPlan, Problem, ResourceLimits
 from kernelexp.engine.resource import GB
+from kernelexp.engine.singular import DistinctRows
 from kernelexp.engine.solvers.auto import Auto
 from kernelexp.engine.solvers.base import RestrictedSolver
 from kernelexp.engine.solvers.sgd import SGD
@@ -30,6 +32,14 @@ class _PlanOnly(ResourceLimits):
 
     def accept(self, plan: MemoryPlan) -> NoReturn:
         raise _Planned(plan)
+
+
+class _SizesAlone(Problem):
+    """Points that were not read: they are taken to differ."""
+
+    def distinct_rows(self, X: Tensor) -> DistinctRows:
+        index = torch.arange(len(X))
+        return DistinctRows(index, index, torch.ones_like(index))
 
 
 def planned_memory(config: Config) -> MemoryPlan | None:
@@ -60,7 +70,7 @@ def _plan(config: Config, shape: Shape) -> MemoryPlan:
     nothing = torch.zeros(1, 1, dtype=config.dtype, device=config.device)
     X = nothing.expand(shape.n_train, shape.n_features)
     Y = nothing.expand(shape.n_train, shape.n_outputs)
-    problem = Problem(config.kernel, X, Y, limits=_PlanOnly(**asdict(config.resource)))
+    problem = _SizesAlone(config.kernel, X, Y, limits=_PlanOnly(**asdict(config.resource)))
     solver = config.solver
     if isinstance(solver, Auto):
         solver, _ = solver.pick(problem)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -10,9 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from kernelexp import config
+from kernelexp.data import files_state, points_digest
 from kernelexp.engine.checks import refuse
 from kernelexp.experiment import Config
-from kernelexp.resume import digest
+from kernelexp.identity import Identity, digest
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,12 @@ class Job:
     Attributes:
         name: what it varies within its sweep, ``noise=0.1,seed=2``.
         checked: its configuration.
-        digest: of the configuration, as its run will carry it.
+        identity: what its run will be known by.
     """
 
     name: str
     checked: Config
-    digest: str
+    identity: Identity
 
 
 def single_job(cfg: DictConfig) -> Job:
@@ -62,10 +66,11 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
         )
     [batch] = BasicSweeper.split_arguments(overrides, None)
     loader = GlobalHydra.instance().config_loader()
+    points = cache(points_digest)  # jobs share their data
     jobs = []
     for job in batch:
         name = ",".join(item for item in job if item.split("=")[0] in swept)
-        jobs.append(_job(name, loader.load_sweep_config(cfg, list(job))))
+        jobs.append(_job(name, loader.load_sweep_config(cfg, list(job)), points))
     return jobs, list(swept.values())
 
 
@@ -76,5 +81,21 @@ def _check_scale(cfg: DictConfig) -> None:
         )
 
 
-def _job(name: str, cfg: DictConfig) -> Job:
-    return Job(name, config.build(cfg), digest(config.resolved(cfg)))
+def identity(
+    values: dict[str, Any],
+    checked: Config,
+    points: Callable[..., str | None] = points_digest,
+) -> Identity:
+    """Of a job with these resolved values; looks at its files, reads none."""
+    where = checked.dataset, checked.data_dir
+    return Identity(
+        config=digest(values),
+        files=files_state(*where),
+        points=partial(points, *where, checked.seed),
+        log_model=values["tracking"]["log_model"],
+    )
+
+
+def _job(name: str, cfg: DictConfig, points: Callable[..., str | None] = points_digest) -> Job:
+    checked = config.build(cfg)
+    return Job(name, checked, identity(config.resolved(cfg), checked, points))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 from kernelexp.console import Preview
 from kernelexp.forecast import planned_memory
@@ -12,32 +13,35 @@ from kernelexp.store import TrackingConfig, experiment_id, find_store
 
 
 def preview(jobs: list[Job], tracking: TrackingConfig, skips: bool) -> list[Preview]:
-    """Look at each job without running it; nothing is read but the store, nothing created.
+    """Look at each job without running it; nothing is created, nor read but the store and data to compare.
 
     ``skips``: whether what the store has already is left out.
     """
+    previews = [_planned(job) for job in jobs]
     client = find_store(tracking) if skips and tracking.enabled else None
-    where = experiment_id(client, tracking) if client is not None else ""
-    previews = []
-    for job in jobs:
-        done = finished_run(client, where, job.digest) if client is not None else None
-        c, memory_gb, obstacle = job.checked, None, None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                plan = planned_memory(c)
-            memory_gb = plan.peak_gb if plan is not None else None
-        except ValueError as error:
-            obstacle = str(error)
-        shape = c.dataset.shape()
-        previews.append(
-            Preview(
-                name=job.name,
-                summary=" ".join(part.name for part in (c.kernel, c.dataset, c.solver)),
-                n_train=shape.n_train if shape is not None else None,
-                memory_gb=memory_gb,
-                obstacle=obstacle,
-                finished=done.info.run_id if done is not None else None,
-            )
-        )
-    return previews
+    if client is None:
+        return previews
+    # After all plans: data that are read to be compared are memory of this process.
+    where = experiment_id(client, tracking)
+    done = [finished_run(client, where, job.identity) for job in jobs]
+    return [replace(job, finished=run) for job, run in zip(previews, done, strict=True)]
+
+
+def _planned(job: Job) -> Preview:
+    c, memory_gb, obstacle = job.checked, None, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plan = planned_memory(c)
+        memory_gb = plan.peak_gb if plan is not None else None
+    except ValueError as error:
+        obstacle = str(error)
+    shape = c.dataset.shape()
+    return Preview(
+        name=job.name,
+        summary=" ".join(part.name for part in (c.kernel, c.dataset, c.solver)),
+        n_train=shape.n_train if shape is not None else None,
+        memory_gb=memory_gb,
+        obstacle=obstacle,
+        finished=None,
+    )

@@ -1,48 +1,47 @@
 """What a sweep finds in the store: jobs that are done, jobs under way, runs left by a killed process.
 
-A job is known by the digest of its configuration, a process by its host, id and start time.
+A job is known by its identity, a process by its host, id and start time.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kernelexp.identity import DIGEST_TAG, Identity
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-DIGEST_TAG = "config.digest"
 PARENT_TAG = "mlflow.parentRunId"
 FORMER_PARENTS_TAG = "sweep.former_parents"
 PROCESS_TAG = "process"
-# Settings that do not change what a run computes.
-_IGNORED = ("tracking", "data_dir", "rerun", "dry_run")
 _POLL_SECONDS = 1.0
 
 
-def digest(values: dict[str, Any]) -> str:
-    """Hash of a resolved configuration, less where it is recorded and where data are.
+@dataclass(frozen=True)
+class Finished:
+    """A finished run that makes a job superfluous.
 
-    Numbers that are equal hash equally: 5 and 5.0.
+    Attributes:
+        run: the run.
+        note: what is to be said of it, empty for nothing: see ``Identity.accepts``.
     """
 
-    def canonical(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: canonical(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [canonical(item) for item in value]
-        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    run: Run
+    note: str
 
-    kept = {key: canonical(value) for key, value in values.items() if key not in _IGNORED}
-    text = json.dumps(kept, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        return str(self.run.info.run_id)
 
 
 def this_process() -> str:
@@ -50,15 +49,17 @@ def this_process() -> str:
     return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
 
 
-def finished_run(client: MlflowClient, experiment_id: str, job: str) -> Run | None:
-    """The newest finished run of the job with this digest."""
-    found = _runs(client, experiment_id, f"tags.`{DIGEST_TAG}` = '{job}'", "FINISHED")
-    return found[0] if found else None
+def finished_run(client: MlflowClient, experiment_id: str, job: Identity) -> Finished | None:
+    """The newest finished run that makes the job superfluous."""
+    for run in _runs(client, experiment_id, _of(job), "FINISHED"):
+        if (note := job.accepts(run)) is not None:
+            return Finished(run, note)
+    return None
 
 
 def finished_or_awaited(
-    client: MlflowClient, experiment_id: str, job: str, waiting: Callable[[str], None]
-) -> Run | None:
+    client: MlflowClient, experiment_id: str, job: Identity, waiting: Callable[[str], None]
+) -> Finished | None:
     """``finished_run``; while another living process of this machine is at the job, wait for it.
 
     ``waiting`` is told that run's id, once. Such a process is another sweep, or a worker that outlives
@@ -66,9 +67,9 @@ def finished_or_awaited(
     """
     told = False
     while True:
-        done = finished_run(client, experiment_id, job)
-        under_way = _runs(client, experiment_id, f"tags.`{DIGEST_TAG}` = '{job}'", "RUNNING")
+        under_way = _runs(client, experiment_id, _of(job), "RUNNING")
         held = [run for run in under_way if _is_held_by_another(run)]
+        done = finished_run(client, experiment_id, job)  # after: what has just ended is not missed
         if done is not None or not held:
             return done
         if not told:
@@ -103,7 +104,11 @@ def children(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]
     """The runs of a sweep, newest first, also those that a later sweep has made its own."""
     own = _runs(client, experiment_id, f"tags.`{PARENT_TAG}` = '{parent}'")
     lent = _runs(client, experiment_id, f"tags.`{FORMER_PARENTS_TAG}` LIKE '%{parent}%'")
-    return own + [run for run in lent if run.data.tags[PARENT_TAG] != parent]
+    return own + [run for run in lent if run.data.tags.get(PARENT_TAG) != parent]
+
+
+def _of(job: Identity) -> str:
+    return f"tags.`{DIGEST_TAG}` = '{job.config}'"
 
 
 def _runs(
@@ -134,8 +139,8 @@ def _is_held_by_another(run: Run) -> bool:
 
 def _holder(run: Run) -> tuple[str, int, str]:
     """Host, process id and start time; of runs that are not ours a host that is none."""
-    parts = run.data.tags.get(PROCESS_TAG, "").split()
-    return (parts[0], int(parts[1]), parts[2]) if len(parts) == 3 else ("", 0, "")
+    ours = re.fullmatch(r"(\S+) (\d{1,10}) (\S+)", run.data.tags.get(PROCESS_TAG, ""))
+    return (ours[1], int(ours[2]), ours[3]) if ours else ("", 0, "")
 
 
 def _started(pid: int) -> str | None:

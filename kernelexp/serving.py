@@ -16,7 +16,7 @@ from kernelexp.engine.model import KernelModel, predicted_labels
 
 
 class KernelPredictor(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """Serves a KernelModel: an array of inputs, unscaled, -> labels (m,), or targets (m, c).
+    """Serves a KernelModel: an array of inputs, unscaled, -> labels (m,) as they came, or targets (m, c).
 
     With ``params={"outputs": True}`` a classifier returns its c outputs instead of labels.
     """
@@ -26,7 +26,7 @@ class KernelPredictor(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         folder = Path(context.artifacts["model"])
         self.model = KernelModel.load(folder / "model.pt")
         stored = torch.load(folder / "inputs.pt", weights_only=True)
-        self.classifies = stored.pop("classifies")
+        self.classes = stored.pop("classes")
         self.preprocessing = Preprocessing(**{**stored, "shape": tuple(stored["shape"])})
 
     def predict(
@@ -35,18 +35,20 @@ class KernelPredictor(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Inputs (m, ...) of the training shape -> labels (m,) or outputs (m, c)."""
         X = self.preprocessing(np.asarray(model_input), self.model.centers.dtype)
         outputs = self.model.predict(X)
-        if self.classifies and not (params or {}).get("outputs"):
-            return predicted_labels(outputs).numpy()
+        if self.classes is not None and not (params or {}).get("outputs"):
+            labels: np.ndarray = self.classes[predicted_labels(outputs)].numpy()
+            return labels
         return outputs.numpy()
 
 
 def save_files(
-    folder: Path, model: KernelModel, preprocessing: Preprocessing, classifies: bool
+    folder: Path, model: KernelModel, preprocessing: Preprocessing, classes: np.ndarray | None
 ) -> None:
-    """Write what ``KernelPredictor`` needs."""
+    """Write what ``KernelPredictor`` needs; ``classes``: the labels as they came, None: regression."""
     model.save(folder / "model.pt")
     inputs = {**asdict(preprocessing), "shape": list(preprocessing.shape)}
-    torch.save({**inputs, "classifies": classifies}, folder / "inputs.pt")
+    labels = None if classes is None else torch.from_numpy(classes)
+    torch.save({**inputs, "classes": labels}, folder / "inputs.pt")
 
 
 mlflow.models.set_model(KernelPredictor())  # what MLflow looks for when it runs this file

@@ -7,6 +7,8 @@ KernelClassifier(kernel="laplacian", bandwidth=10.0).fit(X, y).score(X_test, y_t
 from __future__ import annotations
 
 import numbers
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, Self
@@ -107,7 +109,10 @@ class _KernelMachine(BaseEstimator):  # type: ignore[misc]
             seed=seed,
             limits=ResourceLimits(memory_gb=_plain(self.memory_gb)),
         )
-        state = solver.prepare(problem)
+        try:
+            state = solver.prepare(problem)
+        except ValueError as error:
+            raise ValueError(_by_our_names(str(error))) from error
         self.solver_ = state.solver
         self.n_iter_ = sum(1 for _ in solver.run(state))
         self.model_ = state.model()
@@ -217,7 +222,15 @@ def _kernel(kernel: Any, bandwidth: Any, given: Any) -> Kernel:
     if kernel not in list(KERNELS):
         raise refuse("kernel", kernel, f"a Kernel, or one of {', '.join(KERNELS)}")
     values = _parameters("kernel_params", given, KERNELS[kernel])
-    if bandwidth is not None:
+    known = [field.name for field in fields(KERNELS[kernel])]  # type: ignore[arg-type]
+    if bandwidth is not None and "bandwidth" not in known:
+        # In a grid over kernels some have one and some have not.
+        warnings.warn(
+            f"bandwidth={bandwidth}: kernel={kernel} has none; it is ignored",
+            UserWarning,
+            stacklevel=4,
+        )
+    elif bandwidth is not None:
         if "bandwidth" in values:
             raise ValueError("bandwidth: must be None where kernel_params has it")
         values |= _parameters("bandwidth", {"bandwidth": bandwidth}, KERNELS[kernel])
@@ -241,6 +254,12 @@ def _parameters(key: str, given: Any, cls: Any) -> dict[str, Any]:
         if name not in known:
             raise ValueError(f"{key}: {cls.__name__} has no {name}, but {', '.join(known)}")
     return {name: _plain(value) for name, value in (given or {}).items()}
+
+
+def _by_our_names(message: str) -> str:
+    """What the engine says of settings, by the names that they have here."""
+    message = message.replace("resource.", "").replace(" (dataset.n_train)", "")
+    return re.sub(r"\bsolver\.(\w+)", r"solver_params \1", message)
 
 
 def _plain(value: Any) -> Any:

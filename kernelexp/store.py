@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import kernelexp
+from kernelexp.commit import code_tags
 from kernelexp.engine.checks import refuse
+from kernelexp.reach import cannot_open, check_reachable, first_line, sqlite_file
 from kernelexp.resume import PROCESS_TAG, this_process
 
 if TYPE_CHECKING:
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 # Makes MLflow's pages open on runs instead of traces of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-_SQLITE = "sqlite:///"
+# Of a run's name, which databases other than SQLite enforce.
+_LONGEST_NAME = 250
+FULL_NAME_TAG = "full_name"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def open_store(config: TrackingConfig, create: bool = True) -> MlflowClient:
     Raises:
         ValueError: if the store cannot be opened.
     """
+    check_reachable(config.uri)
     import mlflow
 
     warnings.filterwarnings("ignore", module="mlflow")
@@ -64,24 +66,25 @@ def open_store(config: TrackingConfig, create: bool = True) -> MlflowClient:
     try:
         mlflow.set_tracking_uri(config.uri)
         client = mlflow.MlflowClient()
-        if client.get_experiment_by_name(config.experiment) is None and create:
+        experiment = client.get_experiment_by_name(config.experiment)
+        if experiment is None and create:
             client.create_experiment(config.experiment, tags=_EXPERIMENT_TAGS)
     except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"tracking.uri={config.uri}: must be a store that opens ({reason}); "
-            "tracking.enabled=false runs without one"
-        ) from error
+        raise cannot_open(config.uri, first_line(error)) from error
     finally:
         if retries is None:
             del os.environ[_RETRIES]
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        other = "another name: it was deleted (mlflow experiments restore brings it back)"
+        raise refuse("tracking.experiment", config.experiment, other)
     return client
 
 
 def find_store(config: TrackingConfig) -> MlflowClient | None:
     """The store where it and the experiment are there already; creates nothing."""
-    path = config.uri.removeprefix(_SQLITE)
-    if path != config.uri and not Path(path).exists():
+    check_reachable(config.uri)
+    path = sqlite_file(config.uri)
+    if path is not None and not path.exists():
         return None
     client = open_store(config, create=False)
     return client if client.get_experiment_by_name(config.experiment) is not None else None
@@ -97,32 +100,16 @@ def experiment_id(client: MlflowClient, config: TrackingConfig) -> str:
 def create_run(
     client: MlflowClient, config: TrackingConfig, name: str, tags: dict[str, str]
 ) -> str:
-    """Create a run with the tags all of ours have; its id."""
+    """Create a run with the tags all of ours have; its id.
+
+    A name that is too long is cut, and whole in a tag.
+    """
     from mlflow.tracking.context.registry import resolve_tags
 
-    own = {
-        "kernelexp.version": kernelexp.__version__,
-        PROCESS_TAG: this_process(),
-        **git_tags(),
-        **tags,
-    }
+    own = {PROCESS_TAG: this_process(), **code_tags(), **tags}
+    if len(name) > _LONGEST_NAME:
+        own[FULL_NAME_TAG] = name
+        name = name[: _LONGEST_NAME - 3] + "..."
     where = experiment_id(client, config)
     run = client.create_run(where, run_name=name, tags=resolve_tags(own))
     return str(run.info.run_id)
-
-
-def git_tags() -> dict[str, str]:
-    """Commit of the source and whether it has changes since; empty outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(kernelexp.__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # not some other project's checkout
-        return {
-            "git.commit": git("rev-parse", "HEAD"),
-            "git.dirty": str(bool(git("status", "--porcelain"))).lower(),
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return {}

@@ -5,16 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kernelexp.resume import (
-    DIGEST_TAG,
-    children,
-    digest,
-    end_abandoned,
-    finished_or_awaited,
-    link,
-)
+from kernelexp.identity import DIGEST_TAG, Identity
+from kernelexp.resume import Finished, children, end_abandoned, finished_or_awaited, link
 from kernelexp.store import TrackingConfig, create_run, experiment_id, open_store
 from kernelexp.tracking import PARENT_VARIABLE, VARIED_TAG
 
@@ -47,14 +41,14 @@ def start_parent(config: TrackingConfig, name: str, jobs: int, varied: list[str]
 @contextmanager
 def job(
     config: TrackingConfig,
-    values: dict[str, Any],
+    identity: Identity,
     rerun: bool,
     waiting: Callable[[str], None],
-) -> Iterator[str | None]:
-    """Around a job: the id of the finished run that makes it superfluous, else None.
+) -> Iterator[Finished | None]:
+    """Around a job: the finished run that makes it superfluous, else None.
 
-    Such a run becomes the sweep's. At the end the parent is told. ``values``: the resolved
-    configuration; ``waiting``: see ``resume.finished_or_awaited``. Outside sweeps every job is run.
+    Such a run becomes the sweep's. At the end the parent is told. ``waiting``: see
+    ``resume.finished_or_awaited``. Outside sweeps every job is run.
     """
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None:
@@ -64,11 +58,11 @@ def job(
     done = None
     if not rerun:
         where = experiment_id(client, config)
-        done = finished_or_awaited(client, where, digest(values), waiting)
+        done = finished_or_awaited(client, where, identity, waiting)
     if done is not None:
-        link(client, done, parent)
+        link(client, done.run, parent)
     try:
-        yield done.info.run_id if done is not None else None
+        yield done
     finally:
         show_progress(client, parent)
 

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import kernelexp
-from kernelexp.resume import DIGEST_TAG, PARENT_TAG, digest
+from kernelexp.identity import Identity
+from kernelexp.resume import PARENT_TAG
 from kernelexp.store import TrackingConfig, create_run, open_store
 
 if TYPE_CHECKING:
@@ -44,10 +45,16 @@ class Tracker:
     """
 
     def __init__(
-        self, config: TrackingConfig, values: dict[str, Any], yaml: str, overrides: list[str]
+        self,
+        config: TrackingConfig,
+        identity: Identity,
+        values: dict[str, Any],
+        yaml: str,
+        overrides: list[str],
     ) -> None:
         """``values``: the resolved configuration, ``yaml`` the same as text."""
         self.config = config
+        self.identity = identity
         self.values = values
         self.yaml = yaml
         self.overrides = overrides
@@ -81,7 +88,7 @@ class Tracker:
         client = open_store(self.config)
         parent = os.environ.get(PARENT_VARIABLE)
         name = self.config.run_name or self._name(client, parent)
-        tags = {**self.config.tags, DIGEST_TAG: digest(self.values)}
+        tags = {**self.config.tags, **self.identity.tags}
         if parent is not None:
             tags[PARENT_TAG] = parent
         run_id = create_run(client, self.config, name, tags)
@@ -116,6 +123,8 @@ class Tracker:
             "n_train": len(data.train.X),
             "n_test": len(data.test.X),
             "n_features": data.train.X.shape[1],
+            "task": "regression" if data.n_classes is None else "classification",
+            "n_classes": data.n_classes,
             "bandwidth": getattr(setup.kernel, "bandwidth", None),
             "device_name": setup.device_name,
             "planned_memory_gb": round(setup.plan.peak_gb, 3),
@@ -134,6 +143,8 @@ class Tracker:
         client.set_tag(run_id, "stopped_by", result.stopped_by)
         client.set_tag(run_id, "rkhs_norm.how", result.norm.how)
         client.set_tag(run_id, "rkhs_norm.lower_bound", str(result.norm.lower_bound).lower())
+        if result.warning is not None:
+            client.set_tag(run_id, "solver.warning", result.warning)
         if result.setup.reason is not None:
             client.set_tag(run_id, "solver.reason", result.setup.reason)
         per_output = {"rkhs_norm": result.norm.per_output.tolist()}
@@ -159,7 +170,7 @@ class Tracker:
             ParamSchema([ParamSpec("outputs", DataType.boolean, False)]),
         )
         with mlflow.start_run(self.run_id), tempfile.TemporaryDirectory() as folder:
-            serving.save_files(Path(folder), result.model, scaling, classifies)
+            serving.save_files(Path(folder), result.model, scaling, data.classes)
             mlflow.pyfunc.log_model(
                 name="model",
                 python_model=serving.__file__,

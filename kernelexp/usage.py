@@ -19,7 +19,8 @@ for example
 Keys: noise, seed, device, dtype, precision, data_dir, compare, and GROUP.KEY of the groups below;
 of presets scale=small (default) or paper; rerun=true also what a sweep would skip; dry_run=true runs
 nothing.
---cfg job shows the whole configuration with these overrides, --hydra-help Hydra's own options.
+--cfg job shows the whole configuration with these overrides, --version the version, --hydra-help Hydra's
+own options.
 """
 
 

@@ -1,8 +1,9 @@
 """What a run is compared with: the exact solution and the nearest neighbour."""
 
+import numpy as np
 import pytest
 import torch
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from kernelexp import experiment
 from kernelexp.data import SOURCES
@@ -71,3 +72,16 @@ def test_the_exact_solution_is_exact_in_a_run_of_low_precision():
         for p in ("auto", "bf16")
     ]
     assert mse[1] == pytest.approx(mse[0], rel=1e-6)
+
+
+def test_the_nearest_neighbour_is_found_far_from_the_origin(tmp_path):
+    rng = np.random.default_rng(0)
+    x = (3000 + rng.normal(size=(300, 5))).astype(np.float32)
+    y = rng.random(300)
+    path = tmp_path / "far.npz"
+    np.savez(path, x_train=x[:250], y_train=y[:250], x_test=x[250:], y_test=y[250:])
+    dataset = SOURCES["npz"](path=str(path), scale="none")
+    result, _ = run("nearest_neighbour", epochs=1, dataset=dataset, noise=0.0)
+    reference = KNeighborsRegressor(1).fit(x[:250].astype(float), y[:250])
+    r2 = reference.score(x[250:].astype(float), y[250:])
+    assert result.metrics["nearest_neighbour_test_r2"] == pytest.approx(r2, abs=1e-4)

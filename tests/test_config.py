@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+import kernelexp
 from kernelexp import config
+from kernelexp.arguments import understood
 from kernelexp.usage import CONF_DIR, usage
 
 OPTIONS = [
@@ -112,7 +116,24 @@ def test_environment_names_data_and_store(composed, monkeypatch):
         ("+kernel.colour=red", "kernel.colour: no such key"),
         ("resource.memory_gb=-1", "resource.memory_gb=-1.0: must be a number above 0, or null"),
         ("tracking.enabled=maybe", "tracking.enabled=maybe: must be true or false"),
-        ("seed=[1", "seed=[1: not understood"),
+        (
+            "seed=[1",
+            """seed=[1: not understood; as text it is typed in two pairs of quotes, "seed='[1'\"""",
+        ),
+        ("seed=99999999999999999999", "seed=99999999999999999999: must be a whole number from 0"),
+        (f"dataset.n_train=1{400 * '0'}", "must be at most 1437"),
+        ("dataset.task=both", "dataset.task=both: must be one of auto, classification, regression"),
+        ("~noise", "~noise: nothing can be left out; must be KEY=VALUE"),
+        ("=5", "=5: must be KEY=VALUE; --help lists the keys"),
+        ("noise", "noise: must be KEY=VALUE; --help lists the keys"),
+        ("noise=range(0,1", "noise=range(0,1: not understood"),
+        ("kernel=gaussian,", "kernel=gaussian,: not understood"),
+        (
+            "+tracking.tags.论文=x",
+            "must be KEY=VALUE; --help lists the keys, a key in letters a to z",
+        ),
+        ("--multirn", "--multirn: no such option; did you mean --multirun?"),
+        ("--cfg", "argument --cfg/-c: expected one argument"),
         ("noise=0,0.1", "Ambiguous value for argument 'noise=0,0.1'"),
     ],
 )
@@ -149,6 +170,103 @@ def test_errors_while_running_are_one_line(cli, runs):
     [run] = runs()
     assert run.info.status == "FAILED"
     assert "memory_gb" in run.data.tags["error"]
+
+
+def test_version_is_our_own(cli):
+    assert cli("--version") == (0, f"kernelexp {kernelexp.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("实验", "实验"),
+        ("数据 集.npz", "数据 集.npz"),
+        ("a[/b].npz", "a[/b].npz"),
+        ("50% of (all)", "50% of (all)"),
+        ("it's", "it's"),
+        ("http://a.b/c?d=e", "http://a.b/c?d=e"),
+        ("é\\", "é\\"),
+        ("${oc.env:HOME}/é", "${oc.env:HOME}/é"),
+    ],
+)
+def test_text_is_taken_as_it_is_typed(typed, value):
+    [argument] = understood([f"tracking.experiment={typed}"])
+    assert OverridesParser.create().parse_override(argument).value() == value
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["a=b,c", "a=[1,2]", "a='é'", "a=x y", "a=range(0,3)", "+a@b=c", "a=", "a=null", "a={b:1}"],
+)
+def test_what_parses_stays(typed):
+    assert understood([typed]) == [typed]
+
+
+def test_sweeps_of_text_and_options_between_values():
+    assert understood(["a=é,b c", "-m", "seed=1,2"]) == ["-m", "a='é',b c", "seed=1,2"]
+
+
+def test_names_in_other_scripts_and_brackets_run(cli, runs):
+    rng = np.random.default_rng(0)
+    parts = {f"{axis}_{part}": n for axis in "xy" for part, n in (("train", 40), ("test", 10))}
+    arrays = {k: rng.random((n, 3)) if k[0] == "x" else np.arange(n) % 2 for k, n in parts.items()}
+    np.savez("数据 集[" + "b].npz", **arrays)
+    sweep = ["-m", "seed=0,1", "tracking.experiment=实验", "dataset=npz"]
+    done = cli(*sweep, "dataset.path=数据 集[b].npz", "solver.epochs=1", "+tracking.tags.x=a[/b]é")
+    assert (done.code, done.err) == (0, "")
+    parent, first, second = runs("实验")
+    assert first.data.params["dataset.path"] == "数据 集[b].npz"
+    assert first.data.params["derived.task"] == "classification"
+    assert {first.info.status, second.info.status, parent.info.status} == {"FINISHED"}
+
+
+def test_brackets_are_no_markup(cli):
+    done = cli("-m", "compare=[],[exact]", "dry_run=true")
+    assert "compare=[exact]" in done.out
+    arguments = ["compare=[exact]", "seed=0,1", "dataset.n_train=90", "solver.epochs=1"]
+    done = cli("-m", *arguments, "tracking.run_name=a[/b]")
+    assert done.code == 0, done.err
+    again = cli("-m", *arguments, "tracking.run_name=a[/b]")
+    assert "compare=[exact]" in again.out
+
+
+def test_yaml_objects_are_text(cli, workdir):
+    name = "!!python/object/apply:os.system ['touch executed']"
+    cli(f"tracking.experiment={name}", "tracking.enabled=false", "dry_run=true")
+    cli(f"+tracking.tags.a={name}", "tracking.enabled=false", "dry_run=true")
+    assert not (workdir / "executed").exists()
+
+
+def test_a_sweep_that_fails_says_each_failure_once(cli, runs):
+    small = ["dataset.n_train=90", "solver.epochs=1", "resource.memory_gb=0.01"]
+    done = cli("-m", "seed=0,1", *small)
+    assert done.code == 2
+    first, second, outcome = done.err.splitlines()
+    assert first.startswith("kernelexp: seed=0 ")
+    assert second.startswith("kernelexp: seed=1 ")
+    assert outcome.startswith("kernelexp: 0 of 2 jobs finished")
+    done = cli("-m", "seed=0,1", *small, "tracking.enabled=false")
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 2
+
+
+def test_a_launcher_that_fails_is_named(cli, monkeypatch):
+    launcher = ["-m", "seed=0,1", "dataset.n_train=90", "solver.epochs=1", "hydra/launcher=joblib"]
+    done = cli(*launcher, "hydra.launcher.n_jobs=0")
+    assert done.code == 2
+    assert done.err == (
+        "kernelexp: hydra.launcher.n_jobs=0: must be a number of processes, or -1: of cores\n"
+    )
+
+    def launch(*_):
+        raise ValueError("no processes to be had")
+
+    monkeypatch.setattr("joblib.Parallel.__call__", launch)
+    done = cli(*launcher)
+    assert done.code == 2
+    reason, outcome = done.err.splitlines()
+    assert reason == "kernelexp: no processes to be had"
+    assert outcome.startswith("kernelexp: 0 of 2 jobs finished")
 
 
 def test_help_lists_every_option(shell):

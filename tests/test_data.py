@@ -116,9 +116,12 @@ def test_missing_files_are_named(name, tmp_path, monkeypatch):
         ({"y_train": np.arange(29) % 3}, "y_train: shape"),
         ({"y_train": np.eye(30, 3, dtype=int), "y_test": np.eye(10, 3, dtype=int)}, "not one-hot"),
         ({"y_train": np.ones(30, dtype=int)}, "y_train: all labels are 1"),
-        ({"y_train": np.arange(30) % 3 - 1}, "y_train: labels from -1 to 1; must be from 0"),
-        ({"y_test": np.full(10, 3)}, "y_test: labels from 3 to 3; must be from 0 to 2"),
-        ({"y_test": np.ones(10)}, "y_test: must be labels or targets of the same shape"),
+        ({"y_test": np.full(10, 3)}, r"y_test: label 3 is not among the 3 of y_train \(0, 1, 2\)"),
+        (
+            {"y_test": np.ones(10)},
+            "y_train: int64, y_test: float64; dataset.task=classification or",
+        ),
+        ({"y_test": np.ones((10, 1), int)}, r"y_test: shape \(10, 1\); must be labels or targets"),
         ({"x_train": np.ones((30, 4))}, "x_train: all numbers are 1"),
         ({"x_train": np.ones((0, 4)), "y_train": np.ones(0, dtype=int)}, "x_train: shape"),
         ({"y_test": None}, "has no array y_test"),
@@ -267,3 +270,159 @@ def test_environment_moves_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path / "here"))
     load(SOURCES["digits"](), NOWHERE)
     assert os.listdir(tmp_path / "here") == ["digits.npz"]
+
+
+def own_y(folder, task, y_train, y_test=None, **settings):
+    """A table with these y; the first of them are those of the test points."""
+    y_train = np.asarray(y_train)
+    x = np.random.default_rng(0).random((len(y_train), 2))
+    y_test = y_train[:3] if y_test is None else np.asarray(y_test)
+    changes = {"x_train": x, "y_train": y_train, "x_test": x[: len(y_test)], "y_test": y_test}
+    return own(folder, {"task": task, **settings}, **changes)
+
+
+@pytest.mark.parametrize(
+    "labels", [[1, 2, 3], [-1, 1], [7, 2_000_000_000], [0.0, 1.0], [False, True], [5, 6, 2**60]]
+)
+def test_classes_are_the_labels_there_are(tmp_path, labels):
+    data = own_y(tmp_path, "classification", labels * 4, labels[1:])
+    assert data.classes.tolist() == labels
+    assert data.train.labels.tolist() == list(range(len(labels))) * 4
+    assert data.test.labels.tolist() == list(range(1, len(labels)))
+    assert torch.equal(data.train.Y[:3].argmax(1), data.train.labels[:3])
+    assert data.train.Y.shape == (4 * len(labels), len(labels))
+    noisy = own(tmp_path, {"balanced": True}, noise=1.0, y_train=np.arange(30) % 3 + 5,
+                y_test=np.full(10, 6))  # fmt: skip
+    assert noisy.classes.tolist() == [5, 6, 7]
+    assert set(noisy.train.labels.tolist()) == {0, 1, 2}
+
+
+def test_auto_takes_labels_for_classes_and_refuses_what_may_be_counts(tmp_path):
+    rng = np.random.default_rng(0)
+    for c, n in ((2, 4), (10, 90), (100, 1000), (1000, 10_000)):
+        y = np.concatenate([np.arange(c), rng.integers(0, c, n - c)]) + (c == 100)
+        assert own_y(tmp_path, "auto", y).n_classes == c
+    for y in (
+        rng.poisson(10, 1000),
+        rng.integers(18, 90, 10_000),  # ages
+        rng.integers(25, 347, 353),  # as the progression of diabetes
+        np.arange(40),
+        np.arange(8),
+    ):
+        with pytest.raises(ValueError, match="^y_train: .* distinct whole numbers from") as error:
+            own_y(tmp_path, "auto", y)
+        assert "dataset.task=classification or dataset.task=regression" in str(error.value)
+        data = own_y(tmp_path, "regression", y)
+        assert data.classes is None
+        assert torch.equal(data.train.Y, torch.from_numpy(y).float()[:, None])
+        assert own_y(tmp_path, "classification", y).n_classes == len(np.unique(y))
+    assert own_y(tmp_path, "auto", rng.random(30)).task == "regression"
+    assert own_y(tmp_path, "regression", rng.integers(0, 9, (30, 2))).train.Y.shape == (30, 2)
+    with pytest.raises(ValueError, match="y_train: 0.5 is no label"):
+        own_y(tmp_path, "classification", [0.0, 0.5, 1.0])
+    with pytest.raises(ValueError, match="y_train: 1e.20 is no label"):
+        own_y(tmp_path, "classification", [0.0, 1e20, 1.0])
+    with pytest.raises(ValueError, match="^task=both: must be one of auto, classification"):
+        own_y(tmp_path, "both", [0, 1])
+
+
+@pytest.mark.parametrize("task", ["auto", "classification", "regression"])
+def test_sizes_known_beforehand_follow_the_task(tmp_path, task):
+    y = np.array([5, 7, 9, 5, 7, 9])
+    data = own_y(tmp_path, task, y)
+    shape = SOURCES["npz"](path=str(tmp_path / "own.npz"), task=task).shape()
+    assert shape == (6, 3, 2, data.train.Y.shape[1])
+
+
+@pytest.mark.parametrize("scale", ["none", "unit", "standard", "unit_norm"])
+@pytest.mark.parametrize("huge", [1e160, -1e200, 1e300])
+def test_numbers_that_overflow_are_refused_by_name(tmp_path, scale, huge):
+    for name, rows in (("x_train", 30), ("x_test", 10)):
+        x = arrays()[name]
+        x[rows - 1, 2] = huge
+        with pytest.raises(ValueError, match=f"^{name}: numbers from ") as error:
+            own(tmp_path, {"scale": scale}, **{name: x})
+        assert f"{huge:g}" in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_numbers_are_looked_at_as_the_run_sees_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("kernelexp.data.ranges._PART", 12)  # in many parts
+    x = arrays()["x_train"].astype(np.float32)
+    x[17, 1] = 1e30
+    for task, dtype in (({"scale": "none"}, torch.float32), ({"scale": "unit"}, None)):
+        path = npz(tmp_path, **({"x_train": x} if dtype else {"x_test": x[8:18]}))
+        with pytest.raises(ValueError, match=r"numbers from .* to 1.*e\+30.* overflow in float32"):
+            load(SOURCES["npz"](path=str(path), **task), NOWHERE)
+        load(SOURCES["npz"](path=str(path), **task), NOWHERE, dtype=torch.float64)
+    for y, dtype in ((1e200, torch.float64), (1e30, torch.float32)):
+        targets = {"y_train": np.linspace(0, y, 30), "y_test": np.ones(10)}
+        with pytest.raises(ValueError, match="^y_train: numbers from 0 to 1e.* overflow in"):
+            load(SOURCES["npz"](path=str(npz(tmp_path, **targets))), NOWHERE, dtype=dtype)
+
+
+def test_odd_columns_are_scaled(tmp_path):
+    x = arrays()["x_train"]
+    x[:, 0] = 3.0
+    x[4, 1] = 1e100
+    x[:, 2] = 1.7e9 + np.arange(30)  # seconds since 1970: float32 has steps of 128
+    for scale in ("unit", "standard", "unit_norm"):
+        X = own(tmp_path, {"scale": scale}, x_train=x).train.X
+        assert X.isfinite().all()
+        if scale == "standard":
+            assert (X[:, 0] == 0).all()
+            assert X[:, 2].unique().numel() == 30
+    X = own(tmp_path, x_train=np.outer(1.7e9 + np.arange(30), np.ones(4))).train.X
+    torch.testing.assert_close(X[:, 0], torch.linspace(0, 1, 30), atol=1e-6, rtol=0)
+
+
+def test_other_arrays_under_another_data_dir_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path / "cache"))
+
+    def idx(array):
+        head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+        return head + array.tobytes()
+
+    def write(folder, value):
+        raw = folder / "MNIST" / "raw"
+        raw.mkdir(parents=True, exist_ok=True)
+        for part, n in (("train", 20), ("t10k", 10)):
+            x, y = np.full((n, 28, 28), value, np.uint8), np.arange(n, dtype=np.uint8) % 10
+            (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(x))
+            (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(y))
+
+    def level(folder):
+        data = load(SOURCES["mnist"](scale="none"), folder)
+        assert data.location == str(folder)
+        return int(data.train.X.max())
+
+    write(tmp_path / "one", 1)
+    write(tmp_path / "two", 2)
+    assert [level(tmp_path / name) for name in ("one", "two", "one", "one")] == [1, 2, 1, 1]
+    kept = list((tmp_path / "cache").glob("*.npz"))
+    assert len(kept) == 1
+    monkeypatch.setattr(SOURCES["mnist"], "read", lambda *_: 1 / 0)
+    assert level(tmp_path / "one") == 1  # from what was parsed
+    monkeypatch.undo()
+    monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path / "cache"))
+    write(tmp_path / "one", 3)
+    assert level(tmp_path / "one") == 3
+
+
+def test_pickles_are_not_opened(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return open, (str(tmp_path / "executed"), "w")
+
+    bomb = np.array([Bomb()] * 30, dtype=object)
+    with pytest.raises(ValueError, match="holds objects"):
+        own(tmp_path, x_train=bomb)
+    (tmp_path / "executed").unlink(missing_ok=True)  # pickling itself does not make it
+    for name, array in arrays(x_train=bomb).items():
+        np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
+    with pytest.raises(ValueError, match="x_train.npy: not a readable .npy file of numbers"):
+        load(SOURCES["npy"](path=str(tmp_path)), NOWHERE)
+    (tmp_path / "text.npz").write_bytes((tmp_path / "x_train.npy").read_bytes())
+    with pytest.raises(ValueError, match="not a readable .npz file"):
+        load(SOURCES["npz"](path=str(tmp_path / "text.npz")), NOWHERE)
+    assert not (tmp_path / "executed").exists()

@@ -1,11 +1,13 @@
 """One run without command line or store."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from kernelexp import experiment
+from kernelexp import experiment, serving
 from kernelexp.data import SOURCES
 from kernelexp.data.cache import cache_dir
 from kernelexp.engine import KERNELS, SOLVERS, StopRule
@@ -91,3 +93,57 @@ def test_synthetic_single_output():
     )
     assert len(result.norm.per_output) == 1
     assert result.metrics["test_accuracy"] > 0.95
+
+
+def table(folder, y_train, y_test):
+    x = np.random.default_rng(0).random((len(y_train), 3))
+    path = folder / "table.npz"
+    np.savez(path, x_train=x, y_train=y_train, x_test=x[: len(y_test)], y_test=y_test)
+    return SOURCES["npz"](path=str(path))
+
+
+def test_a_constant_target_has_an_r2(tmp_path):
+    """As in scikit-learn: 1 if it is met, else 0."""
+    data = table(tmp_path, np.linspace(0, 1, 40), np.full(5, 0.3))
+    metrics = experiment.run(config(dataset=data, compare=("nearest_neighbour",))).metrics
+    assert metrics["test_r2"] == 0
+    assert metrics["nearest_neighbour_test_r2"] == 0
+    data = table(tmp_path, np.zeros(40), np.zeros(5))
+    metrics = experiment.run(config(dataset=data)).metrics
+    assert metrics["train_r2"] == metrics["test_r2"] == 1
+
+
+def test_regression_has_no_training_error_to_stop_at(tmp_path):
+    data = table(tmp_path, np.linspace(0, 1, 40), np.linspace(0, 1, 5))
+    solver = SOLVERS["eigenpro2"](stop=StopRule(train_error=0))
+    with pytest.raises(
+        ValueError, match=r"^solver.stop.train_error=0: must be null for regression"
+    ):
+        experiment.run(config(dataset=data, solver=solver))
+
+
+def test_a_preset_for_many_points_works_on_few():
+    for n in (90, 12):
+        solver = SOLVERS["eigenpro2"](epochs=1, q=20, batch_size=256)
+        derived = experiment.run(
+            config(dataset=SOURCES["digits"](n_train=n), solver=solver)
+        ).setup.derived
+        assert derived["batch_size"] == n
+        assert derived["q"] == min(20, n - 1)
+    solver = SOLVERS["eigenpro4"](epochs=1, batch_size=256, n_centers=10)
+    experiment.run(config(dataset=SOURCES["digits"](n_train=90), solver=solver))
+
+
+def test_a_served_model_returns_the_labels_as_they_came(tmp_path):
+    y = np.array([5, 7, 2_000_000_000] * 20)
+    data = table(tmp_path, y, y[:6])
+    result = experiment.run(config(dataset=data, solver=SOLVERS["exact"](), dtype=torch.float64))
+    assert result.metrics["train_accuracy"] == 1
+    assert len(result.norm.per_output) == 3
+    dataset = result.setup.dataset
+    serving.save_files(tmp_path, result.model, dataset.preprocessing, dataset.classes)
+    predictor = serving.KernelPredictor()
+    predictor.load_context(SimpleNamespace(artifacts={"model": str(tmp_path)}))
+    x = np.load(tmp_path / "table.npz")["x_train"]
+    assert predictor.predict(None, x).tolist() == y.tolist()
+    assert predictor.predict(None, x, {"outputs": True}).shape == (60, 3)

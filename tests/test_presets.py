@@ -99,6 +99,8 @@ def test_a_preset_runs(cli, runs, client, name):
         assert params["scale"] == "debug"
         assert {"train_accuracy", "test_accuracy", "rkhs_norm"} <= set(metrics)
         assert ("epoch_prediction_error" in metrics) == (name == "interpolation")
+        if params["solver.stop.train_error"] == "0.0":
+            assert metrics["train_accuracy"] == 1  # so it is in the figure
         assert ("nearest_neighbour_test_accuracy" in metrics) == (name == "label_noise")
     assert set(parent.data.tags["sweep.varied"].split()) <= VARIED[name]
     report = build(Options(experiments=[name], store=os.environ["MLFLOW_TRACKING_URI"], dpi=40))

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import report_store as made
 
-from kernelexp.report import frames, growth, paper
+from kernelexp.report import frames, growth, paper, safe
 from kernelexp.report.build import Options, build
+from kernelexp.report.comparison import comparison, readable
 from kernelexp.report.figures import discover
 from kernelexp.report.page import shown_store
-from kernelexp.report.store import typed
+from kernelexp.report.store import Store, typed
 
 FIGURES = Path(paper.__file__).parent / "figures"
 NAMES = sorted(path.stem for path in FIGURES.glob("*.py") if path.stem != "__init__")
@@ -43,7 +44,10 @@ def report(workdir, monkeypatch, capfd):
 
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", ["report", *arguments])
-        code = main()
+        try:
+            code = main()
+        except SystemExit as stop:
+            code = stop.code
         out, err = capfd.readouterr()
         return code, out, [line for line in err.splitlines() if "kernelexp" in line]
 
@@ -202,7 +206,7 @@ def test_what_is_missing_is_said_and_the_rest_built(client, report):
         "nothing: no such experiment in this store, which has Default, bandwidth, kernels, mine, rkhs_norm",
         "rkhs_norm: 1 run of another scale than the newest (small of paper, small; --filter takes "
         "others); left out",
-        "rkhs_norm: 1 run ended before zero training error, so not overfitted; left out",
+        'rkhs_norm: 1 run ended before zero training error, so not overfitted; marked "ended too early"',
         "kernels: not drawn: no run has m_star, train_mse",
         "bandwidth: not drawn: no run has rkhs_norm",
         "mine: no figure has this name, so its runs stand in the table alone; --figure NAME draws one "
@@ -236,14 +240,30 @@ def test_runs_of_a_point_that_differ_are_named(client, report):
             "--store http://127.0.0.1:9: must be a store that opens .*",
         ),
         (["--filter", "no filter"], "--filter 'no filter': must be an MLflow filter .*"),
-        (["--parent", "123"], "--parent 123: no sweep with such a run id in this store"),
+        (
+            ["--parent", "123"],
+            "--parent 123: no sweep with such a run id in this store, which has no sweeps",
+        ),
         (["--figure", "pie"], "--figure pie: must be one of bandwidth, .*"),
+        (["--parent", ""], "--parent: '': must not be empty.*"),
+        (["--store", ""], "--store: '': must not be empty.*"),
+        (["--out", ""], "--out: '': must not be empty.*"),
+        (["--format", "gif"], "--format: invalid choice: 'gif' .*"),
+        (["--bogus"], "unrecognized arguments: --bogus.*"),
+        (["--out", "mlflow.db"], "--out mlflow.db: must be a folder; mlflow.db is a file"),
+        (["--out", "mlflow.db/x"], "--out mlflow.db/x: must be a folder; mlflow.db is a file"),
+        (
+            ["--store", "mlflow.db"],
+            "--store mlflow.db: must be an address, as sqlite:///mlflow.db or http://HOST:PORT",
+        ),
+        (["--store", "sqlite:///."], "--store sqlite:///.: is a folder"),
+        (["--store", "foo://me:secret@x"], "--store foo://x: must be a store that opens .*"),
     ],
 )
 def test_nothing_to_report_is_one_line(report, workdir, arguments, message):
     code, out, err = report(*arguments)
     assert (code, out) == (2, "")
-    assert len(err) == 1
+    assert len(err) == 1, err
     assert re.fullmatch(f"kernelexp.report: {message}", err[0])
     assert not (workdir / "no.db").exists()
     assert not (workdir / "reports").exists()
@@ -283,3 +303,212 @@ def test_columns_are_typed():
 def test_the_page_keeps_a_stores_password_and_folder_to_itself():
     assert shown_store("https://me:secret@host:5000/x") == "https://host:5000/x"
     assert shown_store("sqlite:////home/me/mlflow.db") == "sqlite:///mlflow.db"
+
+
+def test_a_filter_that_matches_nothing_says_what_there_is(client, report):
+    jobs = [made.norm(n, noise, "exact") for n in (500, 1000) for noise in (0.0, 0.1)]
+    parent = made.sweep(client, "rkhs_norm", jobs)
+    made.sweep(client, "mine", [made.norm(500, 0.0, "exact", seed=7)])
+
+    def said(*arguments):
+        code, _, err = report(*arguments)
+        assert code == 2
+        assert len(err) == 1, err
+        return err[0].removeprefix("kernelexp.report: ")
+
+    given = "--filter \"params.noise = '9'\": matches none of "
+    found = ", where noise is '0.0', '0.1'"
+    query = ["--filter", "params.noise = '9'"]
+    assert said(*query) == f"{given}5 finished runs of Default, mine, rkhs_norm{found}"
+    assert said("rkhs_norm", *query) == f"{given}4 finished runs of rkhs_norm{found}"
+    assert said("--parent", parent, *query) == f"{given}4 finished runs of rkhs_norm{found}"
+    line = said("--filter", "metrics.rkhs_norm > 1e9 and params.`dataset.color` = 'red'")
+    assert line.endswith("rkhs_norm is 17.89, 20.39, 25.3, 33.3, 50.48; no run has dataset.color")
+    assert said("mine", "--parent", parent) == (
+        f"--parent {parent[:8]}: no finished job of this sweep in mine"
+    )
+    assert f"{parent[:8]} (rkhs_norm)" in said("--parent", "zz")
+
+
+def test_a_folder_that_can_not_be_written_is_known_before_anything_is_read(report, monkeypatch):
+    def never(self, uri):
+        raise AssertionError
+
+    monkeypatch.setattr(Store, "__init__", never)
+    monkeypatch.setattr("os.access", lambda place, mode: False)
+    code, _, err = report("--out", "a/b")
+    assert code == 2
+    assert err == ["kernelexp.report: --out a/b: must be a folder that can be written; . can not"]
+
+
+def test_names_reach_nothing_they_must_not(client, workdir, report):
+    html, math_, long = "<script>alert(1)</script>", r"$\frac$", "x" * 200
+    names = ["../../x", "=1+1", html, "a/b", "a?b"]
+    for name in names:
+        made.sweep(client, name, [made.norm(500, 0.0, "exact", dataset=html)])
+    kernels = [math_, f"{long}1{long}", f"{long}2{long}", "_under", "=cmd", "+1", "\U0010fffd"]
+    for name, job in (("kernels", next(made.kernels())), ("bandwidth", next(made.bandwidth()))):
+        named = [
+            {**job["params"], "kernel.name": kernel, "kernel.bandwidth": 1} for kernel in kernels
+        ]
+        made.sweep(client, name, [{**job, "params": params} for params in named])
+    (workdir / "deep" / "er").mkdir(parents=True)
+    before = {path for path in workdir.rglob("*") if path.is_file()}
+    arguments = ["--no-log", "--out", "deep/er/out"]
+    code, out, err = report(*names, "--figure", "rkhs_norm", *arguments)
+    assert (code, err) == (0, [])
+    assert out.startswith("deep/er/out/index.html: 5 figures")
+    written = {path for path in workdir.rglob("*") if path.is_file()} - before
+    assert {path.parent for path in written} == {workdir / "deep" / "er" / "out"}
+    assert len([path for path in written if path.suffix == ".png"]) == 5
+    page = Path("deep/er/out/index.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+    code, out, err = report("kernels", "bandwidth", *arguments)
+    assert code == 0
+    assert out == "deep/er/out/index.html: 2 figures, 14 runs\n", err
+    assert [line.partition(": ")[2].partition(",")[0] for line in err] == [
+        f"{name}: no font here has \U0010fffd" for name in ("kernels", "bandwidth")
+    ]
+    table = pd.read_csv("deep/er/out/bandwidth.csv")
+    assert set(table.kernel) == {k if k != "=cmd" else "'=cmd" for k in kernels}
+    page = Path("deep/er/out/index.html").read_text()
+    assert "<script" not in page
+
+
+def test_cells_are_no_formulas_and_numbers_stay_numbers():
+    table = pd.DataFrame(
+        {"text": ["=1+1", "@x", "-2", "-x", "a"], "number": [-1.5, 2, 3, 4, np.nan]}
+    )
+    assert safe.csv(table).splitlines() == [
+        "text,number", "'=1+1,-1.5", "'@x,2.0", "-2,3.0", "'-x,4.0", "a,",
+    ]  # fmt: skip
+
+
+def test_names_of_files_stay_different_and_short():
+    names = [
+        "../x",
+        "..",
+        "",
+        "/x",
+        "x",
+        "a b",
+        "a_b",
+        "实验",
+        "实" * 200,
+        "实" * 201,
+        ".hidden",
+        "a\0b",
+    ]
+    found = [safe.file_name(name) for name in names]
+    assert len(set(found)) == len(names)
+    assert all(re.fullmatch(r"\w[\w.-]*", name) for name in found)
+    assert all(len(name.encode()) < 140 for name in found)
+    assert (found[4], found[6], found[7]) == ("x", "a_b", "实验")
+
+
+def test_labels_that_are_shortened_stay_different():
+    names = ["x" * 50 + end for end in "abc"] + [
+        "x" * 15 + "y" * 30 + "x" * 9 + end for end in "abc"
+    ]
+    labels = safe.labels(pd.DataFrame({"kernel": names, "n": 1, "runs": "r" * 99}))
+    assert labels.kernel.nunique() == 6
+    assert labels.kernel.str.len().max() <= 30
+    assert labels.runs.str.len().eq(99).all()
+
+
+def test_runs_of_other_programs_change_nothing(client, report):
+    made.sweep(client, "rkhs_norm", list(made.rkhs_norm()))
+    assert report("--no-log")[0] == 0
+    alone = pd.read_csv("reports/rkhs_norm.csv")
+    made.foreign(client, "rkhs_norm")
+    code, out, err = report("--no-log")
+    assert code == 0
+    assert out == "reports/index.html: 1 figure, 27 runs\n"
+    assert [line.removeprefix("kernelexp.report: ") for line in err] == [
+        "rkhs_norm: 2 runs failed or not finished; left out",
+        "rkhs_norm: 3 runs without kernel; left out",
+    ]
+    assert len(re.findall(r">run \w{8}</td>", Path("reports/index.html").read_text())) == 3
+    pd.testing.assert_frame_equal(pd.read_csv("reports/rkhs_norm.csv"), alone, check_dtype=False)
+
+
+def test_infinity_comes_back_from_the_store(client, workdir):
+    job = made.norm(500, 0.0, "exact")
+    job["metrics"]["rkhs_norm_error"] = math.inf
+    made.sweep(client, "rkhs_norm", [job])
+    frame = Store(f"sqlite:///{workdir}/mlflow.db").runs("rkhs_norm").frame
+    assert frame.rkhs_norm_error.item() == math.inf
+    _, header, [row] = readable(comparison(frame))
+    assert row[header.index("norm error")] == "?"
+    report = build(Options(store=f"sqlite:///{workdir}/mlflow.db", log=False, dpi=40))
+    assert "For 1 point it is not known how far the norm is off." in report.pictures[0].facts
+
+
+def test_a_system_that_is_not_solved_is_never_silent(client, report):
+    why = "K is singular: two equal rows with different labels"
+    jobs = [made.norm(500, 0.0, "exact"), made.norm(1000, 0.0, "exact")]
+    made.sweep(client, "rkhs_norm", [{**jobs[0], "warning": why}, jobs[1]])
+    code, _, err = report("--no-log")
+    assert code == 0
+    sentence = f"1 run whose system is not solved, marked \u2020 under All runs: {why}"
+    assert err == [f"kernelexp.report: rkhs_norm: {sentence}"]
+    page = Path("reports/index.html").read_text()
+    assert f"<li>{sentence}</li>" in page
+    [row] = re.findall(r"<tr>\s*<td>\u2020</td>.*?</tr>", page, re.DOTALL)
+    assert "<td>500</td>" in row
+    assert why in row
+    table = pd.read_csv("reports/comparison.csv", keep_default_na=False)
+    assert table.sort_values("n").warning.to_list() == [why, ""]
+
+
+def test_runs_that_ended_too_early_are_drawn_apart(client, report):
+    early = {**made.norm(1000, 0.0, "eigenpro2"), "stopped_by": "epochs"}
+    kept = [made.norm(n, 0.0, solver) for n in (500, 2000) for solver in made.STOPS]
+    made.sweep(client, "rkhs_norm", [early, *kept])
+    code, _, err = report("--no-log")
+    assert code == 0
+    assert err == [
+        "kernelexp.report: rkhs_norm: 1 run ended before zero training error, so not overfitted; marked "
+        '"ended too early"'
+    ]
+    rows = frames.here(pd.read_csv("reports/rkhs_norm.csv"))
+    assert rows[rows.n == 1000].stop.to_list() == [frames.EARLY]
+    fits = frames.here(pd.read_csv("reports/rkhs_norm_growth.csv"))
+    assert sorted(fits.stop) == ["interpolated", "overfitted"]
+
+
+def test_what_is_expected_does_not_say_what_came_out(client, report):
+    for figure in discover().values():
+        assert not re.search(r"\b(should|must)\b", figure.shows)
+    jobs = [made.norm(n, noise, "exact") for n in (500, 1000, 2000) for noise in (0.0, 0.1)]
+    for job in jobs:  # the norm falls with n and with noise
+        job["metrics"]["rkhs_norm"] = 1 / job["metrics"]["rkhs_norm"]
+    made.sweep(client, "rkhs_norm", jobs)
+    assert report("--no-log")[0] == 0
+    page = Path("reports/index.html").read_text()
+    picture, expected, here = (page.index(text) for text in ("<img", "Expected:", "Here:"))
+    assert picture < expected < here
+    assert here < page.index("The norm is larger with more noise in 0 of 3 comparisons at equal n.")
+    assert "The norm grows with n in 0 of 2 series: exponents of n from -0.60 to -0.50." in page
+    assert "show that the norm grows" not in page
+
+
+def test_scores_come_first(built):
+    path = built[2]
+    table = comparison(Store(f"sqlite:///{path}").runs("rkhs_norm").frame)
+    shared, header, rows = readable(table)
+    assert header[:3] == ["test %", "norm", "norm error"]
+    assert "kernel gaussian" in shared
+    assert "kernel" not in header
+    assert all(len(row) == len(header) for row in rows)
+
+
+def test_the_page_is_for_dark_and_narrow_screens_too(built):
+    report_, out, _, _ = built
+    page = (out / "index.html").read_text()
+    assert "prefers-color-scheme: dark" in page
+    keys = [picture.name for picture in report_.pictures if picture.drawn.key]
+    assert set(NAMES) - set(keys) == {"kernels"}  # it has no legend
+    assert page.count('class="key"') == len(keys)

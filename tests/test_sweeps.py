@@ -9,6 +9,9 @@ import time
 import pytest
 
 from kernelexp import resume, sweep
+from kernelexp.commit import code_tags
+from kernelexp.identity import Identity
+from kernelexp.store import TrackingConfig
 
 SMALL = ("dataset.n_train=300", "dataset.n_test=100", "solver.epochs=2", "tracking.log_model=false")
 SWEEP = ("--multirun", *SMALL, "seed=0,1")
@@ -16,17 +19,6 @@ SWEEP = ("--multirun", *SMALL, "seed=0,1")
 
 def of(found, status="FINISHED"):
     return [run for run in found if run.info.status == status and "sweep.jobs" not in run.data.tags]
-
-
-def test_digest_is_of_what_is_computed():
-    values = {"kernel": {"bandwidth": 5}, "noise": 0, "compare": ["exact"], "tracking": {"a": 1}}
-    same = {
-        "tracking": {"a": 2}, "data_dir": "there", "rerun": True, "dry_run": True,
-        "compare": ["exact"], "noise": 0.0, "kernel": {"bandwidth": 5.0},
-    }  # fmt: skip
-    assert resume.digest(values) == resume.digest(same)
-    for other in ({"noise": 0.1}, {"compare": []}, {"kernel": {"bandwidth": "median"}}):
-        assert resume.digest(values) != resume.digest({**values, **other})
 
 
 def test_a_sweep_typed_again_skips_and_one_with_more_adds(cli, runs):
@@ -145,14 +137,16 @@ def test_killed_and_typed_again_loses_no_run_and_makes_none_twice(cli, runs, wor
 def test_a_job_of_another_living_process_is_waited_for(cli, client, runs):
     cli(*SWEEP, "seed=0")
     parent, child = runs()
-    digest = child.data.tags["config.digest"]
+    tags = child.data.tags
+    job = Identity(tags["config.digest"], tags["data.files"], lambda: None, log_model=False)
     client.delete_run(child.info.run_id)
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         experiment = parent.info.experiment_id
         started = resume._started(other.pid)
         tags = {
-            "config.digest": digest,
+            **job.tags,
+            **code_tags(),
             "process": f"{resume.this_process().split()[0]} {other.pid} {started}",
         }
         held = client.create_run(experiment, tags=tags).info.run_id
@@ -164,8 +158,8 @@ def test_a_job_of_another_living_process_is_waited_for(cli, client, runs):
 
         resume.end_abandoned(client, experiment)
         assert client.get_run(held).info.status == "RUNNING"
-        found = resume.finished_or_awaited(client, experiment, digest, end_it)
-        assert told == [found.info.run_id] == [held]
+        found = resume.finished_or_awaited(client, experiment, job, end_it)
+        assert told == [found.run_id] == [held]
     finally:
         other.kill()
         other.wait()
@@ -176,7 +170,7 @@ def test_a_job_of_another_living_process_is_waited_for(cli, client, runs):
     resume.end_abandoned(client, experiment)
     assert client.get_run(left).info.status == "KILLED"
     assert client.get_run(elsewhere).info.status == "RUNNING"
-    assert resume.finished_or_awaited(client, experiment, digest, end_it).info.run_id == held
+    assert resume.finished_or_awaited(client, experiment, job, end_it).run_id == held
 
 
 def test_a_sweep_keeps_the_children_that_a_later_one_takes_over(cli, client, runs):
@@ -186,6 +180,29 @@ def test_a_sweep_keeps_the_children_that_a_later_one_takes_over(cli, client, run
     assert len(resume.children(client, first.experiment_id, first.run_id)) == 2
     sweep.show_progress(client, first.run_id)
     assert client.get_run(first.run_id).data.tags["sweep.progress"] == "2/2"
+
+
+def test_runs_of_others_in_the_experiment_are_left_alone(cli, client, runs):
+    cli(*SWEEP, "seed=0")
+    experiment = runs()[0].info.experiment_id
+    for words in ("my own words", "a b", "host -1 x", "host 9" + 30 * "9" + " x"):
+        tags = {"process": words, "sweep.former_parents": runs()[0].info.run_id}
+        client.create_run(experiment, tags=tags)
+    done = cli(*SWEEP, "seed=0")
+    assert done.code == 0, done.err
+    assert "1 of 1 jobs finished, 1 of them before" in done.out
+    assert len(of(runs(), "RUNNING")) == 4
+
+
+def test_a_long_command_line_is_a_short_name(client, workdir, monkeypatch):
+    """Databases other than SQLite refuse names of more than 250 characters."""
+    monkeypatch.setenv("KERNELEXP_PARENT_RUN_ID", "")
+    typed = "kernel.bandwidth=" + ",".join(str(number) for number in range(100))
+    sweep.start_parent(TrackingConfig(uri=os.environ["MLFLOW_TRACKING_URI"]), typed, 1, [])
+    parent = client.get_run(os.environ["KERNELEXP_PARENT_RUN_ID"])
+    assert len(parent.info.run_name) == 250
+    assert typed.startswith(parent.info.run_name.removesuffix("..."))
+    assert parent.data.tags["full_name"] == typed
 
 
 def test_dry_run_of_a_sweep(cli, runs, workdir):

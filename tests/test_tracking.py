@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,6 +76,19 @@ def test_a_run(cli, client, runs):
     table = done.out
     for cell in ("m*", "adapted m*", "batch", "q", "seconds", "test accuracy", run.info.run_id):
         assert cell in table
+
+
+def test_a_warning_is_a_tag(cli, runs, monkeypatch):
+    from kernelexp import experiment
+
+    for warning in (None, "K is singular."):
+        made = partial(experiment.RunResult, warning=warning)
+        with monkeypatch.context() as patched:
+            patched.setattr(experiment, "RunResult", lambda *parts, made=made, **_: made(*parts))
+            assert cli(*SMALL).code == 0
+    quiet, loud = runs()
+    assert "solver.warning" not in quiet.data.tags
+    assert loud.data.tags["solver.warning"] == "K is singular."
 
 
 def test_git_tags(cli, runs):

@@ -9,13 +9,14 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from kernelexp.data.targets import TASKS
 from kernelexp.engine.checks import number, one_of, refuse
 
 SCALES = ("unit", "standard", "unit_norm", "none")
 
 
 class Arrays(NamedTuple):
-    """A data set as read: x (n, ...) of numbers, y (n,) integer labels or (n,), (n, c) targets.
+    """A data set as read: x (n, ...) of numbers, y (n,) labels or (n,), (n, c) targets.
 
     Images are (n, height, width) or (n, height, width, channels).
     """
@@ -47,6 +48,8 @@ class DatasetSource(ABC):
             ``standard``: mean 0, variance 1 (of each channel of images, each column of tables);
             ``unit_norm``: |x| = 1; ``none``: as they are.
         grayscale: replace the three colours of a pixel by their luminance (ITU-R BT.601).
+        task: whether y are labels or targets: ``classification``, ``regression``, or ``auto``, see
+            ``kernelexp.data.targets``.
     """
 
     name: ClassVar[str]
@@ -66,6 +69,7 @@ class DatasetSource(ABC):
     balanced: bool = False
     scale: str = "unit"
     grayscale: bool = False
+    task: str = "auto"
 
     def __post_init__(self) -> None:
         number("n_train", self.n_train, 2, whole=True, optional=True)
@@ -76,6 +80,7 @@ class DatasetSource(ABC):
                     key, getattr(self, key), f"at most {size} for dataset={self.name}, or null"
                 )
         one_of("scale", self.scale, SCALES)
+        one_of("task", self.task, TASKS)
         if self.grayscale and self.colour is False:
             raise refuse("grayscale", True, f"false for dataset={self.name}, which has no colours")
 
@@ -85,7 +90,8 @@ class DatasetSource(ABC):
             return None
         n_train, n_test = self.n_train or self.sizes[0], self.n_test or self.sizes[1]
         colours = 3 if self.grayscale else 1
-        return Shape(n_train, n_test, self.n_features // colours, self.n_outputs)
+        outputs = 1 if self.task == "regression" else self.n_outputs
+        return Shape(n_train, n_test, self.n_features // colours, outputs)
 
     @property
     def mapped(self) -> bool:
@@ -100,6 +106,10 @@ class DatasetSource(ABC):
             FileNotFoundError: in one line, with the files that would help.
         """
 
+    def files(self, data_dir: Path) -> list[Path] | None:
+        """The files that ``read`` will read, empty where they are not there; None: it needs none."""
+        return None
+
+    @abstractmethod
     def location(self, data_dir: Path) -> str:
-        """Where the data are from, to be recorded with a run."""
-        return str(data_dir)
+        """Where the data are from, once they are read, to be recorded with a run."""

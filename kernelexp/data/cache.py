@@ -1,7 +1,11 @@
-"""Parsed arrays as ``<name>.npz``: in the data folder by the user, in the cache folder by us."""
+"""Parsed arrays: ``<name>.npz`` in the data folder by the user, in the cache folder by us.
+
+What we keep is of certain files: others, in another data folder or written since, are parsed anew.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import zipfile
@@ -10,13 +14,57 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from kernelexp.data.base import Arrays
+from kernelexp.data.base import Arrays, DatasetSource
 
 
 def cache_dir() -> Path:
     """The user's cache folder for this program; ``KERNELEXP_CACHE`` moves it."""
     given = os.environ.get("KERNELEXP_CACHE")
     return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("kernelexp"))
+
+
+def own_file(source: DatasetSource, data_dir: Path) -> Path | None:
+    """The user's own arrays under the name of a source, where they are there."""
+    given = data_dir / f"{source.name}.npz"
+    own = source.cached and given.is_file() and given != _kept(source, data_dir)
+    return given if own else None
+
+
+def read_arrays(
+    source: DatasetSource, data_dir: Path, seed: int, keep: bool = True
+) -> tuple[Arrays, str]:
+    """The arrays and where they are from: the user's own file, then our cache, then the source.
+
+    ``keep``: whether what was parsed goes into the cache.
+    """
+    if not source.cached:
+        return source.read(data_dir, seed), source.location(data_dir)
+    if (given := own_file(source, data_dir)) is not None:
+        return read_npz(given), str(given)
+    kept = _kept(source, data_dir)
+    try:
+        if kept is not None:
+            return read_npz(kept), source.location(data_dir)
+    except (FileNotFoundError, ValueError):  # none yet, or a broken one: it is written anew
+        pass
+    arrays = source.read(data_dir, seed)
+    kept = _kept(source, data_dir)  # of the files that were downloaded
+    if kept is not None and keep:
+        for other in cache_dir().glob(f"{source.name}-*.npz"):
+            other.unlink(missing_ok=True)
+        write_npz(kept, arrays)
+    return arrays, source.location(data_dir)
+
+
+def _kept(source: DatasetSource, data_dir: Path) -> Path | None:
+    """Where the arrays of these very files are kept; None where the files are not there yet."""
+    files = source.files(data_dir)
+    if files is None:
+        return cache_dir() / f"{source.name}.npz"
+    stats = [(str(file.resolve()), file.stat()) for file in files]
+    known = repr([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
+    stamp = hashlib.blake2b(known.encode(), digest_size=8).hexdigest()
+    return cache_dir() / f"{source.name}-{stamp}.npz" if files else None
 
 
 def read_npz(path: Path) -> Arrays:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,13 @@ import torch
 from torch import Tensor
 
 from kernelexp.data.base import Arrays, DatasetSource
-from kernelexp.data.cache import cache_dir, read_npz, write_npz
+from kernelexp.data.cache import read_arrays
+from kernelexp.data.fingerprint import are_here, digest
 from kernelexp.data.label_noise import corrupt
 from kernelexp.data.preprocessing import Preprocessing
+from kernelexp.data.ranges import check_numbers
+from kernelexp.data.targets import classes_of, encode, targets
 from kernelexp.engine.checks import refuse
-
-# Numbers looked at together.
-_PART = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Dataset:
         name: of the source.
         train: with noisy labels where noise was asked for; X may be a file that is mapped.
         test: always with the labels as they are.
-        n_classes: None for regression.
+        classes: the labels as they came, of which ``labels`` are the places: (c,); None for regression.
         preprocessing: how inputs became rows, for serving.
         digest: of the points taken, before noise and scaling.
         location: where they are from.
@@ -47,10 +46,20 @@ class Dataset:
     name: str
     train: Split
     test: Split
-    n_classes: int | None
+    classes: np.ndarray | None
     preprocessing: Preprocessing
     digest: str
     location: str
+
+    @property
+    def n_classes(self) -> int | None:
+        """None for regression."""
+        return None if self.classes is None else len(self.classes)
+
+    @property
+    def task(self) -> str:
+        """What y was taken for."""
+        return "regression" if self.classes is None else f"{len(self.classes)} classes"
 
 
 def load(
@@ -68,40 +77,63 @@ def load(
         ValueError: for arrays that cannot be trained on, with the array's name.
         FileNotFoundError: where files are missing, with the files that would help.
     """
-    arrays, location = _arrays(source, data_dir, seed)
-    n_classes = check(arrays)
-    arrays = _take(source, arrays, n_classes, seed)
-    digest = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    y_train = arrays.y_train
-    if n_classes is None:
+    arrays, location = read_arrays(source, data_dir, seed)
+    scaled = source.scale != "none"
+    check(arrays, dtype, scaled)
+    classes = classes_of(source.task, arrays.y_train, arrays.y_test)
+    n_classes = None if classes is None else len(classes)
+    arrays = _take(source, arrays, classes, seed)
+    y_train, y_test = arrays.y_train, arrays.y_test
+    if classes is None:
         if noise:
             raise refuse("noise", noise, "0 for regression targets: label noise needs classes")
+        for name, y in (("y_train", y_train), ("y_test", y_test)):
+            check_numbers(name, y, dtype, y.size)
     else:
-        y_train = corrupt(y_train, n_classes, noise, noise_kind, _rng(seed, "noise"))
+        y_train, y_test = (encode(classes, y) for y in (y_train, y_test))
+        y_train = corrupt(y_train, len(classes), noise, noise_kind, _rng(seed, "noise"))
     preprocessing = Preprocessing.fit(arrays.x_train, source.scale, source.grayscale)
-    single = source.single_output
 
-    def split(x: np.ndarray, y: np.ndarray) -> Split:
-        return Split(preprocessing(x, dtype), *_targets(y, n_classes, single, dtype))
+    def split(part: str, x: np.ndarray, y: np.ndarray) -> Split:
+        X = preprocessing(x, dtype)
+        if scaled:
+            check_numbers(f"x_{part}", X.numpy(), dtype, X.shape[1], source.scale)
+        return Split(X, *targets(y, n_classes, source.single_output, dtype))
 
     return Dataset(
         name=source.name,
-        train=split(arrays.x_train, y_train),
-        test=split(arrays.x_test, arrays.y_test),
-        n_classes=n_classes,
+        train=split("train", arrays.x_train, y_train),
+        test=split("test", arrays.x_test, y_test),
+        classes=classes,
         preprocessing=preprocessing,
-        digest=digest.hexdigest(),
+        digest=digest(arrays),
         location=location,
     )
 
 
-def check(arrays: Arrays) -> int | None:
-    """The number of classes, or None for regression.
+def points_digest(source: DatasetSource, data_dir: Path, seed: int) -> str | None:
+    """The digest of what ``load`` would take; downloads and keeps nothing.
+
+    Returns:
+        None where the data are not on this machine.
 
     Raises:
-        ValueError: for NaN, wrong shapes, one class only or labels outside the range.
+        ValueError: for arrays that cannot be trained on.
+    """
+    if not are_here(source, data_dir):
+        return None
+    arrays, _ = read_arrays(source, data_dir, seed, keep=False)
+    classes = classes_of(source.task, arrays.y_train, arrays.y_test)
+    return digest(_take(source, arrays, classes, seed))
+
+
+def check(arrays: Arrays, dtype: torch.dtype, scaled: bool) -> None:
+    """Refuse arrays that are no data set, whatever the labels mean.
+
+    x is used in ``dtype``, point by point, or ``scaled`` first: all numbers together, in float64.
+
+    Raises:
+        ValueError: for wrong shapes, NaN or numbers that overflow, with the array's name.
     """
     for part in ("train", "test"):
         x, y = (getattr(arrays, f"{axis}_{part}") for axis in "xy")
@@ -113,55 +145,12 @@ def check(arrays: Arrays) -> int | None:
             raise ValueError(
                 f"x_test: shape {x.shape}; must be like x_train, {arrays.x_train.shape}"
             )
-        if len(y) != len(x) or y.dtype.kind not in "biuf":
+        if y.ndim < 1 or len(y) != len(x) or not y.size or y.dtype.kind not in "biuf":
             raise ValueError(f"y_{part}: shape {y.shape}, {y.dtype}; must be {len(x)} numbers")
-        for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
-            if array.dtype.kind == "f" and not _is_finite(array):
-                raise ValueError(f"{name}: has NaN or infinite numbers; remove or replace them")
-    y_train, y_test = arrays.y_train, arrays.y_test
-    if (y_train.dtype.kind == "f") != (y_test.dtype.kind == "f") or y_train.shape[
-        1:
-    ] != y_test.shape[1:]:
-        raise ValueError("y_test: must be labels or targets of the same shape, as y_train")
-    if y_train.dtype.kind == "f":
-        if y_train.ndim > 2:
-            raise ValueError(f"y_train: shape {y_train.shape}; targets must be (n,) or (n, c)")
-        return None
-    if y_train.ndim != 1:
-        raise ValueError(f"y_train: shape {y_train.shape}; labels must be (n,), not one-hot")
-    if (y_train == y_train[0]).all():
-        raise ValueError(f"y_train: all labels are {y_train[0]}; there must be two classes or more")
-    n_classes = int(y_train.max()) + 1
-    for name, y in (("y_train", y_train), ("y_test", y_test)):
-        if y.min() < 0 or y.max() >= n_classes:
-            raise ValueError(
-                f"{name}: labels from {y.min()} to {y.max()}; must be from 0 to {n_classes - 1}, "
-                "the largest in y_train"
-            )
-    return n_classes
-
-
-def _is_finite(array: np.ndarray) -> bool:
-    """By parts, for arrays larger than memory."""
-    rows = max(1, _PART // max(1, array[0].size))
-    return all(
-        np.isfinite(array[start : start + rows]).all() for start in range(0, len(array), rows)
-    )
-
-
-def _arrays(source: DatasetSource, data_dir: Path, seed: int) -> tuple[Arrays, str]:
-    """The user's own file first, then our cache, then the source."""
-    given, kept = data_dir / f"{source.name}.npz", cache_dir() / f"{source.name}.npz"
-    if not source.cached:
-        return source.read(data_dir, seed), source.location(data_dir)
-    if given.is_file() and given != kept:
-        return read_npz(given), str(given)
-    try:
-        return read_npz(kept), source.location(data_dir)
-    except (FileNotFoundError, ValueError):  # none yet, or a broken one: it is written anew
-        arrays = source.read(data_dir, seed)
-        write_npz(kept, arrays)
-        return arrays, source.location(data_dir)
+        used = (torch.float64, x.size) if scaled else (dtype, x[0].size)
+        check_numbers(f"x_{part}", x, *used)
+        if y.dtype.kind == "f":
+            check_numbers(f"y_{part}", y, torch.float64, y.size)
 
 
 def _rng(seed: int, purpose: str) -> np.random.Generator:
@@ -169,14 +158,15 @@ def _rng(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
-def _take(source: DatasetSource, arrays: Arrays, n_classes: int | None, seed: int) -> Arrays:
+def _take(source: DatasetSource, arrays: Arrays, classes: np.ndarray | None, seed: int) -> Arrays:
     """A random subset of the asked size, in the order of the draw."""
     rng = _rng(seed, "subset")
     train = _rows("n_train", source.n_train, len(arrays.x_train), source.name, rng)
     if source.balanced:
-        if n_classes is None:
+        if classes is None:
             raise refuse("dataset.balanced", True, "false for regression targets")
-        train = _balanced_rows(arrays.y_train, source.n_train, n_classes, rng)
+        labels = encode(classes, arrays.y_train)
+        train = _balanced_rows(labels, source.n_train, len(classes), rng)
     test = _rows("n_test", source.n_test, len(arrays.x_test), source.name, rng)
     return Arrays(
         arrays.x_train[train], arrays.y_train[train], arrays.x_test[test], arrays.y_test[test]
@@ -206,15 +196,3 @@ def _balanced_rows(
         )
     rows = [rng.permutation(np.flatnonzero(labels == c))[:each] for c in range(n_classes)]
     return rng.permutation(np.concatenate(rows))
-
-
-def _targets(
-    y: np.ndarray, n_classes: int | None, single_output: bool, dtype: torch.dtype
-) -> tuple[Tensor, Tensor | None]:
-    """Targets (n, c) and labels: one-hot {0, 1}, one {0, 1} output, or the regression targets."""
-    if n_classes is None:
-        return torch.from_numpy(y.reshape(len(y), -1)).to(dtype), None
-    labels = torch.from_numpy(y.astype(np.int64))
-    if single_output and n_classes == 2:
-        return labels.to(dtype)[:, None], labels
-    return torch.nn.functional.one_hot(labels, n_classes).to(dtype), labels

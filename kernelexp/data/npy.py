@@ -66,9 +66,12 @@ class NPY(DatasetSource):
     def shape(self) -> Shape | None:
         try:
             arrays = self.read(Path(), 0)
+            return shape_of(self, arrays.x_train.shape, arrays.y_train, arrays.y_test)
         except ValueError:  # a broken file is refused when it is read
             return None
-        return shape_of(self, arrays.x_train.shape, arrays.y_train, len(arrays.y_test))
+
+    def files(self, data_dir: Path) -> list[Path]:
+        return [Path(str(self.path)) / file for file in _FILES]
 
     def location(self, data_dir: Path) -> str:
         return Path(str(self.path)).absolute().as_uri()

@@ -12,6 +12,7 @@ import numpy as np
 
 from kernelexp.data.base import Arrays, DatasetSource, Shape
 from kernelexp.data.cache import read_npz
+from kernelexp.data.targets import classes_of
 from kernelexp.engine.checks import refuse
 
 
@@ -19,7 +20,7 @@ from kernelexp.engine.checks import refuse
 class NPZ(DatasetSource):
     """``x_train, y_train, x_test, y_test`` of an .npz file.
 
-    Integer y are class labels 0, 1, ...; floating-point y, (n,) or (n, c), are regression targets.
+    y are whole numbers, labels of any kind, or floating-point targets (n,) or (n, c): see ``task``.
 
     Attributes:
         path: the file.
@@ -43,23 +44,27 @@ class NPZ(DatasetSource):
     def shape(self) -> Shape | None:
         try:
             with np.load(str(self.path), allow_pickle=False) as stored:  # reads what is asked for
-                y = stored["y_train"]
-                n_test = len(stored["y_test"])
+                y = stored["y_train"], stored["y_test"]
                 x_shape = _stored_shape(Path(str(self.path)), "x_train")
+                return shape_of(self, x_shape, *y)
         except Exception:  # a broken file is refused when it is read
             return None
-        return shape_of(self, x_shape, y, n_test)
+
+    def files(self, data_dir: Path) -> list[Path]:
+        return [Path(str(self.path))]
 
     def location(self, data_dir: Path) -> str:
         return Path(str(self.path)).absolute().as_uri()
 
 
-def shape_of(source: DatasetSource, x_shape: tuple[int, ...], y: np.ndarray, n_test: int) -> Shape:
-    """The sizes of own arrays, from the shape of x_train, y_train and the number of test points."""
-    single = y.ndim == 1 and y.dtype.kind == "f"
-    c = 1 if single else y.shape[1] if y.ndim > 1 else int(y.max()) + 1
+def shape_of(
+    source: DatasetSource, x_shape: tuple[int, ...], y_train: np.ndarray, y_test: np.ndarray
+) -> Shape:
+    """The sizes of own arrays, from the shape of x_train and both y; raises as ``classes_of``."""
+    classes = classes_of(source.task, y_train, y_test)
+    c = math.prod(y_train.shape[1:]) if classes is None else len(classes)
     d = math.prod(x_shape[1:])
-    return Shape(source.n_train or x_shape[0], source.n_test or n_test, d, c)
+    return Shape(source.n_train or x_shape[0], source.n_test or len(y_test), d, c)
 
 
 def _stored_shape(path: Path, name: str) -> tuple[int, ...]:

@@ -13,6 +13,8 @@ from kernelexp.data.base import SCALES
 from kernelexp.engine.checks import one_of
 
 _LUMINANCE = (0.299, 0.587, 0.114)
+# Numbers scaled together.
+_PART = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Preprocessing:
                 raise ValueError(
                     f"x_train: all numbers are {low:g}; there is nothing to learn from"
                 )
-            shift, factor = torch.tensor([low]), torch.tensor([1 / (high - low)])
+            # In float64: a column of time stamps has no digits to lose.
+            shift, factor = torch.tensor([[low], [1 / (high - low)]], dtype=torch.float64)
         elif scale == "standard":
             shift, factor = _standard(_gray(x) if grayscale else x)
         return cls(x.shape[1:], x.dtype.name, grayscale, shift, factor, scale == "unit_norm")
@@ -72,11 +75,17 @@ class Preprocessing:
             X = torch.from_numpy(x).reshape(len(x), -1)
         if not self.shift.any() and (self.factor == 1).all() and not self.unit_norm:
             return X.to(dtype)  # not read, where it is a mapped file of this type
-        X = X.to(dtype, copy=True)
-        X.sub_(self.shift.to(dtype)).mul_(self.factor.to(dtype))
-        if self.unit_norm:
-            X /= X.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(dtype).tiny)
-        return X
+        out = torch.empty(X.shape, dtype=dtype)
+        rows = max(1, _PART // X.shape[1])
+        for start in range(0, len(X), rows):
+            # Shifted before it is rounded, and squared where float32 would overflow.
+            part = X[start : start + rows].to(torch.float64, copy=True)
+            part.sub_(self.shift).mul_(self.factor)
+            if self.unit_norm:
+                norms = part.norm(dim=1, keepdim=True)
+                part /= torch.where(norms > 0, norms, 1)
+            out[start : start + rows] = part
+        return out
 
 
 def _gray(x: np.ndarray) -> np.ndarray:

@@ -21,7 +21,9 @@ class Vision(DatasetSource):
     """What the torchvision sets share; a subclass names its files and reads one split."""
 
     n_outputs: ClassVar[int | None] = 10
-    files: ClassVar[str]
+    # Which files torchvision reads, for people and as a pattern.
+    needed: ClassVar[str]
+    pattern: ClassVar[str]
 
     @abstractmethod
     def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -32,18 +34,32 @@ class Vision(DatasetSource):
             return self._both(data_dir, download=False)
         except RuntimeError:
             pass  # not there: torchvision's word for it
-        root = data_dir if _writable(data_dir) else cache_dir()
         try:
-            return self._both(root, download=True)
+            return self._both(_download_place(data_dir), download=True)
         except Exception as error:  # whatever the network, the disk or a wrong file raises
             raise FileNotFoundError(
                 f"dataset={self.name}: not in data_dir={data_dir} and not to be downloaded "
-                f"({_first_line(error)}); put {self.files} or {self.name}.npz there, or take "
+                f"({_first_line(error)}); put {self.needed} or {self.name}.npz there, or take "
                 "dataset=digits, which needs no files"
             ) from error
 
+    def files(self, data_dir: Path) -> list[Path]:
+        return sorted(self._place(data_dir).glob(self.pattern))
+
+    def location(self, data_dir: Path) -> str:
+        return str(self._place(data_dir))
+
+    def _place(self, data_dir: Path) -> Path:
+        """The folder that is read."""
+        here = any(data_dir.glob(self.pattern))
+        return data_dir if here else _download_place(data_dir)
+
     def _both(self, root: Path, download: bool) -> Arrays:
         return Arrays(*self._split(root, True, download), *self._split(root, False, download))
+
+
+def _download_place(data_dir: Path) -> Path:
+    return data_dir if _writable(data_dir) else cache_dir()
 
 
 def _writable(folder: Path) -> bool:
@@ -64,7 +80,8 @@ class MNIST(Vision):
     colour: ClassVar[bool | None] = False
     n_features: ClassVar[int | None] = 28 * 28
     torchvision_name: ClassVar[str] = "MNIST"
-    files: ClassVar[str] = "MNIST/raw/" + _IDX
+    needed: ClassVar[str] = "MNIST/raw/" + _IDX
+    pattern: ClassVar[str] = "MNIST/raw/*-ubyte"
 
     def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
         from torchvision import datasets
@@ -80,7 +97,8 @@ class FashionMNIST(MNIST):
 
     name: ClassVar[str] = "fmnist"
     torchvision_name: ClassVar[str] = "FashionMNIST"
-    files: ClassVar[str] = "FashionMNIST/raw/" + _IDX
+    needed: ClassVar[str] = "FashionMNIST/raw/" + _IDX
+    pattern: ClassVar[str] = "FashionMNIST/raw/*-ubyte"
 
 
 @dataclass(frozen=True)
@@ -89,7 +107,8 @@ class KMNIST(MNIST):
 
     name: ClassVar[str] = "kmnist"
     torchvision_name: ClassVar[str] = "KMNIST"
-    files: ClassVar[str] = "KMNIST/raw/" + _IDX
+    needed: ClassVar[str] = "KMNIST/raw/" + _IDX
+    pattern: ClassVar[str] = "KMNIST/raw/*-ubyte"
 
 
 @dataclass(frozen=True)
@@ -100,9 +119,10 @@ class CIFAR10(Vision):
     sizes: ClassVar[tuple[int, int] | None] = (50_000, 10_000)
     colour: ClassVar[bool | None] = True
     n_features: ClassVar[int | None] = 32 * 32 * 3
-    files: ClassVar[str] = (
+    needed: ClassVar[str] = (
         "cifar-10-batches-py/{data_batch_1 to data_batch_5, test_batch, batches.meta}"
     )
+    pattern: ClassVar[str] = "cifar-10-batches-py/*_batch*"
 
     def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
         from torchvision.datasets import CIFAR10
@@ -119,7 +139,8 @@ class SVHN(Vision):
     sizes: ClassVar[tuple[int, int] | None] = (73_257, 26_032)
     colour: ClassVar[bool | None] = True
     n_features: ClassVar[int | None] = 32 * 32 * 3
-    files: ClassVar[str] = "train_32x32.mat and test_32x32.mat"
+    needed: ClassVar[str] = "train_32x32.mat and test_32x32.mat"
+    pattern: ClassVar[str] = "t*_32x32.mat"
 
     def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
         from torchvision.datasets import SVHN

@@ -4,6 +4,7 @@ from kernelexp.engine.kernels import KERNELS, FunctionKernel, Kernel
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.norms import RKHSNorm
 from kernelexp.engine.resource import MemoryPlan, ResourceLimits, measure_block_size
+from kernelexp.engine.singular import SingularMatrixWarning
 from kernelexp.engine.solvers import (
     SOLVERS,
     DivergenceError,
@@ -26,6 +27,7 @@ __all__ = [
     "Problem",
     "RKHSNorm",
     "ResourceLimits",
+    "SingularMatrixWarning",
     "Solver",
     "State",
     "StopRule",

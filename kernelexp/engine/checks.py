@@ -43,7 +43,7 @@ def number(
     if optional:
         wanted += ", or null"
     kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, kinds) or not abs(value) < math.inf:
         raise refuse(key, value, wanted)
     if not low <= value <= high or (above is not None and value <= above):
         raise refuse(key, value, wanted)

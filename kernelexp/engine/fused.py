@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernelexp.engine.kernels import KERNELS, Kernel
-from kernelexp.engine.kernels.geometry import close_share
+from kernelexp.engine.kernels.geometry import close_share, moved_to_common_origin
 from kernelexp.engine.points import Points
 
 # Entries of G that one program holds; relu networks hold ten numbers for each in registers.
@@ -51,7 +51,12 @@ def _cauchy(v, p, r, a, b, order: tl.constexpr):
 
 @triton.jit
 def _rational_quadratic(v, p, r, a, b, order: tl.constexpr):
-    return tl.exp2(tl.log2(1 + v * a) * b)
+    # log(1 + x) = log(w) x / (w - 1) with w = 1 + x rounded: what w lost, the quotient gives back.
+    x = v * a
+    w = 1 + x
+    lost = w == 1
+    log1p = tl.where(lost, x, tl.log(w) * x / tl.where(lost, 1.0, w - 1))
+    return tl.exp(log1p * b)
 
 
 @triton.jit
@@ -222,11 +227,20 @@ def serves(kernel: Kernel, X: Points) -> bool:
 
 def matrix(kernel: Kernel, X: Points, Z: Points) -> Tensor:
     """K(X, Z) of points on one device: (n, d), (m, d) -> (n, m), as ``kernel.matrix`` to rounding."""
-    return finish_(kernel, X.inner_products(Z), X, Z)
+    x, z = X, Z
+    if _PROFILES[kernel.name].geometry == "distances":
+        x, z = moved_to_common_origin(X, Z)
+        # Close pairs are computed again from the points as they were given.
+        X, Z = replace(X, known_norms=x.norms), replace(Z, known_norms=z.norms)
+    return finish_(kernel, x.inner_products(z), X, Z)
 
 
 def finish_(kernel: Kernel, G: Tensor, X: Points, Z: Points) -> Tensor:
-    """Turn inner products G (n, m), contiguous, into K(X, Z), in place."""
+    """Turn inner products G (n, m), contiguous, into K(X, Z), in place.
+
+    The norms of X and Z are those of the vectors multiplied; of ``values`` only differences are taken
+    where distances are, and directions else.
+    """
     profile = _PROFILES[kernel.name]
     (n, m), d = G.shape, X.values.shape[1]
     a, b, order = profile.parameters(kernel, d)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -33,34 +34,43 @@ class CholeskyFactor:
     Attributes:
         jitter: what was added to the diagonal because A is not positive definite in its precision;
             0 where it is.
+        smallest_pivot: the smallest L_ii^2; -inf where there is no factor.
     """
 
-    def __init__(self, A: Tensor) -> None:
+    def __init__(self, A: Tensor, jitters: bool = True) -> None:
         """Factor A (n, n) in place: n^3 / 3 operations, n x 512 numbers beside A.
 
+        ``jitters`` false: without a jitter, and so perhaps without success.
+
         Raises:
-            ValueError: where A is far from positive definite.
+            ValueError: where A has NaN, no positive diagonal, or is far from positive definite.
         """
         self.array = A
+        self.jitter, self.smallest_pivot = 0.0, math.inf
+        mean = A.diagonal().mean().item()
+        if not 0 < mean < math.inf:
+            raise ValueError(
+                f"the kernel matrix of {len(A)} points has a mean diagonal of {mean:g}: the kernel must "
+                "be positive semidefinite and finite on the data, and the data not all zero"
+            )
         self.blocks = [A[b, b].clone() for b in ranges(len(A), _BLOCK)]
-        scale = torch.finfo(A.dtype).eps * A.diagonal().mean().item()
-        self.jitter = 0.0
-        while not self._factor():
-            self.jitter = self.jitter * _JITTER_GROWTH or _FIRST_JITTER * scale
-            if self.jitter > _FIRST_JITTER * scale * _JITTER_GROWTH**_JITTER_TRIES:
-                raise ValueError(
-                    f"the kernel matrix of {len(A)} points is not positive semidefinite: the kernel "
-                    "must be, and its parameters must suit the data"
-                )
-            self._restore()
+        first = _FIRST_JITTER * torch.finfo(A.dtype).eps * mean
+        while not self._factor() and jitters:
+            self.jitter = self.jitter * _JITTER_GROWTH or first
+            if self.jitter > first * _JITTER_GROWTH**_JITTER_TRIES:
+                raise not_semidefinite(len(A))
+            self.restore()
 
     def _factor(self) -> bool:
         A, n = self.array, len(self.array)
+        self.smallest_pivot = math.inf
         for k in ranges(n, _BLOCK):
             A[k, k].diagonal().add_(self.jitter)
             L, info = torch.linalg.cholesky_ex(A[k, k])
             if info.item() or not L.diagonal().isfinite().all():
+                self.smallest_pivot = -math.inf
                 return False
+            self.smallest_pivot = min(self.smallest_pivot, L.diagonal().min().item() ** 2)
             A[k, k] = L
             below = slice(k.stop, n)
             if k.stop < n:
@@ -73,7 +83,8 @@ class CholeskyFactor:
                     )
         return True
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Make the array A again, in place of the factor."""
         for b, block in zip(ranges(len(self.array), _BLOCK), self.blocks, strict=True):
             self.array[b, b] = block
         mirror_(self.array)
@@ -105,6 +116,14 @@ class CholeskyFactor:
                 out[b].addmm_(tile, W[a])
                 out[a].addmm_(tile.mT, W[b])
         return out
+
+
+def not_semidefinite(n: int) -> ValueError:
+    """The error for a matrix that no kernel has."""
+    return ValueError(
+        f"the kernel matrix of {n} points is not positive semidefinite: the kernel must be, and its "
+        "parameters must suit the data"
+    )
 
 
 def top_eigenvalue(A: Tensor, generator: torch.Generator) -> float:
@@ -191,6 +210,41 @@ def conjugate_gradients(
         X.addcmul_(D, step)
         R.addcmul_(AD, step, value=-1)
         yield R, step
+
+
+def conjugate_residuals(
+    matmul: Callable[[Tensor], Tensor],
+    precondition: Callable[[Tensor], Tensor],
+    B: Tensor,
+    X: Tensor,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Preconditioned conjugate residuals on A X = B (Stiefel 1955), each column with its own steps.
+
+    Unlike conjugate gradients they lower |B - A X| at each step and take no notice of what of B is outside
+    the range of A, so they go to a least-squares solution where A is singular. Cost, start and the standing
+    still of solved columns are those of ``conjugate_gradients``.
+
+    Yields:
+        The residual R = B - A X (n, c), carried along, and A R: (n, c), of the preconditioned R.
+    """
+    R = B - matmul(X) if X.any() else B.clone()
+    Z = precondition(R)
+    AZ = matmul(Z)
+    D, AD = Z.clone(), AZ.clone()
+    weight = (Z * AZ).sum(0)  # (c,)
+    while True:
+        MAD = precondition(AD)
+        step = _ratio(weight, (AD * MAD).sum(0))
+        X.addcmul_(D, step)
+        R.addcmul_(AD, step, value=-1)
+        Z.addcmul_(MAD, step, value=-1)
+        AZ = matmul(Z)
+        yield R, AZ
+        new = (Z * AZ).sum(0)
+        ratio = _ratio(new, weight)
+        D.mul_(ratio).add_(Z)
+        AD.mul_(ratio).add_(AZ)
+        weight = new
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
+from kernelexp.engine import memory_limits
+
 _STATUS = Path("/proc/self/status")
-_CGROUP = Path("/sys/fs/cgroup")
 
 # PyTorch then asks Linux for pages of 2 MB, not 4 KB: the first touch of a large tensor is five to ten
 # times faster. It looks before its first large tensor, so this has to stand where it is imported.
@@ -18,38 +19,48 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # of each tile would be new memory. Until some large block has been freed, that is, so a run hardly knows;
 # predictions by a fresh process do.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-with contextlib.suppress(OSError, AttributeError):  # another C library
-    _libc = ctypes.CDLL(None)
-    _libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
-    _libc.mallopt(_M_MMAP_THRESHOLD, 16 << 20)
+
+
+def keep_freed(libc: ctypes.CDLL) -> bool:
+    """Ask malloc to keep what is freed; whether it took that, which only glibc's does."""
+    with contextlib.suppress(AttributeError):  # another C library
+        wanted = {_M_TRIM_THRESHOLD: 64 << 20, _M_MMAP_THRESHOLD: 16 << 20}
+        taken = [libc.mallopt(option, size) for option, size in wanted.items()]
+        return all(taken)
+    return False
+
+
+with contextlib.suppress(OSError, TypeError):  # where a program cannot be asked for its own symbols
+    keep_freed(ctypes.CDLL(None))
 
 
 def held_bytes(device: torch.device) -> int:
-    """What this process holds now: resident memory on a CPU, reserved memory on a GPU.
+    """What this process holds now: resident memory on a CPU, that of its tensors on a GPU.
 
-    Without the pages of files (libraries, mapped data), which the system drops when memory is short.
+    Without the pages of files (libraries, mapped data), which the system drops when memory is short, and
+    without what PyTorch keeps of freed tensors: the next ones get it.
     """
     if device.type == "cuda":
-        return torch.cuda.memory_reserved(device)
+        return torch.cuda.memory_allocated(device)
     return _status_bytes("VmRSS") - _file_bytes()
 
 
 def available_bytes(device: torch.device) -> int:
-    """What this process may still take: free memory, within its control group's limit."""
+    """What this process may still take: free memory, within every limit it is under."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():  # not Linux: half of what is installed
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     free = _kilobytes(meminfo.read_text(), "MemAvailable")
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-        counts = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        pages_of_files = int(counts["active_file"]) + int(counts["inactive_file"])
-        return min(free, limit - used + pages_of_files)
-    except (OSError, ValueError, KeyError):  # no control group, or no limit ("max")
-        return free
+    return max(0, min([free, *memory_limits.rooms()]))
+
+
+def release(device: torch.device) -> None:
+    """Give back what PyTorch keeps of freed tensors, in pieces that may be too small, on a GPU."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def is_exhausted(error: RuntimeError) -> bool:
@@ -72,7 +83,7 @@ def peak_bytes(device: torch.device) -> int:
     Where pages of mapped data came after the peak that is too little.
     """
     if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
+        return torch.cuda.max_memory_allocated(device)
     return _status_bytes("VmHWM") - _file_bytes()
 
 

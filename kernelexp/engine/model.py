@@ -66,7 +66,7 @@ class KernelModel:
             "version": _VERSION,
             "kernel": {"name": self.kernel.name, "parameters": asdict(self.kernel)},  # type: ignore[call-overload]
         }
-        tensors = {"centers": self.centers.cpu(), "weights": self.weights.cpu()}
+        tensors = {"centers": _own(self.centers), "weights": _own(self.weights)}
         torch.save({"header": json.dumps(header), **tensors}, path)
 
     @classmethod
@@ -95,6 +95,12 @@ class KernelModel:
             )
         kernel = KERNELS[header["kernel"]["name"]](**header["kernel"]["parameters"])
         return cls(kernel, centers, weights)
+
+
+def _own(values: Tensor) -> Tensor:
+    """On the CPU, in memory of its own: torch.save writes all of an array of which this is a slice."""
+    values = values.cpu().contiguous()
+    return values if values.untyped_storage().nbytes() == values.nbytes else values.clone()
 
 
 def predicted_labels(outputs: Tensor) -> Tensor:

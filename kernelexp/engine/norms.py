@@ -1,4 +1,4 @@
-"""The RKHS norm of a kernel machine, how it was got, and how wrong it can be.
+"""The RKHS norm of a kernel machine, how it was got, and how far off it is.
 
 ||f||^2 = tr(alpha^T K(Z, Z) alpha) = sum_jc alpha_jc f_c(z_j): whoever has f(Z) has the norm for 2 p c
 operations. It is the norm of the vector-valued function whose outputs are independent.
@@ -6,6 +6,7 @@ operations. It is the norm of the vector-valued function whose outputs are indep
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ from kernelexp.engine.products import kernel_matmul, kernel_matrix
 if TYPE_CHECKING:
     from kernelexp.engine.model import KernelModel
 
-# Rows of f(Z) computed again in float64 to see how far the given ones are off.
-_CHECKED_ROWS = 256
+# Rows of f(Z) computed again in float64 to see how far the given ones are off, and their seed.
+_CHECKED_ROWS, _SEED = 512, 0
 # Up to here K(Z, Z) is simply computed and stored in float64: 34 MB.
 DENSE_CENTERS = 2048
 
@@ -29,9 +30,10 @@ class RKHSNorm:
 
     Attributes:
         per_output: ||f_c|| of each output, (c,), float64.
-        how: ``by-product`` (f(Z) was at hand), ``dense`` (K(Z, Z) stored, float64) or ``blocked``
+        how: ``dense`` (K(Z, Z) stored, float64), ``by-product`` (f(Z) was at hand) or ``blocked``
             (f(Z) computed tile by tile in the model's precision).
-        relative_error: bound on the relative error of ``value``, see ``norm_from_outputs``.
+        relative_error: of ``value``. Dense: a bound, what float64 can be off. Else an estimate, see
+            ``norm_from_outputs``. inf where nothing is known of it.
         lower_bound: whether this is the norm of a solution that a solver left unfinished: that of the
             interpolating function is larger, in ill-conditioned systems by much.
     """
@@ -53,25 +55,42 @@ def rkhs_norm(model: KernelModel) -> RKHSNorm:
     if len(Z) > DENSE_CENTERS:
         return norm_from_outputs(model, kernel_matmul(model.kernel, Z, Z, alpha), "blocked")
     Z, alpha = Z.to(alpha.device, torch.float64), alpha.double()
-    return norm_from_outputs(model, kernel_matrix(model.kernel, Z, Z) @ alpha, "dense")
+    squares = (alpha * (kernel_matrix(model.kernel, Z, Z) @ alpha)).sum(0)
+    return RKHSNorm(
+        squares.clamp(min=0).sqrt_(), "dense", _relative(_rounding(model), squares.sum())
+    )
 
 
 def norm_from_outputs(model: KernelModel, outputs: Tensor, how: str = "by-product") -> RKHSNorm:
-    """The norm from f(Z) (p, c), and a bound on its error.
+    """The norm from f(Z) (p, c), and an estimate of its error; up to 2,048 centers dense all the same.
 
     With e = F - K(Z, Z) alpha the error of ||f||^2 is tr(alpha^T e), at most |alpha| |e| (Frobenius
-    norms, Cauchy-Schwarz). |e| is measured: up to 256 rows of K(Z, Z) alpha, evenly spread, are
-    computed in float64 and their part scaled to all p. What float64 itself can be off,
-    eps p |alpha| max k(z, z), is added.
+    norms, Cauchy-Schwarz). |e| is estimated: 512 rows of K(Z, Z) alpha, drawn from all p with a fixed
+    seed, are computed in float64 and their part scaled to all p. A few rows much worse than the rest may
+    be missed, so this is no bound. What float64 itself can be off, eps p |alpha| max k(z, z), is added.
     """
     Z, alpha = model.centers, model.weights.double()
     p = len(Z)
-    squares = (alpha * outputs.double()).sum(0).clamp_(min=0)  # (c,)
-    rows = torch.arange(0, p, max(1, p // _CHECKED_ROWS), device=Z.device)[:_CHECKED_ROWS]
+    if p <= DENSE_CENTERS:
+        return rkhs_norm(model)
+    squares = (alpha * outputs.double()).sum(0)  # (c,)
+    drawn = torch.randperm(p, generator=torch.Generator().manual_seed(_SEED))[:_CHECKED_ROWS]
+    rows = drawn.to(Z.device)
     exact = kernel_matmul(model.kernel, Z[rows].double(), Z, alpha)
-    off = (outputs[rows] - exact).square_().sum().mul_(p / len(rows)).sqrt_()
-    size = alpha.norm()
-    rounding = torch.finfo(torch.float64).eps * p * size * model.kernel.diag(Z).max()
-    total = squares.sum()
-    bound = (size * (off + rounding) / (2 * total)).item() if total > 0 else 0.0
-    return RKHSNorm(squares.sqrt_(), how, bound)
+    off = (outputs[drawn.to(outputs.device)] - exact).square_().sum().mul_(p / len(rows)).sqrt_()
+    error = _relative(alpha.norm() * off + _rounding(model), squares.sum())
+    return RKHSNorm(squares.clamp_(min=0).sqrt_(), how, error)
+
+
+def _rounding(model: KernelModel) -> Tensor:
+    """What float64 can be off in tr(alpha^T K alpha)."""
+    alpha = model.weights.double()
+    largest = model.kernel.diag(model.centers).max().to(alpha)
+    return torch.finfo(torch.float64).eps * len(alpha) * alpha.square().sum() * largest
+
+
+def _relative(error: Tensor, total: Tensor) -> float:
+    """Of the norm, whose square is ``total`` give or take ``error``."""
+    if error == 0:
+        return 0.0  # all weights are
+    return (error / (2 * total)).item() if total > 0 else math.inf

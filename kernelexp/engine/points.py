@@ -8,109 +8,22 @@ float32. ``precision=auto`` takes that road wherever it is open; nothing is lost
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kernelexp.engine import memory
+from kernelexp.engine.byte_codes import ByteCodes
 from kernelexp.engine.checks import refuse
 
 # auto: exact where coordinates are bytes, else ieee. ieee: the arithmetic of the data's own type.
 # tf32: 10 bits of mantissa, CUDA. bf16: 8 bits. bf16x3: 16 bits, three products of the 8-bit parts.
 PRECISIONS = ("auto", "ieee", "tf32", "bf16x3", "bf16")
 _EPS = {"tf32": 2**-11, "bf16x3": 2**-16, "bf16": 2**-8}
-# Units in which coordinates are tried to be bytes: image files, scikit-learn's digits, raw bytes.
-_UNITS = (1 / 255, 1 / 16, 1.0)
-# What is taken from a byte, so that it fits into int8.
-_SHIFT = 128
-# Beyond this many coordinates a squared distance of bytes can exceed int32.
-_MOST_COORDINATES = (2**31 - 1) // 255**2
-# Coordinates are padded to a multiple of this: integer kernels read four at a time, and PyTorch's
-# product of one column is wrong.
-_PADDING = 4
-# Rows looked at together: they stay in cache.
-_ROWS = 256
-
-
-@dataclass(frozen=True)
-class ByteCodes:
-    """Points x = unit * (codes + 128).
-
-    Attributes:
-        codes: (n, d), padded with zeros, int8.
-        squares: |codes_i|^2, (n,) int32.
-        sums: sum of codes_i, (n,) int32.
-        unit: of the coordinates.
-        d: coordinates before padding.
-    """
-
-    codes: Tensor
-    squares: Tensor
-    sums: Tensor
-    unit: float
-    d: int
-
-    @classmethod
-    def of(cls, X: Tensor) -> ByteCodes | None:
-        """The codes of X (n, d), or None where its coordinates are not bytes up to rounding."""
-        n, d = X.shape
-        if not n or not 0 < d <= _MOST_COORDINATES:
-            return None
-        if n > _ROWS and cls.of(X[:_ROWS]) is None:
-            return None  # without a pass over all of them
-        low, high = (float(bound) for bound in X.aminmax())
-        if not 0 <= low <= high < torch.inf:
-            return None
-        for guess in _UNITS:
-            level = round(high / guess)
-            # The unit as the data have it: 1 / 255 was rounded before it was multiplied with.
-            unit = high / level if level else guess
-            made = cls._in_units(X, unit) if level <= 255 else None
-            if made is not None:
-                return made
-        return None
-
-    @classmethod
-    def _in_units(cls, X: Tensor, unit: float) -> ByteCodes | None:
-        """The codes where each coordinate is a multiple of ``unit``, up to rounding of X's type."""
-        n, d = X.shape
-        tolerance = 4 * torch.finfo(X.dtype).eps
-        codes = torch.zeros(n, -(-d // _PADDING) * _PADDING, dtype=torch.int8, device=X.device)
-        squares, sums = torch.zeros(2, n, dtype=torch.int32, device=X.device)
-        for start in range(0, n, _ROWS):
-            rows = slice(start, start + _ROWS)
-            multiples = X[rows] * (1 / unit)
-            levels = multiples.round()
-            if not bool((multiples.sub_(levels).abs_() <= tolerance * levels).all()):
-                return None
-            levels.sub_(_SHIFT)
-            codes[rows, :d] = levels
-            sums[rows] = levels.sum(1).to(torch.int32)  # exact: below 2^24 in float32
-            squares[rows] = levels.square_().sum(1, dtype=torch.float64).to(torch.int32)
-        return cls(codes, squares, sums, unit, d)
-
-    def __getitem__(self, rows: slice | Tensor) -> ByteCodes:
-        return replace(
-            self, codes=self.codes[rows], squares=self.squares[rows], sums=self.sums[rows]
-        )
-
-    def fits(self, other: ByteCodes, eps: float) -> bool:
-        """Whether products with ``other`` are products of integers, units the same up to rounding."""
-        # The unit is read off the largest coordinate, which a part of the data may not contain.
-        return self.d == other.d and abs(self.unit / other.unit - 1) < 8 * eps
-
-    def inner_products(self, other: ByteCodes) -> Tensor:
-        """(x / unit) . (z / unit), exact: (n, m) int32."""
-        G = torch._int_mm(self.codes, other.codes.T)
-        G.add_((self.sums * _SHIFT + self.d * _SHIFT**2)[:, None])
-        return G.add_(other.sums * _SHIFT)
-
-    def squared_distances(self, other: ByteCodes) -> Tensor:
-        """|x - z|^2 / unit^2, exact: (n, m) int32."""
-        G = torch._int_mm(self.codes, other.codes.T)
-        return torch.sub(other.squares, G, alpha=2, out=G).add_(self.squares[:, None])
 
 
 @dataclass(frozen=True)
@@ -137,6 +50,8 @@ class Points:
         """
         device = device or X.device
         norms = row_norms(X).to(device)
+        if device.type == "cuda" and not X.is_cuda:
+            X = _pinned(X)
         if precision == "auto":
             known = ByteCodes.of(X) if bytes_are_fast(device) else None
             return cls(X, "ieee", known, norms)
@@ -179,12 +94,20 @@ class Points:
         return _EPS.get(self.precision, own)
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Points:
-        """The same points in another type and place; bytes stay as exact as they are."""
+        """The same points in another type and place; bytes stay as exact as they are.
+
+        Who asks for float64 wants its digits: inner products of less precision end there.
+        """
         values = self.values.to(device, dtype, non_blocking=True)  # where they are pinned
         if values is self.values:
             return self
         same = dtype == self.values.dtype and device == self.device
-        return replace(self, values=values, known_norms=self.known_norms if same else None)
+        return replace(
+            self,
+            values=values,
+            precision="ieee" if dtype == torch.float64 else self.precision,
+            known_norms=self.known_norms if same else None,
+        )
 
     def inner_products(self, other: Points) -> Tensor:
         """x_i . z_j: (n, m), in the type of ``values``."""
@@ -208,6 +131,13 @@ def row_norms(X: Tensor) -> Tensor:
     """|x_i| without a copy of X squared: (n, d) -> (n,)."""
     norms: Tensor = torch.linalg.vector_norm(X, dim=1)
     return norms
+
+
+def _pinned(X: Tensor) -> Tensor:
+    """X where a GPU copies from by itself, a second time in memory; as it is if that is not there."""
+    takes = 1 << (X.nbytes - 1).bit_length()  # PyTorch keeps such memory in powers of two
+    fits = takes <= memory.available_bytes(X.device) // 2
+    return X.pin_memory() if fits and not X.is_pinned() else X
 
 
 def as_points(X: Tensor | Points) -> Points:
@@ -236,17 +166,29 @@ def bytes_are_fast(device: torch.device) -> bool:
     return device.type == "cpu" and torch.cpu._is_vnni_supported()
 
 
+@contextlib.contextmanager
+def fp32_products(precision: str, device: torch.device) -> Iterator[None]:
+    """Products of float32 matrices in ``ieee`` or ``tf32``, whatever the process has set, on a GPU."""
+    if device.type != "cuda":
+        yield
+        return
+    settings = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    settings.fp32_precision = precision
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
+
+
 def _ieee(X: Tensor, Z: Tensor) -> Tensor:
-    return X @ Z.T
+    with fp32_products("ieee", X.device):
+        return X @ Z.T
 
 
 def _tf32(X: Tensor, Z: Tensor) -> Tensor:
-    before = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-    try:
+    with fp32_products("tf32", X.device):
         return X @ Z.T
-    finally:
-        torch.backends.cuda.matmul.fp32_precision = before
 
 
 def _bf16(X: Tensor, Z: Tensor) -> Tensor:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
-import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.kernels import KERNELS, Kernel
 from kernelexp.engine.points import Points, as_points
 
 # Rows and columns of a tile. On a CPU 1 MB of float32 and its temporaries stay in the second-level
@@ -27,9 +27,6 @@ CPU_TILE = 512
 GPU_TILE = 8192
 # Bytes of kept rows gathered at a time: the copy must still be in cache when it is multiplied.
 _GATHERED = 6_000_000
-# Triton builds its launcher with a C compiler.
-_COMPILERS = "gcc", "clang", os.environ.get("CC", "cc")
-_TRITON = importlib.util.find_spec("triton") is not None and any(map(shutil.which, _COMPILERS))
 
 
 def tile_size(device: torch.device) -> int:
@@ -59,8 +56,9 @@ def _tiles(points: Points, like: Tensor) -> Iterator[tuple[slice, Points]]:
     def copy(rows: slice) -> tuple[slice, Points, torch.cuda.Event]:
         part = points[rows]
         with torch.cuda.stream(copying):
-            pinned = replace(part, values=part.values.pin_memory())
-            return rows, pinned.to(like.dtype, like.device), copying.record_event()
+            if not part.values.is_pinned():
+                part = replace(part, values=part.values.pin_memory())
+            return rows, part.to(like.dtype, like.device), copying.record_event()
 
     copies = map(copy, parts)
     ahead = next(copies, None)
@@ -73,13 +71,39 @@ def _tiles(points: Points, like: Tensor) -> Iterator[tuple[slice, Points]]:
         yield rows, tile
 
 
+@functools.cache
+def _fused(device: torch.device) -> ModuleType | None:
+    """The module of the Triton kernel where it runs on ``device``: one tile shows it, once.
+
+    Triton builds its launcher with a C compiler and the headers of Python, and either can be missing.
+    """
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return None
+    from kernelexp.engine import fused  # Triton takes half a second to import
+
+    point = Points(torch.zeros(1, 1, device=device))
+    try:
+        fused.matrix(KERNELS["gaussian"](), point, point)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [""]
+        warnings.warn(
+            "Triton cannot build its kernel here, so kernel values are computed step by step, which is "
+            f"slower; it needs a C compiler and Python's headers ({type(error).__name__}: {reason[-1]})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return fused
+
+
 def _matrix(kernel: Kernel, X: Points, Z: Points) -> Tensor:
     """K of a tile."""
-    if X.values.is_cuda and _TRITON:
-        from kernelexp.engine import fused  # Triton takes half a second to import
-
-        if fused.serves(kernel, X):
-            return fused.matrix(kernel, X, Z)
+    fused = _fused(X.values.device)
+    if fused is not None and fused.serves(kernel, X):
+        K: Tensor = fused.matrix(kernel, X, Z)
+        return K
     return kernel.matrix(X, Z)
 
 
@@ -207,13 +231,16 @@ class KernelRows:
     def add_transposed_matmul(self, rows: Tensor, W: Tensor, out: Tensor) -> None:
         """Add K(X[rows], Z)^T @ W to ``out``: rows (m,), W (m, c), out (p, c) stored by columns."""
         self._fill()
-        inside = rows < len(self.kept)
-        step = max(8, _GATHERED // (self.kept.element_size() * len(self.Z)))
-        parts = torch.split(rows[inside], step), torch.split(W[inside], step)
-        for part, W_part in zip(*parts, strict=True):
-            out.addmm_(self._gather(part).mT, W_part)
-        if not self.complete:
+        if not len(self.kept):
+            kernel_matmul(self.kernel, self.Z, self.X[rows], W, out=out)
+            return
+        if not self.complete:  # a GPU's host waits to be told which
+            inside = rows < len(self.kept)
             kernel_matmul(self.kernel, self.Z, self.X[rows[~inside]], W[~inside], out=out)
+            rows, W = rows[inside], W[inside]
+        step = max(8, _GATHERED // (self.kept.element_size() * len(self.Z)))
+        for part, W_part in zip(torch.split(rows, step), torch.split(W, step), strict=True):
+            out.addmm_(self._gather(part).mT, W_part)
 
     def blocks(self, size: int) -> Iterator[tuple[slice, Tensor]]:
         """All of K by blocks of ``size`` rows: (rows, K(X[rows], Z)); kept ones are not copied."""

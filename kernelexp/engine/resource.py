@@ -106,7 +106,7 @@ def plan_memory(
     plan = MemoryPlan(held, limit / GB)
     if plan.peak_gb > plan.limit_gb:
         raise ValueError(
-            f"resource.memory_gb={limit / GB:.2f}: must be at least {plan.peak_gb:.2f} for {what}: "
+            f"resource.memory_gb={limit / GB:.3g}: must be at least {plan.peak_gb:.2f} for {what}: "
             f"{plan}; {instead}, or more memory"
         )
     limits.accept(plan)

@@ -6,25 +6,47 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the whole usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
+        self.exit(2, f"kernelexp.report: {message}; --help has the options\n")
+
+
+def _given(text: str) -> str:
+    """What was typed; an empty variable of a shell is a mistake, not the default."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: must not be empty; leave it out for the default"
+        )
+    return text
+
+
+def _folder(text: str) -> Path:
+    return Path(_given(text))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m kernelexp.report",
         description="Figures and tables from the tracking store: a page, pictures and CSV files.",
     )
     add = parser.add_argument
-    add("experiments", nargs="*", metavar="EXPERIMENT", help="names (default: all that have runs)")
-    add("--store", metavar="URI", help="default: $MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
-    add(
-        "--parent",
-        metavar="RUN",
-        help="only the jobs of this sweep: its run id, or the start of it",
-    )
-    add("--filter", default="", metavar="QUERY", help="MLflow filter, as \"params.noise = '0.1'\"")
-    add("--figure", action="append", default=[], metavar="NAME",
+    add("experiments", nargs="*", type=_given, metavar="EXPERIMENT",
+        help="names (default: all that have runs)")  # fmt: skip
+    add("--store", type=_given, metavar="URI",
+        help="default: $MLFLOW_TRACKING_URI or sqlite:///mlflow.db")  # fmt: skip
+    add("--parent", type=_given, metavar="RUN",
+        help="only the jobs of this sweep: its run id, or the start of it")  # fmt: skip
+    add("--filter", type=_given, metavar="QUERY",
+        help="MLflow filter, as \"params.noise = '0.1'\"")  # fmt: skip
+    add("--figure", action="append", default=[], type=_given, metavar="NAME",
         help="draw this figure from the experiments whatever their names; may be repeated")  # fmt: skip
-    add("--out", type=Path, default=Path("reports"), metavar="FOLDER", help="default: reports")
+    add("--out", type=_folder, default=Path("reports"), metavar="FOLDER", help="default: reports")
     add("--format", action="append", choices=("png", "svg", "pdf"),
         help="of the pictures (default: png); may be repeated")  # fmt: skip
     add("--no-log", action="store_true", help="do not keep the pictures with the sweeps' runs")
@@ -42,7 +64,7 @@ def main() -> int:
         experiments=given.experiments,
         store=given.store or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
         parent=given.parent,
-        query=given.filter,
+        query=given.filter or "",
         figures=given.figure,
         out=given.out,
         formats=tuple(dict.fromkeys(given.format or ["png"])),

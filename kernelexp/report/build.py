@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import matplotlib as mpl
+import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from kernelexp.report import captions, style
+from kernelexp.report import captions, safe
 from kernelexp.report.comparison import comparison
+from kernelexp.report.drawing import FORMATS, draw
 from kernelexp.report.figures import Figure, discover
 from kernelexp.report.frames import Data, counted
 from kernelexp.report.page import Picture, write
 from kernelexp.report.store import Store
-
-FORMATS = ("png", "svg", "pdf")
-_MIME = {"png": "image/png", "svg": "image/svg+xml"}
-# Of a picture file; None leaves the time out, so that the same runs give the same file.
-_METADATA: dict[str, dict[str, None]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-    "png": {},
-}
+from kernelexp.report.unmatched import unmatched
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,7 @@ class Options:
         query: an MLflow filter.
         figures: draw these from every experiment; none: each from the experiment of its name.
         out: folder.
-        formats: of the pictures, from ``FORMATS``.
+        formats: of the pictures, from ``drawing.FORMATS``.
         log: whether pictures are also kept with the sweeps whose runs they show.
         dpi: of png pictures.
     """
@@ -81,18 +71,28 @@ def build(options: Options) -> Report:
         ValueError: if the store does not open, an option is wrong, or there is nothing to report on.
     """
     known = discover()
-    for name in options.figures:
-        if name not in known:
-            raise ValueError(f"--figure {name}: must be one of {', '.join(known)}")
+    for option, given, allowed in (
+        ("figure", options.figures, list(known)),
+        ("format", options.formats, list(FORMATS)),
+    ):
+        for name in given:
+            if name not in allowed:
+                raise ValueError(f"--{option} {name}: must be one of {', '.join(allowed)}")
+    _check_folder(options.out)
     store, report = Store(options.store), Report()
     names, parent = list(options.experiments), None
-    if options.parent:
+    if options.parent is not None:
         parent, experiment = store.parent(options.parent)
         names = names or [experiment]
-    frames = _read(store, options, names or sorted(store.experiments), parent, bool(names), report)
+    asked = bool(names)
+    names = names or sorted(store.experiments)
+    frames = _read(store, options, names, parent, asked, report)
     if not frames:
-        raise ValueError("; ".join(report.notes) or f"--store {options.store}: no finished runs")
-    options.out.mkdir(parents=True, exist_ok=True)
+        if not asked:
+            report.notes.append(unmatched(store, [], options.query, parent))
+        raise ValueError("; ".join(report.notes))
+    with _writing(options.out):
+        options.out.mkdir(parents=True, exist_ok=True)
     for experiment, runs in frames.items():
         chosen = options.figures or [
             name for name, figure in known.items() if experiment in (figure.experiment, name)
@@ -103,14 +103,37 @@ def build(options: Options) -> Report:
                 "--figure NAME draws one from them"
             )
         for name in chosen:
-            stem = name if experiment in (name, known[name].experiment) else f"{experiment}-{name}"
-            _add(report, store, options, stem, known[name], runs)
+            own = experiment in (name, known[name].experiment)
+            stem = name if own else f"{safe.file_name(experiment)}-{name}"
+            title = name if own else f"{experiment}-{name}"
+            _add(report, store, options, stem, title, known[name], runs)
     every = pd.concat(frames.values(), ignore_index=True)
     report.runs = len(every)
     table = comparison(every)
-    table.to_csv(options.out / "comparison.csv", index=False)
-    write(options.out / "index.html", options.store, report.pictures, report.notes, every, table)
+    page = options.out / "index.html"
+    with _writing(options.out):
+        (options.out / "comparison.csv").write_text(safe.csv(table), encoding="utf-8")
+        write(page, options.store, report.pictures, report.notes, every, table)
     return report
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse, before anything is read, an ``--out`` that can not be made or written to."""
+    with _writing(out):
+        place = next(place for place in (out, *out.parents) if place.exists())
+        if not place.is_dir():
+            raise ValueError(f"--out {out}: must be a folder; {place} is a file")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise ValueError(f"--out {out}: must be a folder that can be written; {place} can not")
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.strerror or error}: {error.filename or out}"
+        raise ValueError(f"--out {out}: must be a folder that can be written ({reason})") from error
 
 
 def _read(
@@ -137,13 +160,21 @@ def _read(
             )
         if len(runs.frame):
             frames[name] = runs.frame
+            if warning := captions.unsolved(runs.frame):
+                report.notes.append(f"{name}: {warning}")
         elif asked:
-            report.notes.append(f"{name}: no finished runs that match")
+            report.notes.append(unmatched(store, [name], options.query, parent))
     return frames
 
 
 def _add(
-    report: Report, store: Store, options: Options, stem: str, figure: Figure, runs: pd.DataFrame
+    report: Report,
+    store: Store,
+    options: Options,
+    stem: str,
+    name: str,
+    figure: Figure,
+    runs: pd.DataFrame,
 ) -> None:
     """One figure; whatever is wrong with it, the others are still built."""
     notes: list[str] = []
@@ -155,7 +186,7 @@ def _add(
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(where.filename).name}, line {where.lineno}"
         notes.append(f"not drawn: {type(error).__name__}: {error} ({place})")
-    report.notes += [f"{stem}: {' '.join(note.split())}" for note in notes]
+    report.notes += [f"{name}: {' '.join(note.split())}" for note in notes]
 
 
 def _make(
@@ -167,6 +198,7 @@ def _make(
     data = Data(runs, notes=notes)
     for column in figure.needs:
         data.keep(data.runs[column].notna(), f"without {column}")
+        data.keep(~data.runs[column].isin([np.inf, -np.inf]), f"with infinite {column}")
     for column in ("scale", *figure.one):
         _keep_newest(data, column)
     shared = captions.sharing(data.runs, figure.point)
@@ -176,25 +208,26 @@ def _make(
         data.history = store.history(data.runs["run"], figure.history)
     table = figure.table(data)
     used = data.runs
-    table.to_csv(options.out / f"{stem}.csv", index=False)
     extra = {f"{stem}_{end}.csv": make(table) for end, make in figure.extra.items()}
-    for name, frame in extra.items():
-        frame.to_csv(options.out / name, index=False)
-    files, embedded = _draw(options, stem, figure, table, captions.below(table, used))
+    tables = {f"{stem}.csv": safe.csv(table), **{n: safe.csv(f) for n, f in extra.items()}}
+    for name, text in tables.items():
+        (options.out / name).write_text(text, encoding="utf-8")
+    files = [options.out / f"{stem}.{kind}" for kind in options.formats]
+    drawn = draw(figure, table, captions.below(table, used), files, options.dpi, notes)
     if options.log:
         _log(store, used, files, notes)
     return Picture(
         name=stem,
         title=figure.title,
         shows=figure.shows,
-        embedded=embedded,
-        inches=figure.size(table)[0],
-        facts=[*figure.facts(table), captions.spread(table)],
+        expected=figure.expected,
+        drawn=drawn,
+        facts=[*figure.facts(table), captions.unsolved(used), captions.spread(table)],
         settings=captions.settings(used),
         provenance=f"Commit {captions.commits(used)}; {captions.devices(used)}; {captions.days(used)}.",
         runs=[captions.short_id(run) for run in used["run"]],
         sweeps=[captions.short_id(run) for run in used["parent"].dropna().unique()],
-        tables=[(name, (options.out / name).read_text()) for name in (f"{stem}.csv", *extra)],
+        tables=list(tables.items()),
         extra=[captions.rows(frame) for frame in extra.values() if len(frame)],
     )
 
@@ -211,28 +244,6 @@ def _keep_newest(data: Data, column: str) -> None:
     data.keep(
         same, f"of another {column} than the newest ({shown} of {found}; --filter takes others)"
     )
-
-
-def _draw(
-    options: Options, stem: str, figure: Figure, table: pd.DataFrame, below: str
-) -> tuple[list[Path], str]:
-    """The picture files, and the one for the page as a data URI."""
-    with mpl.rc_context(style.RC):
-        canvas = Canvas(figure.size(table), layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08))
-        FigureCanvasAgg(canvas)
-        # Of its own, so that the line below does not run into the figure's legend.
-        inner = canvas.add_subfigure(canvas.add_gridspec()[0])
-        figure.draw(table, inner)
-        inner.suptitle(figure.title)
-        canvas.supxlabel(below, fontsize=6.5, color=style.GREY)
-        files = [options.out / f"{stem}.{kind}" for kind in options.formats]
-        for kind, path in zip(options.formats, files, strict=True):
-            canvas.savefig(path, dpi=options.dpi, metadata=_METADATA[kind])
-        shown = next((kind for kind in options.formats if kind in _MIME), "png")
-        buffer = io.BytesIO()
-        canvas.savefig(buffer, format=shown, dpi=options.dpi, metadata=_METADATA[shown])
-    picture = base64.b64encode(buffer.getvalue()).decode()
-    return files, f"data:{_MIME[shown]};base64,{picture}"
 
 
 def _log(store: Store, runs: pd.DataFrame, files: list[Path], notes: list[str]) -> None:

@@ -86,7 +86,7 @@ def _cell(value: Any) -> str:
 
 
 def _text(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 def rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -110,7 +110,10 @@ def devices(runs: pd.DataFrame) -> str:
 
 def days(runs: pd.DataFrame) -> str:
     """The day of the runs, or the first and the last."""
-    first, last = (f"{when:%Y-%m-%d}" for when in (runs["started"].min(), runs["started"].max()))
+    known = runs["started"].dropna()
+    if known.empty:
+        return "unknown day"
+    first, last = (f"{when:%Y-%m-%d}" for when in (known.min(), known.max()))
     return first if first == last else f"{first} to {last}"
 
 
@@ -125,6 +128,18 @@ def below(table: pd.DataFrame, runs: pd.DataFrame) -> str:
         days(runs),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def unsolved(runs: pd.DataFrame) -> str:
+    """How many runs have a system that is not solved, with the commonest reason; empty if none."""
+    reasons = runs["warning"].value_counts()
+    if reasons.empty:
+        return ""
+    more = f" (and {counted(len(reasons) - 1, 'other reason')})" if len(reasons) > 1 else ""
+    return (
+        f"{counted(int(reasons.sum()), 'run')} whose system is not solved, marked \u2020 under All runs: "
+        f"{reasons.index[0]}{more}"
+    )
 
 
 def sharing(runs: pd.DataFrame, point: Iterable[str]) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pandas as pd
 
 from kernelexp.report.captions import varied
 
 _KEYS = ["experiment", "kernel", "bandwidth", "dataset", "n", "noise", "solver", "p"]
+_SCORES = {
+    "test_accuracy": "test %",
+    "test_r2": "test R2",
+    "rkhs_norm": "norm",
+    "rkhs_norm_error": "norm error",
+}
 _VALUES = {
     "m_star": "m*",
     "m_star_adapted": "adapted m*",
@@ -17,11 +24,10 @@ _VALUES = {
     "setup_seconds": "set-up s",
     "train_seconds": "training s",
     "train_accuracy": "train %",
-    "test_accuracy": "test %",
-    "test_r2": "test R2",
-    "rkhs_norm": "norm",
-    "rkhs_norm_error": "norm error",
+    **_SCORES,
 }
+# The longest text of a cell on the page.
+_LONGEST = 300
 _SHOWN = {
     "kernel.name", "kernel.bandwidth", "dataset.name", "dataset.n_train", "noise", "solver.name",
     "solver.n_centers",
@@ -32,9 +38,11 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
     """Means over the runs that differ in the seed alone.
 
     Columns: ``_KEYS``; ``also``, the settings that vary beside them; ``_VALUES``;
-    ``seeds``; ``device_name``, ``commit`` and ``runs`` (short ids).
+    ``seeds``; ``device_name``, ``commit`` and ``runs`` (short ids); ``warning``, why a system is not
+    solved.
     """
     runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *_KEYS, *_VALUES, "seed"])))
+    runs[list(_VALUES)] = runs[list(_VALUES)].apply(pd.to_numeric, errors="coerce")
     also = pd.Series("", runs.index)
     for _, own in runs.groupby("experiment"):
         # What varies with the kernel or the solver alone need not be said again.
@@ -44,7 +52,11 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
             " ".join(f"{name}={settings[name]}" for name in others if name in settings)
             for settings in own["settings"]
         ]
-    runs = runs.assign(also=also, same=[json.dumps(s, sort_keys=True) for s in runs["settings"]])
+    # Runs that say nothing of their settings are not known to be equal.
+    texts = [json.dumps(own, sort_keys=True) if own else "" for own in runs["settings"]]
+    runs = runs.assign(
+        also=also, same=[text or run for text, run in zip(texts, runs["run"], strict=True)]
+    )
     keys = [*_KEYS, "also"]
     grouped = runs.groupby([*keys, "same"], dropna=False, sort=True)
     table = grouped[list(_VALUES)].mean()
@@ -56,29 +68,46 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
         lambda ids: " ".join(sorted({i[:7] for i in ids.dropna()}))
     )
     table["runs"] = grouped["run"].agg(lambda ids: " ".join(sorted(i[:8] for i in ids)))
+    table["warning"] = grouped["warning"].agg(lambda texts: " ".join(sorted(set(texts.dropna()))))
     return table.reset_index().drop(columns="same")
 
 
-def readable(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Header and rows for the page, without columns that are empty or the same throughout a page."""
-    columns = {"kernel": "kernel", "bandwidth": "s", "dataset": "dataset", "n": "n", "noise": "noise",
-               "solver": "solver", "p": "p", "also": "also", **_VALUES, "seeds": "seeds"}  # fmt: skip
-    kept = [c for c in columns if table[c].replace("", None).notna().any()]
+def readable(table: pd.DataFrame) -> tuple[str, list[str], list[list[str]]]:
+    """What all rows of a page's table share, its header and its rows, scores first.
+
+    A row whose system is not solved begins with a dagger and ends with the reason.
+    """
+    settings = {"kernel": "kernel", "dataset": "dataset", "solver": "solver", "bandwidth": "s", "n": "n",
+                "noise": "noise", "p": "p", "also": "also"}  # fmt: skip
+    table = table.assign(
+        mark=table["warning"].map(lambda text: "\u2020" if text else ""),
+        # A run of another program has nothing else to be known by.
+        kernel=table["kernel"].where(table["kernel"].notna(), "run " + table["runs"]),
+    )
+    columns = {"mark": "", **_SCORES, **settings, **_VALUES, "seeds": "seeds", "warning": "warning"}
+    filled = [c for c in columns if table[c].replace("", None).notna().any()]
+    same = [
+        c
+        for c in settings
+        if c in filled and len(table) > 1 and (table[c] == table[c].iloc[0]).all()
+    ]
+    shared = "; ".join(f"{settings[c]} {_cell(c, table[c].iloc[0])}" for c in same)
+    kept = [c for c in filled if c not in same]
     rows = [[_cell(name, value) for name, value in zip(kept, row, strict=True)]
             for row in table[kept].itertuples(index=False)]  # fmt: skip
-    return [columns[c] for c in kept], rows
+    return shared, [columns[c] for c in kept], rows
 
 
 def _cell(name: str, value: object) -> str:
     if isinstance(value, str):
-        return value
+        return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}\u2026"
     number = float(value) if value is not None else float("nan")  # type: ignore[arg-type]
     if pd.isna(number):
         return ""
     if name.endswith("_accuracy"):
         return f"{100 * number:.2f}"
     if name == "rkhs_norm_error":
-        return f"{number:.1g}"
-    if abs(number) >= 1000 or number == int(number):
+        return "?" if math.isinf(number) else f"{number:.1g}"
+    if 1e3 <= abs(number) < 1e9 or (number.is_integer() and abs(number) < 1e3):
         return f"{number:,.0f}"
     return f"{number:.4g}" if name == "rkhs_norm" else f"{number:.3g}"

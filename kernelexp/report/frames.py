@@ -10,6 +10,8 @@ import pandas as pd
 
 HERE = "here"
 OVERFITTED, INTERPOLATED = "overfitted", "interpolated"
+# Was to be overfitted, and ended before zero training error.
+EARLY = "ended too early"
 # Where a run does not say how many classes there are.
 _CLASSES = dict.fromkeys(("digits", "mnist", "fmnist", "kmnist", "cifar10", "svhn"), 10)
 _CLASSES |= {"synthetic1": 2, "synthetic2": 2}
@@ -86,18 +88,24 @@ def paper(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_stop(data: Data) -> None:
-    """Add the column ``stop``; leave out runs that are neither of the two, or never got there.
+    """Add the column ``stop``; leave out runs that have none of the three.
 
-    Overfitted: ``solver.stop.train_error=0``, and the error did get there. Interpolated: solved.
+    Overfitted: ``solver.stop.train_error=0``, and the error did get there; ``EARLY`` where it did not.
+    Interpolated: solved.
     """
     runs = data.runs
     solved = runs["solver"].isin(["exact", "cg"])
-    stop = pd.Series(np.where(solved, INTERPOLATED, OVERFITTED), runs.index)
+    reached = runs["stopped_by"].eq("train_error")
+    stop = np.select([solved, reached], [INTERPOLATED, OVERFITTED], EARLY)
     rule = pd.Series(runs.get("solver.stop.train_error", np.nan), runs.index, dtype=float)
     data.runs = runs.assign(stop=stop)
     data.keep(solved | (rule == 0), "neither overfitted (solver.stop.train_error=0) nor exact")
-    ended = data.runs["stopped_by"].eq("train_error") | (data.runs["stop"] == INTERPOLATED)
-    data.keep(ended, "ended before zero training error, so not overfitted")
+    early = int(data.runs["stop"].eq(EARLY).sum())
+    if early:
+        data.notes.append(
+            f"{counted(early, 'run')} ended before zero training error, so not overfitted; marked "
+            f'"{EARLY}"'
+        )
 
 
 def epochs_to(epoch: pd.Series, loss: pd.Series, target: float) -> float:

@@ -93,6 +93,21 @@ def fits(table: pd.DataFrame, keys: Sequence[str], d: dict[str, float]) -> pd.Da
     return pd.DataFrame(rows)
 
 
+def exponents(fitted: pd.DataFrame) -> str:
+    """Whether the norm grows, from the slopes; empty where nothing was fitted."""
+    if fitted.empty:
+        return ""
+    low, high, rising = (
+        fitted["slope"].min(),
+        fitted["slope"].max(),
+        int((fitted["slope"] > 0).sum()),
+    )
+    return (
+        f"The norm grows with n in {rising} of {len(fitted)} series: exponents of n from "
+        f"{low:.2f} to {high:.2f}."
+    )
+
+
 def verdict(fitted: pd.DataFrame) -> str:
     """What the comparison of the two laws shows, from its numbers; empty where nothing was fitted."""
     if fitted.empty:
@@ -110,15 +125,13 @@ def verdict(fitted: pd.DataFrame) -> str:
         f"n^(1/d) runs only from {low ** (1 / d):.4f} to {high ** (1 / d):.4f}), while the points scatter "
         f"about the power law by up to {scatter:.2g}%; their AIC differ by at most {difference:.2g}. "
     )
-    slope = "that the norm grows, how fast, and how noise changes that"
     if difference < _EQUAL_AIC or apart < scatter:
         return text + (
-            f"These runs show {slope}; they cannot tell the two laws apart: over this range the "
-            "exponential is a power law of exponent B/d in all but name."
+            "These runs cannot tell the two laws apart: over this range the exponential is a power law of exponent B/d in all but name."
         )
     better = known.loc[known["delta_aic"].abs().idxmax()]
     law = "the power law" if better["delta_aic"] > 0 else "the exponential"
     return text + (
-        f"These runs show {slope}; where the two laws differ most in AIC, {law} fits better, but with "
+        f"Where the two laws differ most in AIC, {law} fits better, but with "
         f"{int(better['points'])} sizes a curve that is neither would show the same."
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from kernelexp.report import growth, style
 from kernelexp.report.frames import (
+    EARLY,
+    HERE,
     INTERPOLATED,
     OVERFITTED,
     Data,
@@ -28,7 +31,7 @@ _FIXED = ["dataset", "kernel", "bandwidth"]
 
 
 def table(data: Data) -> pd.DataFrame:
-    """||f|| and its relative error bound by ``SERIES`` and n."""
+    """||f|| and its relative error by ``SERIES`` and n."""
     with_stop(data)
     if "rkhs_norm_error" not in data.runs:
         data.runs = data.runs.assign(rkhs_norm_error=float("nan"))
@@ -39,8 +42,9 @@ def table(data: Data) -> pd.DataFrame:
 
 
 def fitted(frame: pd.DataFrame) -> pd.DataFrame:
-    """The fits of ``growth.fits`` to every series of the table."""
-    return growth.fits(frame, SERIES, dict(zip(frame["dataset"], frame["d"], strict=True)))
+    """The fits of ``growth.fits`` to every series of the table that is of one kind of solution."""
+    known = frame[frame["stop"] != EARLY]
+    return growth.fits(known, SERIES, dict(zip(frame["dataset"], frame["d"], strict=True)))
 
 
 def panel(ax: Axes, frame: pd.DataFrame, levels: Sequence[float]) -> None:
@@ -66,7 +70,7 @@ def key(figure: FigureBase, frame: pd.DataFrame) -> None:
     """The legend of ``panel``."""
     colours = style.noise_colours(levels(frame))
     entries = [style.colour_entry(f"{100 * noise:.3g}% noise", c) for noise, c in colours.items()]
-    stops = [stop for stop in (OVERFITTED, INTERPOLATED) if stop in set(frame["stop"])]
+    stops = [stop for stop in (OVERFITTED, INTERPOLATED, EARLY) if stop in set(frame["stop"])]
     entries += [(stop, style.STOP_STYLES[stop]) for stop in stops]
     if len(paper(frame)):
         entries.append(style.paper_entry(style.sources(paper(frame)["source"])))
@@ -74,22 +78,35 @@ def key(figure: FigureBase, frame: pd.DataFrame) -> None:
 
 
 def facts(frame: pd.DataFrame) -> list[str]:
-    """The two orderings of the paper, the distance from its points, and the verdict on laws."""
+    """The two orderings of the paper, growth, the distance from its points, and the verdict on laws."""
     fits, own = fitted(frame), here(frame)
+    known = own[own["stop"] != EARLY]
     said = [
-        _ordering(own, "noise", ["stop"], "More noise, larger norm"),
-        _ordering(own, "stop", ["noise"], "Interpolated above overfitted"),
+        _ordering(known, "noise", ["stop"], "The norm is larger with more noise"),
+        _ordering(
+            known, "stop", ["noise"], "The interpolating norm is larger than the overfitted one"
+        ),
         _distance(frame),
     ]
     if len(fits):
-        said.append(growth.verdict(fits[fits["source"] == "here"]))
-    worst = own["rkhs_norm_error_max"].max()
-    if worst > 1e-3:
+        ours = fits[fits["source"] == HERE]
+        said += [growth.exponents(ours), growth.verdict(ours)]
+    return [text for text in [*said, *_errors(own)] if text]
+
+
+def _errors(own: pd.DataFrame) -> list[str]:
+    """How far the norms may be off, where that is worth a word, and where it is not known."""
+    worst = own["rkhs_norm_error_max"]
+    unknown, known = int(np.isinf(worst).sum()), worst[np.isfinite(worst)].max()
+    said = []
+    if known > 1e-3:
         said.append(
-            f"Bound on the relative error of a norm: at most {worst:.2g}. The norm of a solve whose "
-            "system is ill-conditioned is a lower bound."
+            f"Relative error of a norm, as the runs give it: at most {known:.2g}. The norm of a solve "
+            "whose system is ill-conditioned is a lower bound."
         )
-    return [text for text in said if text]
+    if unknown:
+        said.append(f"For {counted(unknown, 'point')} it is not known how far the norm is off.")
+    return said
 
 
 def _ordering(own: pd.DataFrame, column: str, rest: list[str], claim: str) -> str:
@@ -100,7 +117,7 @@ def _ordering(own: pd.DataFrame, column: str, rest: list[str], claim: str) -> st
         values = group.sort_values(column, ascending=ascending)["rkhs_norm"].to_list()
         held += sum(b > a for a, b in pairwise(values))
         compared += max(0, len(values) - 1)
-    return f"{claim}: in {held} of {compared} comparisons at equal n." if compared else ""
+    return f"{claim} in {held} of {compared} comparisons at equal n." if compared else ""
 
 
 def _distance(frame: pd.DataFrame) -> str:

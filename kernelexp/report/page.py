@@ -14,8 +14,9 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 import kernelexp
-from kernelexp.report import captions
+from kernelexp.report import captions, safe
 from kernelexp.report.comparison import readable
+from kernelexp.report.drawing import Drawn
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Picture:
     Attributes:
         name: of its files.
         title: heading.
-        shows: what to look for.
-        embedded: the picture as a data URI.
-        inches: its width.
-        facts: sentences of the caption.
+        shows: what is drawn.
+        expected: what papers or theory say; may be empty.
+        drawn: its pictures.
+        facts: what came out, a sentence each; empty ones are left out.
         settings: of its runs.
         provenance: commit, device and days.
         runs: short ids.
@@ -40,8 +41,8 @@ class Picture:
     name: str
     title: str
     shows: str
-    embedded: str
-    inches: float
+    expected: str
+    drawn: Drawn
     facts: Sequence[str]
     settings: str
     provenance: str
@@ -75,8 +76,9 @@ def write(
         days=captions.days(runs),
         devices=captions.devices(runs),
         commits=captions.commits(runs),
+        text=("kernel", "dataset", "solver", "also", "warning"),
         comparisons=[(name, *readable(own)) for name, own in table.groupby("experiment")],
-        comparison_csv=table.to_csv(index=False),
+        comparison_csv=safe.csv(table),
     )
     path.write_text(text, encoding="utf-8")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,11 @@ PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.d
 # Of a job that later sweeps have taken over: those it belonged to before.
 FORMER_PARENTS_TAG = "sweep.former_parents"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+# A run whose system was not solved says so in this tag.
+_WARNING_TAG = "solver.warning"
 _PAGE = 1000
+# What MLflow's databases keep in place of infinity.
+_INFINITIES = {sign * sys.float_info.max: sign * float("inf") for sign in (1, -1)}
 # Parameters that do not say what was computed, only where it was recorded and with which draw.
 _NOT_SETTINGS = ("derived.", "tracking.", "hydra.")
 _PATHS_AND_SWITCHES = {"seed", "data_dir", "rerun", "dry_run"}
@@ -34,20 +40,23 @@ _SHORT = {
     "bandwidth": ["derived.bandwidth", "kernel.bandwidth"],
     "device_name": ["derived.device_name"],
 }
+# Numbers, whatever a run of another program has under that name; and names, even if of digits.
+_NUMBERS = (
+    "n", "p", "d", "bandwidth", "noise", "seed", "solver.stop.train_error", "solver.stop.train_mse",
+)  # fmt: skip
+_NAMES = {"kernel.name", "dataset.name", "solver.name", "label_noise.name", "derived.device_name"}
 
 
 class Store:
-    """An MLflow store that has been opened.
+    """An MLflow store that has been opened; ``shown`` is its address without a password.
 
     Raises:
         ValueError: where it is not there or does not open.
     """
 
     def __init__(self, uri: str) -> None:
-        file = Path(uri.removeprefix("sqlite:///"))
-        if uri.startswith("sqlite:///") and not file.is_file():
-            # MLflow would make an empty one.
-            raise ValueError(f"--store {uri}: no such file; run an experiment first")
+        self.shown = shown = _without_password(uri)
+        _check_address(uri, shown)
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
         retries = os.environ.get(_RETRIES)
@@ -58,8 +67,10 @@ class Store:
                 found.name: found.experiment_id for found in _pages(self.client.search_experiments)
             }
         except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"--store {uri}: must be a store that opens ({reason})") from error
+            # The first sentence, without SQLAlchemy's statement and link.
+            first = re.split(r"\. | \[SQL", " ".join(str(error).split()))[0]
+            reason = first or type(error).__name__
+            raise ValueError(f"--store {shown}: must be a store that opens ({reason})") from error
         finally:
             if retries is None:
                 del os.environ[_RETRIES]
@@ -72,10 +83,18 @@ class Store:
         """
         names = {number: name for name, number in self.experiments.items()}
         runs = _pages(self.client.search_runs, list(names), "")
-        found = [r for r in runs if r.info.run_id.startswith(start) and JOBS_TAG in r.data.tags]
+        sweeps = [run for run in runs if JOBS_TAG in run.data.tags]
+        found = [run for run in sweeps if start and run.info.run_id.startswith(start)]
         if len(found) != 1:
             problem = "no sweep" if not found else f"{len(found)} sweeps"
-            raise ValueError(f"--parent {start}: {problem} with such a run id in this store")
+            newest = [
+                f"{run.info.run_id[:8]} ({names[run.info.experiment_id]})"
+                for run in (found or sweeps)[:6]
+            ]
+            raise ValueError(
+                f"--parent {start or repr(start)}: {problem} with such a run id in this store, which "
+                f"has {', '.join(newest) or 'no sweeps'}"
+            )
         return found[0].info.run_id, names[found[0].info.experiment_id]
 
     def runs(self, experiment: str, query: str = "", parent: str | None = None) -> Runs:
@@ -118,7 +137,9 @@ class Store:
                 points = self.client.get_metric_history(run, metric)
                 # Of an epoch recorded twice the later value counts.
                 points = sorted(points, key=lambda p: (p.step, p.timestamp))
-                columns[metric] = pd.Series({p.step: p.value for p in points}, dtype=float)
+                values = pd.Series({p.step: p.value for p in points}, dtype=float)
+                # An infinite value is no point of a curve.
+                columns[metric] = values.where(values.abs() < sys.float_info.max)
             frame = pd.DataFrame(columns).rename_axis("epoch").reset_index()
             frames.append(frame.assign(run=run))
         empty = pd.DataFrame(columns=["run", "epoch", *metrics])
@@ -135,8 +156,8 @@ class Runs:
     Attributes:
         frame: one row a finished run, newest first; columns are parameters and metrics by their
             names, the short names ``kernel dataset solver noise_kind n p d bandwidth device_name``,
-            ``run``, ``parent``, ``started``, ``commit``, ``dirty``, ``stopped_by``, and ``settings``,
-            a dictionary of the configuration less seed, paths and tracking.
+            ``run``, ``parent``, ``started``, ``commit``, ``dirty``, ``stopped_by``, ``warning`` (why the system of
+            the run is not solved, if it is not), and ``settings``, a dictionary of the configuration less seed, paths and tracking.
         unfinished: how many failed, were killed or still run, and have not been repeated since.
     """
 
@@ -149,6 +170,23 @@ class Runs:
         self.experiment = experiment
         self.frame = _frame(experiment, list(newest.values()))
         self.unfinished = len({d for d in digests.values() if d not in newest})
+
+
+def _check_address(uri: str, shown: str) -> None:
+    """Refuse what MLflow would make anew, or take for a folder of runs."""
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not file.is_file():
+        problem = "is a folder" if file.is_dir() else "no such file; run an experiment first"
+        raise ValueError(f"--store {shown}: {problem}")
+    # databricks and uc are names of services; a folder of runs has to be allowed to MLflow.
+    if re.match(r"(\w+:|databricks|uc\b)", uri) or os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+        return
+    hint = f"sqlite:///{uri}" if file.is_file() else "sqlite:///mlflow.db"
+    raise ValueError(f"--store {shown}: must be an address, as {hint} or http://HOST:PORT")
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
@@ -176,7 +214,9 @@ def _settings(run: Run) -> dict[str, str]:
 
 def _digest(run: Run) -> str:
     own = {**_settings(run), "seed": run.data.params.get("seed")}
-    return str(run.data.tags.get(DIGEST_TAG) or json.dumps(own))
+    # A run without parameters says nothing of what it repeats.
+    same = json.dumps(own) if run.data.params else run.info.run_id
+    return str(run.data.tags.get(DIGEST_TAG) or same)
 
 
 def _frame(experiment: str, runs: list[Run]) -> pd.DataFrame:
@@ -190,13 +230,16 @@ def _frame(experiment: str, runs: list[Run]) -> pd.DataFrame:
                 "commit": run.data.tags.get("git.commit"),
                 "dirty": run.data.tags.get("git.dirty") == "true",
                 "stopped_by": run.data.tags.get("stopped_by"),
+                "warning": run.data.tags.get(_WARNING_TAG),
                 "settings": _settings(run),
             }
             for run in runs
         ]
     )
-    metrics = pd.DataFrame([run.data.metrics for run in runs], dtype=float)
-    params = pd.DataFrame([run.data.params for run in runs]).apply(typed)
+    metrics = pd.DataFrame([run.data.metrics for run in runs], dtype=float).replace(_INFINITIES)
+    metrics = metrics.drop(columns=[c for c in metrics if c in own])
+    params = pd.DataFrame([run.data.params for run in runs])
+    params = params.apply(lambda c: c.replace("None", None) if c.name in _NAMES else typed(c))
     params = params.drop(columns=[c for c in params if c in metrics or c in own])
     frame = pd.concat([own, params, metrics], axis=1)
     for short, names in _SHORT.items():
@@ -205,6 +248,8 @@ def _frame(experiment: str, runs: list[Run]) -> pd.DataFrame:
             if name in frame:
                 column = column.where(column.notna(), frame[name])
         frame[short] = column.infer_objects()
+    numbers = [name for name in _NUMBERS if name in frame]
+    frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce")
     return frame
 
 

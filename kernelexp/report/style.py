@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
@@ -23,7 +24,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from kernelexp.report.frames import INTERPOLATED, OVERFITTED
+from kernelexp.report.frames import EARLY, INTERPOLATED, OVERFITTED
 
 _COLOURS = list(
     map(str, sns.color_palette("colorblind").as_hex())
@@ -55,12 +56,22 @@ SOLVER_STYLES: dict[str, dict[str, Any]] = {
 STOP_STYLES: dict[str, dict[str, Any]] = {
     OVERFITTED: {"marker": "o", "linestyle": "-"},
     INTERPOLATED: SOLVER_STYLES["exact"],
+    EARLY: {"marker": "x", "linestyle": ":"},
 }
 _SOLVER_ORDER = dict(zip(SOLVER_STYLES, [0, 7, 3, 2, 1, 4, 5, 9], strict=True))
+
+# For names in scripts that the first font does not have; those that are installed.
+_OTHER_SCRIPTS = [
+    "Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Zen Hei", "Microsoft YaHei", "SimHei", "PingFang SC",
+    "Hiragino Sans", "Noto Sans CJK JP", "Yu Gothic", "Noto Sans CJK KR", "Malgun Gothic",
+    "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS",
+]  # fmt: skip
+_INSTALLED = set(font_manager.get_font_names())
 
 RC: dict[str, Any] = {
     **sns.axes_style("ticks"),
     **sns.plotting_context("paper", font_scale=1.1),
+    "font.family": ["sans-serif", *(name for name in _OTHER_SCRIPTS if name in _INSTALLED)],
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.grid": True,
@@ -169,6 +180,8 @@ def sources(names: pd.Series) -> str:
 
 def short(value: float) -> str:
     """``500``, ``2k``, ``60k``, ``1.5M``; below 10 at most three digits."""
+    if abs(value) >= 1e9:
+        return f"{value:.0e}"
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"

@@ -10,8 +10,9 @@ from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import Matern, RationalQuadratic
 from sklearn.metrics.pairwise import linear_kernel, polynomial_kernel, rbf_kernel
 
-from kernelexp.engine.kernels import KERNELS
+from kernelexp.engine.kernels import KERNELS, geometry
 from kernelexp.engine.kernels.geometry import squared_distances
+from kernelexp.engine.kernels.radial import Radial
 from kernelexp.engine.points import Points
 from kernelexp.engine.products import kernel_matrix
 
@@ -166,6 +167,80 @@ def test_close_pairs_keep_their_distance_in_float32():
         X.float().square().sum(1) + Z.float().square().sum(1) - 2 * (X.float() * Z.float()).sum(1)
     )
     assert ((naive.double() - exact).abs() / exact).max() > 3e-2  # the test could fail
+
+
+RADIAL = [case for case in CASES if isinstance(make(case), Radial)]
+
+
+def far_points(kind, offset, dtype):
+    """Points far from the origin for their spread, one of them twice, and the same around it."""
+    X = points(40, 6, 5)
+    X[7] = X[6]
+    far = {"all": offset, "column": offset * np.eye(6)[0], "outlier": np.full((40, 1), offset)}[
+        kind
+    ]
+    if kind == "outlier":
+        far[9] = 0
+    X = torch.tensor(X + far, dtype=dtype)
+    return X, X.double().numpy() - far * (kind != "outlier")
+
+
+@pytest.mark.parametrize("case", RADIAL)
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e3, 1e4])
+@pytest.mark.parametrize("kind", ["all", "column", "outlier"])
+def test_radial_kernels_do_not_depend_on_the_origin(case, offset, kind):
+    X, around_zero = far_points(kind, offset, torch.float32)
+    K = make(case)(X, X.clone()).double()
+    np.testing.assert_allclose(K, CASES[case][1](around_zero, around_zero), rtol=0, atol=1e-6)
+    assert K.diagonal().eq(1).all()
+    assert K[6, 7] == 1
+
+
+@pytest.mark.parametrize("case", RADIAL)
+def test_a_time_stamp_in_float64(case):
+    X, around_zero = far_points("column", 1.7e9, torch.float64)
+    expected = CASES[case][1](around_zero, around_zero)
+    np.testing.assert_allclose(make(case)(X, X), expected, rtol=0, atol=1e-13)
+
+
+def test_few_differences_far_from_the_origin(monkeypatch):
+    """What would take the time: pairs computed one by one. Also of groups far from each other."""
+    computed = []
+
+    def count(D, pairs, *rest):
+        computed.append(len(pairs[0]))
+        return recompute(D, pairs, *rest)
+
+    recompute = geometry._recompute
+    monkeypatch.setattr(geometry, "_recompute", count)
+    X = torch.randn(500, 30, generator=torch.Generator().manual_seed(0))
+    for moved in (X + 1e4, X + 1e4 * torch.arange(500)[:, None].remainder(2), X.double() + 1e9):
+        computed.clear()
+        D = squared_distances(Points(moved), Points(moved.clone()))
+        assert 500 <= sum(computed) < 1000  # each with itself and hardly more, of 250,000
+        exact = torch.cdist(
+            moved.double(), moved.double(), compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        torch.testing.assert_close(D.double(), exact.square(), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("distinct", [1, 2, 40])
+def test_many_coincident_points(distinct):
+    X = torch.randn(distinct, 50, generator=torch.Generator().manual_seed(0)) + 3
+    rows = torch.arange(400) % distinct
+    D = squared_distances(Points(X[rows]), Points(X[rows]))
+    assert D[rows[:, None] == rows].eq(0).all()
+    exact = (X[:, None].double() - X.double()).square().sum(2)[rows][:, rows]
+    torch.testing.assert_close(D.double(), exact, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1.0, 1e3, 1e6, 1e9])
+def test_rational_quadratic_of_any_alpha_in_float32(alpha):
+    X, Z = points(20, 5, 1), points(30, 5, 2)
+    expected = np.exp(-alpha * np.log1p(cdist(X, Z, "sqeuclidean") / (2 * alpha * 3.0**2)))
+    kernel = KERNELS["rational_quadratic"](bandwidth=3.0, alpha=alpha)
+    got = kernel(torch.tensor(X).float(), torch.tensor(Z).float())
+    np.testing.assert_allclose(got, expected, rtol=5e-6)
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,23 @@ import pytest
 import torch
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits
+from kernelexp.engine.byte_codes import ByteCodes
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.linalg import top_eigenpairs
 from kernelexp.engine.points import (
-    ByteCodes,
     Points,
     as_points,
-    bytes_are_fast,
     check_precision,
 )
 from kernelexp.engine.products import KernelRows, _tiles, kernel_matmul, kernel_matrix
 
 CPU = torch.device("cpu")
-needs_bytes = pytest.mark.skipif(
-    not bytes_are_fast(CPU), reason="this processor has no fast int8 products"
-)
+
+
+@pytest.fixture
+def as_bytes(monkeypatch):
+    """Products of integers on any processor: where it has no instructions for them they are slow."""
+    monkeypatch.setattr("kernelexp.engine.points.bytes_are_fast", lambda device: True)
 
 
 def images(n, d, seed=0, unit=1 / 255, dtype=torch.float32):
@@ -57,7 +59,7 @@ def test_what_are_bytes():
     assert ByteCodes.of(X) is None
 
 
-@needs_bytes
+@pytest.mark.usefixtures("as_bytes")
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_kernels_of_bytes(name, dtype):
@@ -79,7 +81,7 @@ def test_kernels_of_bytes(name, dtype):
     torch.testing.assert_close(got.double() / scale, expected / scale, rtol=0, atol=tolerance)
 
 
-@needs_bytes
+@pytest.mark.usefixtures("as_bytes")
 def test_close_bytes_keep_their_distance():
     """One grey level of difference in one pixel of a bright image."""
     X = torch.full((2, 784), 250 / 255)

@@ -100,7 +100,8 @@ def test_divergence_is_answered_once_by_half_the_step():
         records = list(wrong.run(state))
     assert state.step_scale == 0.5
     assert records[-1].train_mse < 1e-3
-    assert [record.epoch for record in records] == list(range(1, 31))
+    epochs = [record.epoch for record in records]
+    assert epochs == [*range(1, len(epochs) - 29), *range(1, 31)]  # those of the model
 
 
 def test_divergence_ends_in_an_error_that_helps():

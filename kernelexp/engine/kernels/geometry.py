@@ -4,6 +4,10 @@
 1e-6 |x|^2 at x = z, hence a distance by 1e-3 |x|, the largest error a Laplacian kernel makes. Pairs
 that close are few, so they are found and computed again from the difference x - z. Where coordinates
 are bytes (``points``) nothing cancels: the distance is that of integers.
+
+Distances do not depend on the origin, so neither may their digits nor their time: points far from it,
+for their spread, are first moved to one amid them. Groups far from each other have no common one, and
+many pairs of a tile are then close; each group gets an origin of its own.
 """
 
 import math
@@ -12,10 +16,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kernelexp.engine.points import Points
+from kernelexp.engine.points import Points, fp32_products, row_norms
 
-# Numbers gathered at a time when close pairs are computed again.
-_REPAIR_NUMBERS = 1 << 22
+# Numbers gathered at a time when close pairs are computed again; a group of pairs with as many as the
+# second is worth a product of its own, which takes a millisecond.
+_REPAIR_NUMBERS, _GROUP_NUMBERS = 1 << 22, 1 << 20
+# Points are far from the origin where they are this many times as far from it as from their mean, by
+# this many of them. Less costs half a digit; images, which are not to pay, are at 1 to 2.
+_FAR, _FEW = 3.0, 16
 
 
 def squared_distances(X: Points, Z: Points) -> Tensor:
@@ -23,14 +31,44 @@ def squared_distances(X: Points, Z: Points) -> Tensor:
     exact = X.exact_squared_distances(Z)
     if exact is not None:
         return exact
-    x, z = X.values, Z.values
-    x_squares, z_squares = X.norms.square()[:, None], Z.norms.square()  # (n, 1), (m,)
+    x, z = moved_to_common_origin(X, Z)
+    x_squares = x.norms.square()[:, None]  # (n, 1)
+    D = x_squares + z.norms.square()  # (n, m)
     if X.precision == "ieee":
-        D = torch.addmm(z_squares, x, z.T, alpha=-2).add_(x_squares)  # (n, m)
+        with fp32_products("ieee", D.device):
+            D.addmm_(x.values, z.values.T, alpha=-2)
     else:
-        D = X.inner_products(Z).mul_(-2).add_(z_squares).add_(x_squares)
-    _repair_close_pairs(D, lambda i, j: x[i] - z[j], x.shape[1], x_squares, X.eps)
+        D.sub_(x.inner_products(z), alpha=2)
+    close = _close_pairs(D, x_squares, X.eps)
+    d = X.values.shape[1]
+    if len(close[0]) * d > _GROUP_NUMBERS:
+        close = _recompute_groups(D, close, X, Z)
+    # From the points as they were given: moving has rounded them.
+    _recompute(D, close, lambda i, j: X.values[i] - Z.values[j], d)
     return D.clamp_(min=0)
+
+
+def moved_to_common_origin(X: Points, Z: Points) -> tuple[Points, Points]:
+    """Both minus one vector amid Z, on a CPU only where that is far from the origin."""
+    z = Z.values
+    if not z.numel():
+        return X, Z
+    few = z[:: -(-len(z) // _FEW)]
+    # A GPU's host would wait for the answer, and moving costs nothing there.
+    if not z.is_cuda and not _middle(few) > _FAR * _middle(few - few.mean(0)):
+        return X, Z
+    origin = few.median(0).values  # the mean would follow an outlier
+    return _moved(X, origin), _moved(Z, origin)
+
+
+def _middle(X: Tensor) -> Tensor:
+    """The median of |x_i|: X (n, d) -> ()."""
+    return row_norms(X).median()
+
+
+def _moved(X: Points, origin: Tensor) -> Points:
+    values = X.values - origin
+    return Points(values, X.precision, known_norms=row_norms(values))
 
 
 def close_share(eps: float) -> float:
@@ -38,28 +76,49 @@ def close_share(eps: float) -> float:
     return math.sqrt(eps) / 3
 
 
-def _repair_close_pairs(
-    D: Tensor,
-    differences: Callable[[Tensor, Tensor], Tensor],
-    d: int,
-    x_squares: Tensor,
-    eps: float,
-) -> None:
-    """Overwrite the entries of D whose relative rounding error would exceed about sqrt(eps).
+def _close_pairs(D: Tensor, x_squares: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The entries i, j (k,) of D whose relative rounding error would exceed about sqrt(eps).
 
-    ``differences`` gives x_i - z_j of pairs i, j (k,) -> (k, d); ``x_squares`` |x_i|^2, (n, 1).
+    ``x_squares``: |x_i|^2, (n, 1).
     """
     if not D.numel():
-        return
+        nothing = torch.arange(0, device=D.device)
+        return nothing, nothing
     close = close_share(eps) * x_squares
     rows = (D.amin(1, keepdim=True) < close).squeeze(1).nonzero().squeeze(1)
-    if not len(rows):
-        return
     local, columns = (D[rows] < close[rows]).nonzero(as_tuple=True)
+    return rows[local], columns
+
+
+def _recompute(
+    D: Tensor,
+    pairs: tuple[Tensor, Tensor],
+    differences: Callable[[Tensor, Tensor], Tensor],
+    d: int,
+) -> None:
+    """Overwrite the entries i, j of D; ``differences`` gives x_i - z_j, (k,), (k,) -> (k, d)."""
     step = max(1, _REPAIR_NUMBERS // d)
-    for part in range(0, len(local), step):
-        i, j = rows[local[part : part + step]], columns[part : part + step]
+    for i, j in zip(*(torch.split(index, step) for index in pairs), strict=True):
         D[i, j] = differences(i, j).square_().sum(1)
+
+
+def _recompute_groups(
+    D: Tensor, pairs: tuple[Tensor, Tensor], X: Points, Z: Points
+) -> tuple[Tensor, Tensor]:
+    """Overwrite the entries of large groups of close pairs; returns the pairs that are left."""
+    left = torch.zeros_like(D, dtype=torch.bool)
+    left[pairs] = True
+    while True:
+        columns = left[left.sum(1).argmax()].nonzero().squeeze(1)
+        rows = left[:, columns[:1]].any(1).nonzero().squeeze(1)
+        size = len(rows) * len(columns)
+        # A group of all rows coincides: no origin is amid others and far from each of them.
+        if size == D.numel() or size * X.values.shape[1] < _GROUP_NUMBERS:
+            i, j = left.nonzero(as_tuple=True)
+            return i, j
+        group = rows[:, None], columns
+        D[group] = squared_distances(X[rows], Z[columns])
+        left[group] = False
 
 
 def cosine_gaps(X: Points, Z: Points) -> Tensor:
@@ -75,8 +134,8 @@ def cosine_gaps(X: Points, Z: Points) -> Tensor:
     if D is None or not (p.all() and r.all()):
         return squared_distances(_directions(X), _directions(Z)).mul_(0.5).clamp_(max=2)
     U = D.sub_((p - r.T).square_()).div_(p * r.T)  # 2 u
-    ones = torch.ones_like(p)
-    _repair_close_pairs(U, lambda i, j: x[i] / p[i] - z[j] / r[j], x.shape[1], ones, X.eps)
+    close = _close_pairs(U, torch.ones_like(p), X.eps)
+    _recompute(U, close, lambda i, j: x[i] / p[i] - z[j] / r[j], x.shape[1])
     return U.mul_(0.5).clamp_(0, 2)
 
 

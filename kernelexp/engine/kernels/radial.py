@@ -135,7 +135,8 @@ class RationalQuadratic(Radial):
         number("alpha", self.alpha, above=0)
 
     def profile(self, r2: Tensor) -> Tensor:
-        return r2.mul_(0.5 / (self.alpha * self.scale**2)).add_(1).pow_(-self.alpha)
+        # 1 + x would lose the digits of a small x, and a large alpha raises what is left.
+        return r2.mul_(0.5 / (self.alpha * self.scale**2)).log1p_().mul_(-self.alpha).exp_()
 
 
 @dataclass(frozen=True)

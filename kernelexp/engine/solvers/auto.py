@@ -19,6 +19,8 @@ from kernelexp.engine.solvers.stopping import EpochRecord
 
 # A direct solve of this many operations takes seconds on a CPU: no iteration is needed then.
 _FEW_OPERATIONS = 1e12
+# Points looked at to see whether most repeat others; then all are, and exact takes repeated ones as one.
+_LOOKED_AT = 2000
 # From here on an epoch over all pairs of points, n^2 d operations, is out of proportion.
 _MANY_POINTS = 500_000
 
@@ -47,13 +49,18 @@ class Auto(RestrictedSolver):
         number("tolerance", self.tolerance, above=0, high=1, optional=True)
 
     def pick(self, problem: Problem) -> tuple[Solver, str]:
-        """The solver and the reason."""
+        """The solver and the reason.
+
+        Raises:
+            ValueError: where there are more centers than points.
+        """
         n = len(problem.X)
         restricted = self.n_centers is not None or self.centers not in (None, "all")
-        p = self.n_centers or (self.default_n_centers(n) if restricted else n)
+        p = self.n_centers or (self.default_n_centers(n) if restricted else _distinct(problem))
         number("solver.n_centers", p, 1, n, whole=True)
-        operations = n * p**2 + p**3 / 3 if restricted else n**3 / 3
-        size = f"{n:,} points" + (f" and {p:,} centers" if restricted else "")
+        operations = n * p**2 + p**3 / 3 if restricted else p**3 / 3
+        what = "centers" if restricted else "of them different"
+        size = f"{n:,} points" + (f" and {p:,} {what}" if p < n else "")
         takes = f"a direct solve with {size} takes {operations:.0e} operations"
         common = {"epochs": self.epochs, "stop": self.stop}
         span = {"centers": self.centers, "n_centers": self.n_centers}
@@ -83,3 +90,12 @@ class Auto(RestrictedSolver):
     def iterate(self, state: State) -> Iterator[EpochRecord]:
         """By the solver that made the state."""
         return state.solver.iterate(state)
+
+
+def _distinct(problem: Problem) -> int:
+    """How many of the training points differ, as far as a direct solve would gain from it."""
+    X, n = problem.X, len(problem.X)
+    some = torch.randperm(n, generator=problem.generator())[:_LOOKED_AT]
+    if 2 * len(problem.distinct_rows(X[some.to(X.device)]).first) > len(some):
+        return n
+    return len(problem.distinct_rows(X).first)

@@ -10,6 +10,7 @@ A solver never prints, never sees test data and draws only from a generator made
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -28,12 +29,17 @@ from kernelexp.engine.model import KernelModel, predicted_labels
 from kernelexp.engine.norms import RKHSNorm, norm_from_outputs
 from kernelexp.engine.points import Points
 from kernelexp.engine.resource import GB, MemoryPlan, ResourceLimits, clock, memory_limit
+from kernelexp.engine.singular import DistinctRows, SingularMatrixWarning
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
+# Points on which f(X) as carried along is held against the model, and how many times the mean square of
+# the difference a training error must be to be believed.
+_DRIFT_POINTS, _TRUSTED = 256, 10.0
+_DTYPES = (torch.float32, torch.float64)
 # With a stop rule and no number of epochs given: the end of patience with a rule that is never met.
 MOST_EPOCHS = 1000
 # Up to this relative residual a linear system counts as solved.
-_SOLVED = 1e-6
+SOLVED = 1e-6
 # What is planned with after memory ran out.
 _SMALLER = 0.75
 
@@ -67,10 +73,21 @@ class Problem:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.X.ndim != 2 or self.Y.ndim != 2 or len(self.X) != len(self.Y) or not len(self.X):
+        X, Y, labels = self.X, self.Y, self.labels
+        if X.ndim != 2 or Y.ndim != 2 or len(X) != len(Y) or 0 in (*X.shape, *Y.shape):
             raise ValueError(
-                f"X {tuple(self.X.shape)} and Y {tuple(self.Y.shape)}: must be (n, d) and (n, c), n > 0"
+                f"X {tuple(X.shape)} and Y {tuple(Y.shape)}: must be (n, d) and (n, c), with n, d, c > 0"
             )
+        for name, values in (("X", X), ("Y", Y)):
+            if values.dtype not in _DTYPES:
+                raise ValueError(f"{name} of {values.dtype}: must be float32 or float64")
+        if X.dtype != Y.dtype:
+            raise ValueError(f"X of {X.dtype} and Y of {Y.dtype}: must be of one type")
+        if labels is not None and (labels.shape != (len(X),) or labels.is_floating_point()):
+            raise ValueError(
+                f"labels {tuple(labels.shape)} of {labels.dtype}: must be ({len(X)},) whole numbers"
+            )
+        _check_range("Y", Y, Y.abs().max().item(), len(Y))
 
     @property
     def device(self) -> torch.device:
@@ -79,16 +96,38 @@ class Problem:
 
     @cached_property
     def points(self) -> Points:
-        """X as kernels take it."""
-        return Points.of(self.X, self.precision, self.device)
+        """X as kernels take it.
+
+        Raises:
+            ValueError: where X has NaN, or numbers whose squares overflow.
+        """
+        points = Points.of(self.X, self.precision, self.device)
+        _check_range("X", self.X, points.norms.max().item(), 1)
+        return points
 
     def points_of(self, Z: Tensor) -> Points:
         """Centers Z (p, d) as kernels take them."""
         return self.points if Z is self.X else Points.of(Z, self.precision, self.device)
 
+    def distinct_rows(self, X: Tensor) -> DistinctRows:
+        """Of training points or centers X (m, d)."""
+        return DistinctRows.of(X)
+
     def generator(self) -> torch.Generator:
         """A new source of draws, the same at every call."""
         return torch.Generator().manual_seed(self.seed)
+
+
+def _check_range(name: str, values: Tensor, largest: float, terms: int) -> None:
+    """Refuse values that have NaN, or whose squares (the largest's among them) overflow in sums."""
+    bound = math.sqrt(torch.finfo(values.dtype).max / (4 * terms))
+    if not largest <= bound:
+        low, high = (float(end) for end in values.aminmax())
+        found = "NaN" if math.isnan(low) else f"numbers from {low:.3g} to {high:.3g}"
+        raise ValueError(
+            f"{name} has {found}: must be finite, and small enough that sums of squares do not overflow in "
+            f"{values.dtype} (norms up to {bound:.0e}); remove or rescale what is not"
+        )
 
 
 @dataclass
@@ -102,8 +141,10 @@ class State(ABC):
         setup_seconds: time of ``prepare``.
         reason: why this solver, where it was picked (``solvers.auto``).
         converged: whether the solver has reached the tolerance it was given.
-        stopped_by: what ended the run: ``epochs``, ``tolerance`` or the name of a stop rule.
+        stopped_by: what ended the run: ``epochs``, ``tolerance``, ``least_squares`` (all that a singular
+            system allows) or the name of a stop rule.
         smaller_plan: whether memory ran out and a smaller plan was made.
+        warning: the sentence for a system that has no solution, or was not solved.
     """
 
     solver: Solver
@@ -114,10 +155,11 @@ class State(ABC):
     converged: bool = field(default=False, init=False)
     stopped_by: str | None = field(default=None, init=False)
     smaller_plan: bool = field(default=False, init=False)
+    warning: str | None = field(default=None, init=False)
 
     @abstractmethod
     def model(self) -> KernelModel:
-        """The kernel machine as it stands."""
+        """The kernel machine as it stands: a value, which later epochs do not change."""
 
     @abstractmethod
     def training_outputs(self) -> Tensor:
@@ -139,7 +181,7 @@ class State(ABC):
         """The norm of the model as it stands, with a bound on its error."""
         norm = norm_from_outputs(self.model(), self.center_outputs())
         left = self.residuals().get("relative_residual", 0.0)
-        return replace(norm, lower_bound=left > _SOLVED)
+        return replace(norm, lower_bound=left > SOLVED)
 
     def record(
         self,
@@ -149,14 +191,32 @@ class State(ABC):
         train_error: float | None = None,
     ) -> EpochRecord:
         """The record of an epoch: of training errors given, else of f(X) as it is."""
-        norm = (self.model().weights.double() * self.center_outputs().double()).sum()
         if train_mse is None:
-            outputs = self.training_outputs()
-            train_mse = (outputs - self.problem.Y).square_().mean().item()
-            train_error = self._error_of(outputs)
+            train_mse, Y = self._mse(), self.problem.Y
+            # May it be what f(X) as carried along has rounded off? It takes some time to see.
+            small = math.sqrt(torch.finfo(Y.dtype).eps) * Y.square().mean().item()
+            if train_mse < small and train_mse < _TRUSTED * self._drift():
+                self.refresh()
+                train_mse = self._mse()
+            train_error = self._error_of(self.training_outputs())
+        norm = (self.model().weights.double() * self.center_outputs().double()).sum()
         return EpochRecord(
             epoch, train_mse, train_error, norm.clamp_(min=0).sqrt_().item(), seconds
         )
+
+    def refresh(self) -> None:  # noqa: B027
+        """Compute f(X) anew from the weights, where it is carried along: here it is not."""
+
+    def _mse(self) -> float:
+        return (self.training_outputs() - self.problem.Y).square_().mean().item()
+
+    def _drift(self) -> float:
+        """Mean square of f(X) as carried along minus the model's, on up to 256 points drawn by the seed."""
+        n = len(self.problem.X)
+        rows = torch.randperm(n, generator=self.problem.generator())[:_DRIFT_POINTS]
+        X = self.problem.X[rows.to(self.problem.X.device)]
+        carried = self.training_outputs()[rows.to(self.problem.device)]
+        return (self.model().predict(X) - carried).square_().mean().item()
 
     def _error_of(self, outputs: Tensor) -> float | None:
         """Share of wrong training labels of outputs (n, c); None for regression."""
@@ -215,6 +275,7 @@ class Solver(ABC):
                 raise
             state = None
         if state is None:  # outside of the handler, whose traceback would keep what was allocated
+            memory.release(problem.device)
             _, limit = memory_limit(problem.device, problem.limits)
             smaller = replace(problem.limits, memory_gb=_SMALLER * limit / GB)
             warnings.warn(
@@ -228,14 +289,25 @@ class Solver(ABC):
         return state
 
     def run(self, state: State) -> Iterator[EpochRecord]:
-        """Train until the last epoch, a tolerance or a stop rule, named in ``state.stopped_by``."""
+        """Train until the last epoch, a tolerance or a stop rule, named in ``state.stopped_by``.
+
+        After a divergence training starts again, and so do the epochs of its records. What a system left
+        undone is said in ``state.warning``, and once as a ``SingularMatrixWarning``.
+        """
         solver = state.solver
         records: list[EpochRecord] = []
+        seconds = 0.0
         for record in solver.iterate(state):
-            records.append(record)
-            state.stopped_by = "tolerance" if state.converged else solver.stop.reason(records)
-            if state.stopped_by is None and len(records) >= solver.max_epochs:
+            seconds += record.seconds
+            records = [*records[: record.epoch - 1], record]
+            if state.converged:
+                state.stopped_by = "least_squares" if state.warning else "tolerance"
+            else:
+                state.stopped_by = solver.stop.reason(records, seconds)
+            if state.stopped_by is None and record.epoch >= solver.max_epochs:
                 state.stopped_by = "epochs"
+            if state.stopped_by is not None and state.warning is not None:
+                warnings.warn(state.warning, SingularMatrixWarning, stacklevel=2)
             yield record
             if state.stopped_by is not None:
                 return
@@ -274,11 +346,17 @@ class RestrictedSolver(Solver):
         """P where none is given."""
         return min(n, max(1000, n // 10))
 
-    def choose_centers(self, problem: Problem, generator: torch.Generator) -> Tensor:
-        """Z, (p, d)."""
-        n = len(problem.X)
+    def choose_centers(
+        self, problem: Problem, generator: torch.Generator
+    ) -> tuple[Tensor, DistinctRows | None]:
+        """Z (p, d), no two alike; and how the training points are the centers, where all of them are."""
+        X, n = problem.X, len(problem.X)
         number("solver.n_centers", self.n_centers, 1, n, whole=True, optional=True)
         default = self.default_centers if self.n_centers is None else "random"
         p = self.n_centers or self.default_n_centers(n)
-        Z = choose_centers(problem.X, self.centers or default, p, generator)
-        return Z if Z is problem.X else Z.to(problem.device)
+        Z = choose_centers(X, self.centers or default, p, generator)
+        distinct = problem.distinct_rows(Z)
+        all_of_them = distinct if Z is X else None
+        if len(distinct.first) < len(Z):
+            Z = Z[distinct.first]
+        return Z if Z is X else Z.to(problem.device), all_of_them

@@ -1,4 +1,4 @@
-"""Preconditioned conjugate gradients on K alpha = Y: interpolation where K cannot be factored."""
+"""Preconditioned conjugate residuals on K alpha = Y: interpolation where K cannot be factored."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from torch import Tensor
 
 from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.checks import number
-from kernelexp.engine.linalg import conjugate_gradients, relative_residual
+from kernelexp.engine.linalg import conjugate_residuals, relative_residual
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import KernelRows
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
-from kernelexp.engine.solvers.base import MOST_EPOCHS, Problem, Solver, State
+from kernelexp.engine.singular import unmet, unsolved
+from kernelexp.engine.solvers.base import MOST_EPOCHS, SOLVED, Problem, Solver, State
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum, extend, nystrom_spectrum
 
 _SUBSAMPLE = 2000
+# Nothing of a residual R is within reach of K where |K R| is this share of |K| |R|.
+_OUT_OF_REACH = 1e-11
 
 
 @dataclass
@@ -33,7 +36,8 @@ class CGState(State):
         shrink: (q,), 1 - lambda_q / lambda_i.
         weights: alpha, (n, c).
         outputs: f(X) = Y - residual, (n, c).
-        residual: max over outputs of |y - K alpha| / |y|.
+        residual: max over outputs of |y - K alpha| / |y|; where K is singular and this cannot go to 0, of
+            |K (y - K alpha)| / (|K| |y|).
     """
 
     spectrum: Spectrum
@@ -50,9 +54,14 @@ class CGState(State):
     def center_outputs(self) -> Tensor:
         return self.outputs
 
+    def refresh(self) -> None:
+        self.outputs = self.K.matmul(self.model().weights.double())
+
     def model(self) -> KernelModel:
         return KernelModel(
-            self.problem.kernel, self.problem.X, self.weights.to(self.problem.Y.dtype)
+            self.problem.kernel,
+            self.problem.X,
+            self.weights.to(self.problem.Y.dtype, copy=True),
         )
 
     def derived(self) -> dict[str, Any]:
@@ -75,9 +84,11 @@ class CGState(State):
 
 @dataclass(frozen=True)
 class CG(Solver):
-    """Conjugate gradients in float64, the top q directions of K taken down to the q-th.
+    """Conjugate residuals in float64, the top q directions of K taken down to the q-th.
 
-    Solves K alpha = Y without a ridge. The preconditioner is that of EigenPro 1 applied to K alpha = Y:
+    Solves K alpha = Y without a ridge. Of the two classical iterations for a symmetric K this is the one
+    that lowers |Y - K alpha| itself, and so goes to the least-squares solution of smallest norm where K is
+    singular and Y contradicts it (``singular``); ``state.warning`` says so. The preconditioner is that of EigenPro 1 applied to K alpha = Y:
     the top of the spectrum by Nystrom extension, here with as many directions as half the subsample,
     since it is used once an iteration. The number of iterations grows with
     sqrt(lambda_q / lambda_n). An iteration is one product with K and counts as an epoch; with K kept
@@ -138,23 +149,50 @@ class CG(Solver):
     def iterate(self, state: CGState) -> Iterator[EpochRecord]:
         """One iteration for each record; a residual that meets the tolerance is computed anew."""
         Y, device = state.problem.Y.double(), state.problem.device
+        size = len(Y) * state.spectrum.top_eigenvalue  # |K|
 
         def matmul(W: Tensor) -> Tensor:
             return state.K.matmul(W)
 
         epoch, start = 0, clock(device)
         while True:
-            for R, _ in conjugate_gradients(matmul, state.precondition, Y, state.weights):
+            for R, KR in conjugate_residuals(matmul, state.precondition, Y, state.weights):
                 epoch += 1
                 state.residual = relative_residual(R, Y)
                 state.outputs = Y - R
                 drifted = False
-                if state.residual <= self.tolerance:
+                met, stuck = self._ends(Y, R, KR, size)
+                if bool((met | stuck).all()):  # by what was carried along; now by what is
                     state.outputs = matmul(state.weights)
-                    state.residual = relative_residual(Y - state.outputs, Y)
-                    state.converged = state.residual <= self.tolerance
+                    R = Y - state.outputs
+                    KR = matmul(state.precondition(R)) if bool(stuck.any()) else KR
+                    met, stuck = self._ends(Y, R, KR, size)
+                    state.residual = relative_residual(R, Y)
+                    state.converged = bool((met | stuck).all())
                     drifted = not state.converged
+                    if state.converged and not bool(met.all()):
+                        self._end_in_least_squares(state, R * ~met, size)
+                if epoch == MOST_EPOCHS and self.epochs is None and not state.converged:
+                    state.warning = unsolved(state.residual)
                 yield state.record(epoch, clock(device) - start)
                 start = clock(device)
                 if drifted:
                     break  # start again from these weights, with a true residual
+
+    def _ends(self, Y: Tensor, R: Tensor, KR: Tensor, size: float) -> tuple[Tensor, Tensor]:
+        """Of each output: whether it is met, and whether nothing of its residual is within K's reach."""
+        left = R.norm(dim=0)
+        return left <= self.tolerance * Y.norm(dim=0), KR.norm(dim=0) <= _OUT_OF_REACH * size * left
+
+    def _end_in_least_squares(self, state: CGState, R: Tensor, size: float) -> None:
+        """Take out of the weights what K does not see, which lies along R (0 of outputs that are met)."""
+        Y = state.problem.Y.double()
+        along = (state.weights * R).sum(0) / R.square().sum(0).clamp_(min=torch.finfo(R.dtype).tiny)
+        state.weights.addcmul_(R, along, value=-1)
+        state.outputs = state.K.matmul(state.weights)
+        left = Y - state.outputs
+        reach = state.K.matmul(left).norm(dim=0) / (size * Y.norm(dim=0))
+        state.residual = reach.nan_to_num(0).max().item()
+        state.converged = True
+        rest = relative_residual(left, Y)
+        state.warning = unmet(rest) if state.residual <= SOLVED else unsolved(state.residual)

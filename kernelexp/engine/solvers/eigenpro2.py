@@ -32,7 +32,9 @@ class EigenPro2(SGD):
         number("q", self.q, 0, whole=True, optional=True)
 
     def fixed_q(self, problem: Problem) -> int | None:
-        return self.q
+        # As many directions as there are: n may be small for a q that is meant for many points.
+        most = (self.subsample_size or len(problem.X)) - 1
+        return None if self.q is None else min(self.q, most)
 
     def default_batch(self, state: SGDState) -> int:
         n = len(state.problem.X)

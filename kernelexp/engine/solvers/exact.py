@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -27,7 +28,8 @@ from kernelexp.engine.resource import (
     plan_memory,
     tile_numbers,
 )
-from kernelexp.engine.solvers.base import Problem, RestrictedSolver, State
+from kernelexp.engine.singular import DistinctRows, PseudoInverse, factorised, unmet, unsolved
+from kernelexp.engine.solvers.base import SOLVED, Problem, RestrictedSolver, State
 from kernelexp.engine.solvers.stopping import EpochRecord
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
@@ -36,54 +38,65 @@ PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 _RESIDUAL, _PATIENCE = 1e-13, 10
 # What is held at most, of the size of the matrix: with p < n a quarter of it in rows of K(X, Z).
 _BESIDE = 1.3
+# The second takes out what rounding of the first left.
+_LEAST_SQUARES_STEPS = 2
+# What a pseudo-inverse holds beside the matrix, of its size: G, Q and what makes them.
+_PSEUDO_INVERSE = 3
 
 
 @dataclass
 class ExactState(State):
-    """The factored system A alpha = B, of p equations.
+    """The factored system A gamma = B, of p equations; alpha = gamma times ``scales``.
 
     Attributes:
-        centers: Z, (p, d).
-        factor: of A = K + n ridge I (all centers) or K^T K + n ridge K(Z, Z).
-        matmul: W -> A W in float64, from A as it is stored.
+        centers: Z, (p, d), no two alike.
+        distinct: how the training points are the centers, where all of them are; None with p < n centers.
+        scales: (p, 1): the root of how often each center occurs, 1 with p < n centers.
+        factor: of A = S K S + n ridge I, S the scales (all centers), or K^T K + n ridge K(Z, Z); the
+            pseudo-inverse where A is singular.
         right: B, (p, c), float64.
-        weights: alpha, (p, c), float64.
+        gamma: the unknowns, (p, c), float64.
         outputs: f(X), (n, c), float64.
-        top_eigenvalue: lambda_1 of K(Z, Z) / p by power iteration, with p < n an estimate of that of K / n.
-        residual: max over outputs of |B - A alpha| / |B|, computed, not carried along.
+        top_eigenvalue: lambda_1 of K / n by power iteration, with p < n of K(Z, Z) / p, an estimate of it.
+        residual: max over outputs of |B - A gamma| / |B|, computed, not carried along; where A is singular
+            of |A (B - A gamma)| / (|A| |B|).
     """
 
     centers: Tensor
-    factor: CholeskyFactor
-    matmul: Callable[[Tensor], Tensor]
+    distinct: DistinctRows | None
+    scales: Tensor
+    factor: CholeskyFactor | PseudoInverse
     right: Tensor
-    weights: Tensor
+    gamma: Tensor
     outputs: Tensor
     top_eigenvalue: float
     residual: float = field(default=1.0, init=False)
+
+    @property
+    def weights(self) -> Tensor:
+        return (self.gamma * self.scales).to(self.problem.Y.dtype)
 
     def training_outputs(self) -> Tensor:
         return self.outputs.to(self.problem.Y.dtype)
 
     def center_outputs(self) -> Tensor:
-        Z = self.centers
-        if Z is self.problem.X:
-            return self.outputs
-        points = self.problem.points_of(Z)
-        return kernel_matmul(self.problem.kernel, points, points, self.weights)
+        if self.distinct is not None:
+            return self.outputs[self.distinct.first.to(self.outputs.device)]
+        points = self.problem.points_of(self.centers)
+        return kernel_matmul(self.problem.kernel, points, points, self.gamma * self.scales)
 
     def model(self) -> KernelModel:
-        weights = self.weights.to(self.problem.Y.dtype)
-        return KernelModel(self.problem.kernel, self.centers, weights)
+        return KernelModel(self.problem.kernel, self.centers, self.weights)
 
     def derived(self) -> dict[str, Any]:
         beta = self.problem.kernel.diag(self.problem.X).max().item()
+        A = self.factor.array
         return {
             "m_star": critical_batch_size(beta, self.top_eigenvalue),
             "top_eigenvalue": self.top_eigenvalue,
             "n_centers": len(self.centers),
-            "factor_precision": str(self.factor.array.dtype).removeprefix("torch."),
-            "jitter": self.factor.jitter,
+            "factor_precision": str(A.dtype).removeprefix("torch."),
+            "rank": self.factor.rank if isinstance(self.factor, PseudoInverse) else len(A),
         }
 
     def residuals(self) -> dict[str, float]:
@@ -99,9 +112,9 @@ class Exact(RestrictedSolver):
     (K^T K + n ridge K(Z, Z)) alpha = K^T Y, K = K(X, Z). n^3 / 3 operations and n^2 numbers, or
     n p^2 and p^2.
 
-    What is stated as the residual is that of the system as stored. Where rounding has made the matrix
-    indefinite a small ridge is added to the factor alone (``derived.jitter``) and conjugate gradients
-    take it back, as far as the precision carries; the norm reached is then a lower bound.
+    Points that coincide are one center, whose target is the mean of theirs. Where the matrix is singular
+    the solution is that of least squares with the smallest norm, by its pseudo-inverse (``singular``);
+    ``state.warning`` says so if targets are not met. The residual is that of the system as stored.
 
     It solves at once: ``epochs`` and ``stop`` are limits it keeps by doing one "epoch".
 
@@ -128,12 +141,11 @@ class Exact(RestrictedSolver):
             ValueError: where it does not fit, with the size it needs.
         """
         kernel, X, Y = problem.kernel, problem.X, problem.Y
-        Z = self.choose_centers(problem, problem.generator())
+        Z, distinct = self.choose_centers(problem, problem.generator())
         n, p, c = len(X), len(Z), Y.shape[1]
-        whole = Z is X
         dtype = self._precision(problem, p)
         rows = min(n, max(p // 4, 512))  # of K(X, Z), at a time
-        held = (p * p + 512 * p + (0 if whole else rows * p)) * dtype.itemsize
+        held = (p * p + 512 * p + (0 if distinct is not None else rows * p)) * dtype.itemsize
         plan = plan_memory(
             problem.device,
             problem.limits,
@@ -147,11 +159,16 @@ class Exact(RestrictedSolver):
         centers = problem.points_of(Z)
         A = Y.new_empty(p, p, dtype=dtype)
         kernel_matrix(kernel, centers, centers, A)
-        top = top_eigenvalue(A, problem.generator()) / p
-        if whole:
+        scales = Y.new_ones(p, 1, dtype=torch.float64)
+        if distinct is not None:
+            if p < n:  # sum over points = sum over centers, each as often as it occurs
+                scales = distinct.counts.to(scales)[:, None].sqrt()
+                A.mul_(scales).mul_(scales.mT)
+            right = distinct.means(Y.double()).mul_(scales)
+            top = top_eigenvalue(A, problem.generator()) / n
             A.diagonal().add_(n * self.ridge)
-            right = Y.double()
         else:
+            top = top_eigenvalue(A, problem.generator()) / p
             A.mul_(n * self.ridge)
             right = Y.new_zeros(p, c, dtype=torch.float64)
             for start in range(0, n, rows):
@@ -161,17 +178,18 @@ class Exact(RestrictedSolver):
                 add_gram_(A, K)
                 right += (K.mT @ Y[part].to(dtype)).double()
             mirror_(A)
-        factor = CholeskyFactor(A)
-        weights = torch.zeros_like(right)
+        held, limit = memory_limit(problem.device, problem.limits)
+        most = max(1, (limit - held) // (_PSEUDO_INVERSE * dtype.itemsize * p))
         return ExactState(
             solver=self,
             problem=problem,
             plan=plan,
             centers=Z,
-            factor=factor,
-            matmul=factor.matmul,
+            distinct=distinct,
+            scales=scales,
+            factor=factorised(A, most),
             right=right,
-            weights=weights,
+            gamma=torch.zeros_like(right),
             outputs=Y.new_zeros(n, c, dtype=torch.float64),
             top_eigenvalue=top,
         )
@@ -183,29 +201,67 @@ class Exact(RestrictedSolver):
 
     def iterate(self, state: ExactState) -> Iterator[EpochRecord]:
         """Solve and refine, once; there is nothing to go on with after that."""
-        device = state.problem.device
-        start = clock(device)
+        problem, factor, distinct = state.problem, state.factor, state.distinct
+        start = clock(problem.device)
 
         def precondition(R: Tensor) -> Tensor:
-            return state.factor.solve(R.to(state.factor.array.dtype)).double()
+            return factor.solve(R.to(factor.array.dtype)).double()
 
-        best, since = 1.0, 0
-        for R, _ in conjugate_gradients(state.matmul, precondition, state.right, state.weights):
-            left = relative_residual(R, state.right)
-            best, since = (left, 0) if left < best / 2 else (best, since + 1)
-            if left <= _RESIDUAL or since == _PATIENCE:
-                break
-        system = state.matmul(state.weights)
-        state.residual = relative_residual(state.right - system, state.right)
-        problem, Z = state.problem, state.centers
-        if Z is problem.X:
-            state.outputs = system - len(Z) * self.ridge * state.weights
+        if isinstance(factor, PseudoInverse):
+            for _ in range(_LEAST_SQUARES_STEPS):
+                state.gamma += precondition(state.right - factor.matmul(state.gamma))
         else:
+            self._refine(state, precondition)
+        left = state.right - factor.matmul(state.gamma)
+        state.residual = relative_residual(left, state.right)
+        if distinct is None:
             state.outputs = kernel_matmul(
-                problem.kernel, problem.points, problem.points_of(Z), state.weights
+                problem.kernel,
+                problem.points,
+                problem.points_of(state.centers),
+                state.weights.double(),
             )
-        state.converged = True
-        yield state.record(1, clock(device) - start)
+        else:
+            gamma = state.weights.double() / state.scales  # of the model, in its precision
+            system = factor.matmul(gamma)
+            at_centers = (system - len(distinct.group) * self.ridge * gamma) / state.scales
+            state.outputs = at_centers[distinct.group.to(system.device)]
+        if isinstance(factor, PseudoInverse):
+            A = factor.array
+            size = top_eigenvalue(A, problem.generator()) * state.right.norm(dim=0)
+            state.residual = (factor.matmul(left).norm(dim=0) / size).nan_to_num_(0).max().item()
+        state.warning = self._warning(state)
+        state.converged = state.residual <= SOLVED
+        yield state.record(1, clock(problem.device) - start)
+
+    def _warning(self, state: ExactState) -> str | None:
+        """What is to be said where targets are not met that a model with all centers should meet."""
+        if state.residual > SOLVED:
+            return unsolved(state.residual)
+        if state.distinct is None or self.ridge > 0:
+            return None
+        Y = state.problem.Y.double()
+        left = relative_residual(Y - state.outputs, Y)
+        if left <= SOLVED:
+            return None
+        n, p, rank = len(Y), len(state.centers), state.derived()["rank"]
+        reasons = [f"{n - p:,} of {n:,} points repeat others with other targets"] if p < n else []
+        reasons += [f"{p:,} points, rank {rank:,}"] if rank < p else []
+        return unmet(left, reasons)
+
+    def _refine(self, state: ExactState, precondition: Callable[[Tensor], Tensor]) -> None:
+        """Conjugate gradients with the factor as preconditioner; the best iterate stays."""
+        matmul, right = state.factor.matmul, state.right
+        best, halved, since = math.inf, math.inf, 0
+        W = torch.zeros_like(state.gamma)
+        for R, _ in conjugate_gradients(matmul, precondition, right, W):
+            left = relative_residual(R, right)
+            if left < best:
+                best = left
+                state.gamma.copy_(W)
+            halved, since = (left, 0) if left < halved / 2 else (halved, since + 1)
+            if left <= _RESIDUAL or since == _PATIENCE:
+                return
 
 
 def fits(problem: Problem, p: int, dtype: torch.dtype) -> bool:

@@ -22,6 +22,7 @@ from kernelexp.engine.linalg import (
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import KernelRows, kernel_matrix, narrow_matmul
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
+from kernelexp.engine.singular import independent_rows
 from kernelexp.engine.solvers.base import Problem, RestrictedSolver, State
 from kernelexp.engine.solvers.stopping import EpochRecord
 
@@ -58,11 +59,16 @@ class FalkonState(State):
     def training_outputs(self) -> Tensor:
         return self.outputs
 
+    def refresh(self) -> None:
+        weights = self.model().weights
+        for part, K in self.rows.blocks(_ROWS):
+            self.outputs[part] = narrow_matmul(K, weights)
+
     def center_outputs(self) -> Tensor:
         return self.T.matmul(self.weights)
 
     def model(self) -> KernelModel:
-        weights = self.weights.to(self.problem.Y.dtype)
+        weights = self.weights.to(self.problem.Y.dtype, copy=True)
         return KernelModel(self.problem.kernel, self.centers, weights)
 
     def derived(self) -> dict[str, Any]:
@@ -113,7 +119,7 @@ class Falkon(RestrictedSolver):
     def setup(self, problem: Problem) -> FalkonState:
         """The two factors, and the right side, which fills what is kept of K(X, Z)."""
         kernel, X, Y = problem.kernel, problem.X, problem.Y
-        Z = self.choose_centers(problem, problem.generator())
+        Z, _ = self.choose_centers(problem, problem.generator())
         n, p, c, w = len(X), len(Z), Y.shape[1], X.element_size()
         plan = plan_memory(
             problem.device,
@@ -127,6 +133,12 @@ class Falkon(RestrictedSolver):
         plan, keep = with_cache(plan, problem.limits, n, w * p, 1 + self.max_epochs)
         centers = problem.points_of(Z)
         K_ZZ = kernel_matrix(kernel, centers, centers, Y.new_empty(p, p, dtype=torch.float64))
+        needed = independent_rows(K_ZZ)
+        if (
+            needed is not None
+        ):  # the others add nothing to the span, and K(Z, Z) could not be factored
+            Z, K_ZZ = Z[needed.to(Z.device)], K_ZZ[needed][:, needed].clone()
+            centers, p = problem.points_of(Z), len(Z)
         top = top_eigenvalue(K_ZZ, problem.generator()) / p
         T = CholeskyFactor(K_ZZ)
         gram = torch.zeros_like(T.array)

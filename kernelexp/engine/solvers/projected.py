@@ -16,7 +16,7 @@ projection the batches are temporary centers, seen by the batches after them). H
   same expectation and goes to 0, costs a table of n c numbers and no kernel evaluation, and the
   constant step then goes to the least-squares solution geometrically. (Not from the second: what the
   first epoch met is too old, and the loss rises before it falls.)
-- What a projection leaves undone, h - K(Z, Z) theta, is added to the next h.
+- What an inexact projection leaves undone, h - K(Z, Z) theta, is added to the next h.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class ProjectedState(StochasticState):
         return self.values
 
     def model(self) -> KernelModel:
-        return KernelModel(self.problem.kernel, self.centers, self.weights)
+        return KernelModel(self.problem.kernel, self.centers, self.weights.clone())
 
     def restart(self) -> None:
         self.visits = 0
@@ -152,7 +152,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         kernel, X, Y = problem.kernel, problem.X, problem.Y
         n, c = Y.shape
         generator = problem.generator()
-        Z = self.choose_centers(problem, generator)
+        Z, _ = self.choose_centers(problem, generator)
         p = len(Z)
         number("solver.subsample_size", self.subsample_size, 2, p, whole=True, optional=True)
         s = self.subsample_size or min(p, _SUBSAMPLE)
@@ -177,7 +177,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             sigma[q].item(),
         )
         m_star = preconditioner.beta / preconditioner.top_eigenvalue
-        m = self.batch_size or self.default_batch(m_star, n, m_max, exact)
+        m = min(self.batch_size or self.default_batch(m_star, n, m_max, exact), n)
         inflation = preconditioner.curvature_inflation(kernel, points, m, generator)
         limits, row_bytes = problem.limits, X.element_size() * p
         plan = plan_projected(problem, p, s, q, m, exact)

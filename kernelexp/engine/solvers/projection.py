@@ -11,10 +11,14 @@ from typing import Protocol
 
 from torch import Tensor
 
-from kernelexp.engine.linalg import CholeskyFactor
 from kernelexp.engine.products import kernel_matrix
+from kernelexp.engine.singular import factorised
 from kernelexp.engine.solvers.base import Problem
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
+
+# The largest share that the first projection may leave undone. (Later ones of an inexact projection are
+# also given what earlier ones left, which is what it can do least about.)
+_MOST_LEFT = 0.9
 
 
 class Projection(Protocol):
@@ -27,31 +31,31 @@ class Projection(Protocol):
     residual: float
 
     def __call__(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Theta and K(Z, Z) theta: h (p, c) -> (p, c), (p, c)."""
+        """Theta and K(Z, Z) theta: h (p, c) -> (p, c), (p, c).
+
+        Raises:
+            ValueError: where most of h is left undone.
+        """
 
 
 class ExactProjection:
     """By a Cholesky factor of K(Z, Z) made once: p^3 / 3 operations, p^2 c a projection, p^2 numbers.
 
-    Where rounding has made K(Z, Z) indefinite a small ridge is in the factor. What it holds back of h
-    is known, h - K theta = jitter theta, and counts as the residual; what rounding holds back is
-    measured once, at the first projection.
+    Where K(Z, Z) is singular in its precision, by its pseudo-inverse (``singular``); what that leaves of h
+    no function of the centers has, so it counts as done. The residual is measured at the first projection.
     """
 
     def __init__(self, problem: Problem) -> None:
         """``problem.X``: the centers Z (p, d)."""
-        self.factor = CholeskyFactor(kernel_matrix(problem.kernel, problem.points, problem.points))
-        self.residual = 0.0
-        self.measured = False
+        self.factor = factorised(kernel_matrix(problem.kernel, problem.points, problem.points))
+        self.residual = -1.0  # not measured yet
 
     def __call__(self, h: Tensor) -> tuple[Tensor, Tensor]:
         theta = self.factor.solve(h)
-        image = h - self.factor.jitter * theta if self.factor.jitter else h
-        off = image
-        if not self.measured:
-            off, self.measured = self.factor.matmul(theta.double()), True
-        self.residual = max(self.residual, _relative(h - off, h))
-        return theta, image
+        if self.residual < 0:
+            self.residual = _relative(h - self.factor.matmul(theta.double()), h)
+            _check(self.residual, "exact", "take projection=inexact or dtype=float64")
+        return theta, h
 
 
 class InexactProjection:
@@ -72,8 +76,18 @@ class InexactProjection:
             left = _relative(h - state.predictions, h)
             if left <= self.tolerance or record.epoch == self.most_epochs:
                 break
+        if not self.residual:
+            _check(left, "inexact", "take projection=exact, or a larger projection_epochs")
         self.residual = max(self.residual, left)
-        return state.model().weights.clone(), state.predictions.clone()
+        return state.model().weights, state.predictions.clone()
+
+
+def _check(left: float, kind: str, instead: str) -> None:
+    if not left <= _MOST_LEFT:  # also catches nan
+        raise ValueError(
+            f"projection={kind}: {left:.2g} of what is projected onto the centers is left undone, must be at "
+            f"most {_MOST_LEFT}; {instead}"
+        )
 
 
 def _relative(R: Tensor, h: Tensor) -> float:

@@ -62,12 +62,20 @@ class SGDState(StochasticState):
         return self.predictions
 
     def model(self) -> KernelModel:
-        """The kernel machine as it stands; shares the state's tensors."""
+        """The kernel machine as it stands."""
+        self._settle()
+        return KernelModel(self.problem.kernel, self.problem.X, self.weights.clone())
+
+    def _settle(self) -> None:
+        """Add to the weights what is pending."""
         P = self.preconditioner
         if self.pending.any():
             self.weights.index_add_(0, P.rows, P.vectors @ self.pending)
             self.pending.zero_()
-        return KernelModel(self.problem.kernel, self.problem.X, self.weights)
+
+    def refresh(self) -> None:
+        self._settle()
+        self.predictions.copy_(self.rows.matmul(self.weights))
 
     def restart(self) -> None:
         for tensor in (self.weights, self.pending, self.predictions):
@@ -139,9 +147,9 @@ class SGD(StochasticSolver):
             pending=Y.new_zeros(preconditioner.q, Y.shape[1]),
             predictions=Y.new_zeros(Y.shape[1], len(Y)).mT,
         )
-        m = self.batch_size or self.default_batch(state)
-        state.batch_size = max(1, min(m, len(X), plan.max_batch_size))
-        if self.batch_size not in (None, state.batch_size):
+        m = min(self.batch_size or self.default_batch(state), len(X))
+        state.batch_size = max(1, min(m, plan.max_batch_size))
+        if self.batch_size is not None and state.batch_size < m:
             warnings.warn(
                 f"solver.batch_size={self.batch_size} exceeds resource.max_batch_size: "
                 f"{state.batch_size} is used",

@@ -82,7 +82,7 @@ def plan_sgd(
         else:
             need = made(s, B, n)
             raise ValueError(
-                f"resource.memory_gb={limit / GB:.2f}: must be at least {need.peak_gb:.2f} for "
+                f"resource.memory_gb={limit / GB:.3g}: must be at least {need.peak_gb:.2f} for "
                 f"n={n}, d={d}, {c} outputs, subsample of {s}: {need}; take fewer points "
                 "(dataset.n_train), a smaller solver.subsample_size, or more memory"
             )

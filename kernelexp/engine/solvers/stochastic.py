@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -19,9 +21,13 @@ from kernelexp.engine.solvers.base import DivergenceError, Problem, Solver, Stat
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum
 
-# Training has diverged when the loss is this many times the lowest so far: plain SGD at m* is noisy and
-# can reach twice. The share of the first loss keeps rounding noise around zero from counting.
-_GROWTH, _NOISE = 10.0, 1e-6
+# Training has diverged when the loss of some points, all of them or those met last, is this many times the
+# largest square among the targets: a step that is right fits one point, and so can lift f everywhere to
+# that point's target, however small the others are (an outlier, one positive in thousands).
+_GROWTH = 10.0
+# Or when, over this many epochs, it has risen each time, to that many times the lowest so far. The share
+# of the first loss keeps rounding noise around zero from counting.
+_RISES, _NOISE = 3, 1e-6
 
 
 @dataclass
@@ -106,14 +112,19 @@ class StochasticSolver(Solver):
         number("subsample_size", self.subsample_size, 2, whole=True, optional=True)
 
     def check_sizes(self, problem: Problem) -> None:
-        """Refuse a batch or a subsample larger than the data."""
-        for key in ("batch_size", "subsample_size"):
-            value = getattr(self, key)
-            number(f"solver.{key}", value, 1, len(problem.X), whole=True, optional=True)
+        """Refuse a subsample larger than the data. A batch that is larger is all of them."""
+        number(
+            "solver.subsample_size",
+            self.subsample_size,
+            1,
+            len(problem.X),
+            whole=True,
+            optional=True,
+        )
 
     @abstractmethod
     def epoch(self, state: Any, order: Tensor, limit: float) -> bool:
-        """One pass over the data in ``order`` (n,); False as soon as the loss exceeds ``limit``."""
+        """One pass over the data in ``order`` (n,); False as soon as a loss exceeds ``limit``."""
 
     def record(self, state: Any, epoch: int, seconds: float) -> EpochRecord:
         """The record of an epoch."""
@@ -127,12 +138,16 @@ class StochasticSolver(Solver):
             DivergenceError: when the loss grows a second time, with half the step.
         """
         Y = state.problem.Y
-        epoch, m = 0, state.batch_size
-        first = lowest = Y.square().mean().item()
+        m, limit = state.batch_size, _GROWTH * Y.square().mean(1).max().item()
+        losses = [Y.square().mean().item()]  # at the start and after each epoch
         start = clock(Y.device)
         while True:
             order = torch.randperm(len(Y), generator=state.generator).to(Y.device)
-            if not self.epoch(state, order, limit=_GROWTH * lowest + _NOISE * first):
+            done = self.epoch(state, order, limit)
+            if done:
+                made = self.record(state, len(losses), clock(Y.device) - start)
+                losses.append(made.train_mse)
+            if not done or _grows(losses):
                 if state.step_scale < 1:
                     raise DivergenceError(
                         f"training diverges, also with half the step ({state.step_size(m):.3g}): "
@@ -147,10 +162,15 @@ class StochasticSolver(Solver):
                 )
                 state.restart()
                 state.step_scale /= 2
-                lowest = first
+                del losses[1:]
                 continue  # the time it took counts with the next epoch
-            epoch += 1
-            made = self.record(state, epoch, clock(Y.device) - start)
-            lowest = min(lowest, made.train_mse)
             yield made
             start = clock(Y.device)
+
+
+def _grows(losses: list[float]) -> bool:
+    """Whether the losses after each epoch are those of a training that diverges slowly."""
+    last = losses[-1 - _RISES :]
+    rises = len(last) > _RISES and all(a < b for a, b in itertools.pairwise(last))
+    high = losses[-1] > _GROWTH * min(losses) + _NOISE * losses[0]
+    return math.isnan(losses[-1]) or (rises and high)

@@ -12,7 +12,8 @@ class EpochRecord:
     """What one epoch left.
 
     Attributes:
-        epoch: 1, 2, ...; one pass over the training set, of a direct solver one solve.
+        epoch: 1, 2, ...; one pass over the training set, of a direct solver one solve. Counts what the
+            model has seen: 1 again where training diverged and was started anew.
         train_mse: mean over points and outputs of (f(x) - y)^2, after the epoch.
         train_error: share of training points whose largest output is not their label; None for
             regression.
@@ -53,14 +54,14 @@ class StopRule:
         number("stop.seconds", self.seconds, above=0, optional=True)
         number("stop.patience", self.patience, 1, whole=True, optional=True)
 
-    def reason(self, records: list[EpochRecord]) -> str | None:
-        """The name of the rule that ends a run with these records, or None."""
+    def reason(self, records: list[EpochRecord], seconds: float) -> str | None:
+        """The name of the rule that ends a run with these records after ``seconds``, or None."""
         last = records[-1]
         best = min(range(len(records)), key=lambda i: records[i].train_mse)
         met = {
             "train_error": _at_most(last.train_error, self.train_error),
             "train_mse": _at_most(last.train_mse, self.train_mse),
-            "seconds": _at_most(self.seconds, sum(r.seconds for r in records)),
+            "seconds": _at_most(self.seconds, seconds),
             "patience": _at_most(self.patience, len(records) - 1 - best),
         }
         return next((name for name, holds in met.items() if holds), None)

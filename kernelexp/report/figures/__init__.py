@@ -23,14 +23,15 @@ class Figure:
 
     Attributes:
         title: above the picture.
-        shows: one or two sentences on what to look for.
+        shows: one or two sentences on what is drawn.
         needs: columns without which a run is left out.
         point: columns that tell points apart; runs of one point should differ in nothing but the seed.
         one: columns of which a picture shows one value, that of the newest run; ``scale`` always is.
         table: the tidy table behind the picture, from the runs; raises ValueError where it cannot.
         draw: the picture, from that table alone.
         history: metrics wanted by epoch.
-        facts: sentences of numbers for the caption, from the table.
+        expected: what papers or theory say, which the page shows as an expectation; empty: nothing.
+        facts: what came out: sentences for the caption, computed from the table.
         extra: further tables, by the end of their file names.
         size: width and height in inches, from the table.
         experiment: whose runs it shows; empty: the experiment of its own name.
@@ -43,6 +44,7 @@ class Figure:
     table: Callable[[Data], pd.DataFrame]
     draw: Callable[[pd.DataFrame, FigureBase], None]
     history: tuple[str, ...] = ()
+    expected: str = ""
     facts: Callable[[pd.DataFrame], list[str]] = _none
     one: tuple[str, ...] = ()
     extra: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = field(default_factory=dict)

@@ -127,8 +127,9 @@ def _knee(series: pd.DataFrame) -> str:
 
 FIGURE = Figure(
     title="Batch size: steps and time to a fixed training loss",
-    shows="Steps should fall in proportion to 1/m up to the critical batch size m* (vertical line) and "
-    "no further; the adapted kernel should move that knee far to the right.",
+    shows="Steps and seconds to one training loss; vertical lines are the analytic critical batch sizes m*.",
+    expected="steps fall in proportion to 1/m up to the critical batch size and no further; the adapted "
+    "kernel moves that knee far to the right.",
     needs=(
         "kernel",
         "dataset",

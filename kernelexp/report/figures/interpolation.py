@@ -56,8 +56,8 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 FIGURE = Figure(
     title="Interpolation: distance to the exact solution",
-    shows="f* is the dense solution of the original kernel, f what EigenPro has with the adapted one: "
-    "they should meet.",
+    shows="f* is the dense solution of the original kernel, f what EigenPro has with the adapted one.",
+    expected="they meet.",
     needs=("kernel", "dataset", "n"),
     point=("dataset", "n", "kernel", "bandwidth", "solver"),
     one=("dataset", "n"),

@@ -60,7 +60,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
             else:
                 style.log_axis(ax.xaxis)
         row[0].set_yticks(range(len(kernels)), kernels)
-        row[0].set_ylabel(f"{dataset}, n = {own['n'].iloc[0]:,.0f}")
+        row[0].set_ylabel(f"{dataset}\nn = {own['n'].iloc[0]:,.0f}")
     for ax, label in zip(panels[-1], _VALUES.values(), strict=True):
         ax.set_xlabel(label)
 
@@ -81,8 +81,9 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 FIGURE = Figure(
     title="Kernels: critical batch size, time and accuracy",
-    shows="relu_ntk and laplacian should do well; gaussian should be worse and slower to train. Runs of the preset end at a training loss of 0.001 or "
-    "after 40 epochs. Times include set-up, not evaluation; kernels are ordered by accuracy.",
+    shows="Kernels in the order of their accuracy. Runs of the preset end at a training loss of 0.001 or "
+    "after 40 epochs. Times include set-up, not evaluation.",
+    expected="relu_ntk and laplacian do well; gaussian is worse and slower to train.",
     needs=(
         "kernel",
         "dataset",

@@ -37,6 +37,7 @@ def table(data: Data) -> pd.DataFrame:
     The nearest neighbour, which depends on the data alone, has rows of its own.
     """
     data.keep(data.runs["noise_kind"] == "uniform", "with other than uniform label noise")
+    data.keep(n_classes(data.runs).notna(), "of data whose number of classes is not recorded")
     with_stop(data)
     runs = data.runs.assign(classes=n_classes(data.runs))
     rows = [runs.assign(error=1 - runs["test_accuracy"])]
@@ -128,8 +129,9 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 FIGURE = Figure(
     title="Test error against label noise",
-    shows="Models that fit noisy labels exactly should stay near the Bayes bound until the noise is high, "
-    "far below the nearest neighbour.",
+    shows="Test error of models that fit noisy labels exactly, beside the Bayes bound and the nearest "
+    "neighbour.",
+    expected="they stay near the bound until the noise is high, far below the nearest neighbour.",
     needs=("kernel", "dataset", "n", "noise", "solver", "test_accuracy"),
     point=("dataset", "n", "kernel", "bandwidth", "noise", "solver"),
     one=("dataset", "n"),

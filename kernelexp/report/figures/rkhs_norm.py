@@ -29,8 +29,9 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
 
 FIGURE = Figure(
     title="RKHS norm against n: noise and stopping",
-    shows="More noise should give a larger norm at every n, and the interpolating solution a larger one "
-    "than training stopped at zero classification error.",
+    shows="Norm of the solution against n, by label noise and by when training stopped.",
+    expected="more noise gives a larger norm at every n, and the interpolating solution a larger one than "
+    "training stopped at zero classification error.",
     needs=norms.NEEDS,
     point=norms.POINT,
     one=("dataset", "kernel", "bandwidth"),

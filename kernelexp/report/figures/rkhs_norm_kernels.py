@@ -30,8 +30,8 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
 
 FIGURE = Figure(
     title="RKHS norm against n: kernels and data sets",
-    shows="Whether the norm grows with n and with noise for other kernels and data as it does for the "
-    "Gaussian kernel on MNIST.",
+    shows="Whether the norm grows with n and with noise for other kernels and data, as the paper finds for "
+    "the Gaussian kernel on MNIST.",
     needs=norms.NEEDS,
     point=norms.POINT,
     table=norms.table,

@@ -32,8 +32,10 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
 
 FIGURE = Figure(
     title="RKHS norm against n: two synthetic sets in 50 dimensions",
-    shows="As for MNIST: the norm grows with n, faster with noise; on the overlapping set it grows without "
-    "any, because the classes themselves are noise. The paper gives no bandwidth.",
+    shows="Norm of the solution against n, by label noise and by when training stopped. The paper gives no "
+    "bandwidth.",
+    expected="as for MNIST, the norm grows with n, faster with noise; on the overlapping set it grows "
+    "without any, because the classes themselves are noise.",
     needs=norms.NEEDS,
     point=norms.POINT,
     table=table,

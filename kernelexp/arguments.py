@@ -1,0 +1,81 @@
+"""The command line as it is typed, made what Hydra's grammar takes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+
+_FORM = "must be KEY=VALUE; --help lists the keys"
+_OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@-]*=)(.*)", re.ASCII | re.DOTALL)
+
+
+def understood(arguments: list[str]) -> list[str]:
+    """The arguments, options first, with quotes around values that are plainly text to a person.
+
+    So names in other scripts and paths with brackets work as they are typed. What parses stays as it
+    is, sweeps ``a,b`` included.
+
+    Raises:
+        ValueError: for what is neither an option nor KEY=VALUE.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    parsed, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], parser._option_string_actions, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; {_FORM}"
+        raise ValueError(f"{unknown[0]}: no such option{hint}")
+    options = list(arguments)
+    for override in parsed.overrides:
+        options.remove(override)
+    grammar = OverridesParser.create()
+    return options + [_understood(grammar, override) for override in parsed.overrides]
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(message)
+
+
+def _understood(grammar: OverridesParser, argument: str) -> str:
+    """One KEY=VALUE."""
+    typed = _OVERRIDE.fullmatch(argument)
+    try:
+        override = grammar.parse_override(argument)
+    except HydraException:
+        if typed is None:
+            letters = "" if argument.isascii() else ", a key in letters a to z"
+            raise ValueError(f"{argument}: {_FORM}{letters}") from None
+        key, value = typed.groups()
+        quoted = key + ",".join(_quoted(grammar, item) for item in value.split(","))
+        try:
+            grammar.parse_override(quoted)
+        except HydraException:
+            text = QuotedString(value, Quote.single).with_quotes()
+            raise ValueError(
+                f'{argument}: not understood; as text it is typed in two pairs of quotes, "{key}{text}"'
+            ) from None
+        return quoted
+    if override.is_delete() and not override.key_or_group.startswith("hydra"):
+        raise ValueError(f"{argument}: nothing can be left out; {_FORM}")
+    if not override.key_or_group:
+        raise ValueError(f"{argument}: {_FORM}")
+    return argument
+
+
+def _quoted(grammar: OverridesParser, item: str) -> str:
+    """In quotes, unless it parses, is nothing, or begins as a list, a call or a quotation does."""
+    try:
+        grammar.parse_override(f"key={item}")
+        return item
+    except HydraException:
+        pass
+    calls = "|".join(grammar.functions.functions)
+    if not item.strip() or re.match(rf"\s*([\[{{('\"]|({calls})\s*\()", item):
+        return item
+    return str(QuotedString(item, Quote.single).with_quotes())

@@ -1,0 +1,99 @@
+"""Points whose coordinates are bytes times one unit, and their products, which are exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+# Units in which coordinates are tried to be bytes: image files, scikit-learn's digits, raw bytes.
+_UNITS = (1 / 255, 1 / 16, 1.0)
+# What is taken from a byte, so that it fits into int8.
+_SHIFT = 128
+# Beyond this many coordinates a squared distance of bytes can exceed int32.
+_MOST_COORDINATES = (2**31 - 1) // 255**2
+# Coordinates are padded to a multiple of this: integer kernels read four at a time, and PyTorch's
+# product of one column is wrong.
+_PADDING = 4
+# Rows looked at together: they stay in cache.
+_ROWS = 256
+
+
+@dataclass(frozen=True)
+class ByteCodes:
+    """Points x = unit * (codes + 128).
+
+    Attributes:
+        codes: (n, d), padded with zeros, int8.
+        squares: |codes_i|^2, (n,) int32.
+        sums: sum of codes_i, (n,) int32.
+        unit: of the coordinates.
+        d: coordinates before padding.
+    """
+
+    codes: Tensor
+    squares: Tensor
+    sums: Tensor
+    unit: float
+    d: int
+
+    @classmethod
+    def of(cls, X: Tensor) -> ByteCodes | None:
+        """The codes of X (n, d), or None where its coordinates are not bytes up to rounding."""
+        n, d = X.shape
+        if not n or not 0 < d <= _MOST_COORDINATES:
+            return None
+        if n > _ROWS and cls.of(X[:_ROWS]) is None:
+            return None  # without a pass over all of them
+        low, high = (float(bound) for bound in X.aminmax())
+        if not 0 <= low <= high < torch.inf:
+            return None
+        for guess in _UNITS:
+            level = round(high / guess)
+            # The unit as the data have it: 1 / 255 was rounded before it was multiplied with.
+            unit = high / level if level else guess
+            made = cls._in_units(X, unit) if level <= 255 else None
+            if made is not None:
+                return made
+        return None
+
+    @classmethod
+    def _in_units(cls, X: Tensor, unit: float) -> ByteCodes | None:
+        """The codes where each coordinate is a multiple of ``unit``, up to rounding of X's type."""
+        n, d = X.shape
+        tolerance = 4 * torch.finfo(X.dtype).eps
+        codes = torch.zeros(n, -(-d // _PADDING) * _PADDING, dtype=torch.int8, device=X.device)
+        squares, sums = torch.zeros(2, n, dtype=torch.int32, device=X.device)
+        for start in range(0, n, _ROWS):
+            rows = slice(start, start + _ROWS)
+            multiples = X[rows] * (1 / unit)
+            levels = multiples.round()
+            if not bool((multiples.sub_(levels).abs_() <= tolerance * levels).all()):
+                return None
+            levels.sub_(_SHIFT)
+            codes[rows, :d] = levels
+            sums[rows] = levels.sum(1).to(torch.int32)  # exact: below 2^24 in float32
+            squares[rows] = levels.square_().sum(1, dtype=torch.float64).to(torch.int32)
+        return cls(codes, squares, sums, unit, d)
+
+    def __getitem__(self, rows: slice | Tensor) -> ByteCodes:
+        return replace(
+            self, codes=self.codes[rows], squares=self.squares[rows], sums=self.sums[rows]
+        )
+
+    def fits(self, other: ByteCodes, eps: float) -> bool:
+        """Whether products with ``other`` are products of integers, units the same up to rounding."""
+        # The unit is read off the largest coordinate, which a part of the data may not contain.
+        return self.d == other.d and abs(self.unit / other.unit - 1) < 8 * eps
+
+    def inner_products(self, other: ByteCodes) -> Tensor:
+        """(x / unit) . (z / unit), exact: (n, m) int32."""
+        G = torch._int_mm(self.codes, other.codes.T)
+        G.add_((self.sums * _SHIFT + self.d * _SHIFT**2)[:, None])
+        return G.add_(other.sums * _SHIFT)
+
+    def squared_distances(self, other: ByteCodes) -> Tensor:
+        """|x - z|^2 / unit^2, exact: (n, m) int32."""
+        G = torch._int_mm(self.codes, other.codes.T)
+        return torch.sub(other.squares, G, alpha=2, out=G).add_(self.squares[:, None])

@@ -1,0 +1,193 @@
+"""Singular kernel matrices: points that coincide, the numerical rank, least squares, and what to say of it.
+
+K alpha = Y has no solution where K is singular and Y asks for what K cannot give: equal rows with
+different labels, more points than the kernel has features, a row of zeros under a kernel of products.
+What is learned then is the least-squares solution of smallest norm: K^+ Y. As a function it is unique.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.linalg import CholeskyFactor, not_semidefinite
+
+# A pivot is zero below this many times sqrt(n) eps max_i A_ii: sums of n rounded terms are off by about
+# sqrt(n) eps.
+_PIVOT_ROUNDING = 4.0
+# Where A is singular directions are left out from this power of eps on: what is kept is amplified by up
+# to eps^(-2/3), and its rounding stays below eps^(1/3).
+_LEFT_OUT = 2 / 3
+# Columns of the pivoted factor computed together, and the share of the largest pivot left that a column
+# must have to be among them: pivots are then nearly the largest, as in the algorithm one by one.
+_BLOCK, _NEARLY = 128, 1 / 16
+# A v may differ from the factor's G G^T v by this share where A is positive semidefinite.
+_INDEFINITE = 1e-3
+
+
+class SingularMatrixWarning(RuntimeWarning):
+    """The targets cannot be met, or are not: what was learned is named in the message."""
+
+
+@dataclass(frozen=True)
+class DistinctRows:
+    """The rows of a table without repetition.
+
+    Attributes:
+        first: where each of the u distinct rows stands first, (u,), ascending.
+        group: which of the distinct rows each row is, (n,).
+        counts: how often each distinct row occurs, (u,).
+    """
+
+    first: Tensor
+    group: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, X: Tensor) -> DistinctRows:
+        """Of X (n, d), by sorting: rows that are equal in every bit but the sign of zero."""
+        _, group, counts = torch.unique(X, dim=0, return_inverse=True, return_counts=True)
+        index = torch.arange(len(X), device=X.device)
+        first = index.new_full((len(counts),), len(X)).scatter_reduce(0, group, index, "amin")
+        first, order = first.sort()
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=X.device)
+        return cls(first, place[group], counts[order])
+
+    def means(self, Y: Tensor) -> Tensor:
+        """The mean of Y over rows that are equal: (n, c) -> (u, c)."""
+        group, counts = self.group.to(Y.device), self.counts.to(Y.device)
+        sums = Y.new_zeros(len(counts), Y.shape[1]).index_add_(0, group, Y)
+        return sums / counts[:, None]
+
+
+class PseudoInverse:
+    """A^+ of a positive semidefinite A (n, n) of rank r: A = G G^T, G = Q R, A^+ = Q R^-T R^-1 Q^T.
+
+    G (n, r) is the pivoted Cholesky factor (Higham 1990), by blocks; what is left of A's diagonal is below
+    eps^(2/3) of its largest entry. n r^2 operations for G, 2 n r^2 for Q, and 2 n r numbers beside A.
+
+    Attributes:
+        array: A.
+        rank: r, the numerical rank.
+    """
+
+    def __init__(self, A: Tensor, most: int | None = None) -> None:
+        """``most``: the largest rank there is memory for.
+
+        Raises:
+            ValueError: where A is not positive semidefinite, or its rank exceeds ``most``.
+        """
+        self.array = A
+        G, _ = _pivoted_cholesky(A, len(A) if most is None else most)
+        probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
+        image = A @ probe
+        if not (image - G @ (G.mT @ probe)).norm() <= _INDEFINITE * image.norm():
+            raise not_semidefinite(len(A))
+        self.Q, self.R = torch.linalg.qr(G)
+        self.rank = G.shape[1]
+
+    def solve(self, B: Tensor) -> Tensor:
+        """A^+ B: (n, c) -> (n, c), in the precision of A."""
+        inner = torch.linalg.solve_triangular(self.R, self.Q.mT @ B, upper=True)
+        outer: Tensor = torch.linalg.solve_triangular(self.R.mT, inner, upper=False)
+        X: Tensor = self.Q @ outer
+        return X
+
+    def matmul(self, W: Tensor) -> Tensor:
+        """A W: (n, c) -> (n, c)."""
+        return (self.array @ W.to(self.array.dtype)).to(W.dtype)
+
+
+def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInverse:
+    """The Cholesky factor of A (n, n), in place, or where its pivots say that it is singular A^+.
+
+    Raises:
+        ValueError: as ``CholeskyFactor`` and ``PseudoInverse``.
+    """
+    zero = zero_pivot(A)
+    factor = CholeskyFactor(A, jitters=False)
+    if factor.smallest_pivot > zero:
+        return factor
+    factor.restore()
+    return PseudoInverse(A, most)
+
+
+def independent_rows(A: Tensor) -> Tensor | None:
+    """Rows (r,) of A (n, n) that span all of them, r its numerical rank; None where all are needed.
+
+    Of K(Z, Z): centers whose functions span those of all. A is the same afterwards, up to rounding.
+    """
+    zero = zero_pivot(A)
+    factor = CholeskyFactor(A, jitters=False)
+    factor.restore()
+    return None if factor.smallest_pivot > zero else _pivoted_cholesky(A, len(A))[1]
+
+
+def zero_pivot(A: Tensor) -> float:
+    """What a pivot of A (n, n) must exceed to be more than rounding."""
+    eps = torch.finfo(A.dtype).eps
+    return _PIVOT_ROUNDING * math.sqrt(len(A)) * eps * A.diagonal().max().item()
+
+
+def unmet(left: float, reasons: Sequence[str] = ()) -> str:
+    """The sentence for targets that the model cannot meet; ``left``: |Y - f(X)| / |Y|, the worst output's."""
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    return (
+        f"K is singular{why}: no function of the model meets all targets, a relative residual of "
+        f"{left:.2g} is left; what was learned is the least-squares solution of smallest norm"
+    )
+
+
+def unsolved(left: float) -> str:
+    """The sentence for a system that has a solution which was not reached; ``left``: its residual."""
+    return (
+        f"the system is not solved: a relative residual of {left:.2g} is left, and the norm is a lower "
+        "bound; more epochs help, or a ridge above 0 (solver=exact, falkon)"
+    )
+
+
+def _pivoted_cholesky(A: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """G (n, r) with A - G G^T zero but for what is left out, and the pivots (r,)."""
+    eps: float = torch.finfo(A.dtype).eps
+    zero = max(zero_pivot(A), eps**_LEFT_OUT * A.diagonal().max().item())
+    left = A.diagonal().clone()  # of A - G G^T
+    parts: list[Tensor] = []  # of the rows of G^T
+    all_pivots: list[Tensor] = []
+    while (largest := left.max().item()) > zero:
+        block = left.topk(min(_BLOCK, len(A))).indices
+        C = A[block]  # (b, n)
+        for part in parts:
+            C = C.addmm_(part[:, block].mT, part, alpha=-1)
+        pivots, L = _pivots(C[:, block], max(zero, _NEARLY * largest))
+        rows = torch.linalg.solve_triangular(L, C[pivots], upper=False)
+        parts.append(rows)
+        all_pivots.append(block[pivots])
+        left -= rows.square().sum(0)
+        left[block[pivots]] = 0
+        if sum(map(len, parts)) > most:
+            raise ValueError(
+                f"the kernel matrix of {len(A):,} points is singular, and there is memory for a rank of "
+                f"{most:,} alone: take a ridge above 0, fewer points, more memory, or solver=cg"
+            )
+    return torch.cat(parts).mT, torch.cat(all_pivots)
+
+
+def _pivots(S: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
+    """The pivots of S (b, b) not below ``smallest``, largest first, and their Cholesky factor."""
+    L, left = torch.zeros_like(S), S.diagonal().clone()
+    chosen: list[int] = []
+    for k in range(len(S)):
+        value, j = left.max(0)
+        if not value.item() > smallest and chosen:
+            break
+        column = (S[:, j] - L[:, :k] @ L[j, :k]) / value.sqrt()
+        L[:, k] = column
+        left -= column.square()
+        chosen.append(int(j))
+        left[chosen] = -torch.inf
+    return torch.tensor(chosen, device=S.device), L[chosen, : len(chosen)]

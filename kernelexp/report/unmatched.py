@@ -1,0 +1,45 @@
+"""Why there is nothing to report on: which option matched nothing, and what there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from kernelexp.report.captions import listed, short_id
+from kernelexp.report.frames import counted
+from kernelexp.report.store import Store
+
+# A parameter or a metric in an MLflow filter, in quotes or without.
+_ASKED = re.compile(r"""\b(?:params?|parameters?|metrics?)\.(?:[`"]([^`"]+)[`"]|([\w./-]+))""")
+# Values that are listed each.
+_FEW = 6
+
+
+def unmatched(store: Store, names: Sequence[str], query: str, parent: str | None) -> str:
+    """One sentence on experiments (none named: all) of which filter and sweep have left no run."""
+    every_name = names or sorted(store.experiments)
+    frames = [store.runs(name, "", parent).frame for name in every_name]
+    few = len(every_name) <= _FEW
+    where = ", ".join(every_name) if few else f"{len(every_name)} experiments"
+    every = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()])
+    if query and len(every):
+        asked = [quoted or plain for quoted, plain in _ASKED.findall(query)]
+        found = "; ".join(_values(every, name) for name in dict.fromkeys(asked))
+        matches = f"matches none of {counted(len(every), 'finished run')} of {where}"
+        return f"--filter {query!r}: {matches}" + (f", where {found}" if found else "")
+    if parent:
+        return f"--parent {short_id(parent)}: no finished job of this sweep in {where}"
+    return f"{', '.join(names) or f'--store {store.shown}'}: no finished runs"
+
+
+def _values(runs: pd.DataFrame, name: str) -> str:
+    """What a parameter is among runs, as it was recorded: a filter compares text."""
+    recorded = sorted({s[name] for s in runs["settings"] if name in s})
+    if recorded:
+        few = ", ".join(map(repr, recorded[:_FEW])) + (", ..." if len(recorded) > _FEW else "")
+        return f"{name} is {few}"
+    if name in runs and runs[name].notna().any():
+        return f"{name} is {listed(runs[name].dropna())}"
+    return f"no run has {name}"

@@ -1,0 +1,212 @@
+"""Every solver and kernel on tables that are not image sets: repeated rows, zeros, outliers, time stamps.
+
+Direct solvers give the least-squares solution of smallest norm; of all solvers what is recorded is what
+the model does, and nothing fails.
+"""
+
+import warnings
+
+import pytest
+import torch
+from hard_data import KINDS, least_squares, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from solving import relative
+
+from kernelexp.engine import KERNELS, SOLVERS, Problem, SingularMatrixWarning
+from kernelexp.sklearn import KernelClassifier, KernelRegressor
+
+RADIAL = {"bandwidth": 2.0}
+PARAMETERS = {name: RADIAL if hasattr(KERNELS[name], "profile") else {} for name in KERNELS}
+FEW = {"n_centers": 12, "epochs": 3}
+SOLVER_CASES = {
+    "auto": {},
+    "cg": {"tolerance": 1e-9},
+    "eigenpro1": {"epochs": 3, "q": 5, "batch_size": 4},
+    "eigenpro2": {"epochs": 3},
+    "eigenpro3": FEW,
+    "eigenpro4": FEW,
+    "exact": {},
+    "falkon": {"centers": "all", "ridge": 1e-3, "epochs": 200, "tolerance": 1e-12},
+    "sgd": {"epochs": 3},
+}
+TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3}
+
+
+def train(solver, parameters, problem):
+    state = SOLVERS[solver](**parameters).prepare(problem)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularMatrixWarning)
+        *_, last = state.solver.run(state)
+    return state, last
+
+
+def dense(model, X):
+    """f(X) in float64 from the weights as they are."""
+    K = model.kernel(X.double(), model.centers.double())
+    return K @ model.weights.double()
+
+
+def test_all_solvers_are_here():
+    assert set(SOLVER_CASES) == set(SOLVERS)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("solver", SOLVER_CASES)
+def test_trains_and_records_what_the_model_does(solver, kernel):
+    k = KERNELS[kernel](**PARAMETERS[kernel])
+    for kind in KINDS:
+        for dtype, tolerance in TOLERANCES.items():
+            if kind == "time_stamp" and (dtype == torch.float32 or "bandwidth" not in vars(k)):
+                continue  # it has no digits left for the rest
+            X, Y = table(kind, dtype)
+            state, last = train(solver, SOLVER_CASES[solver], Problem(k, X, Y))
+            model = state.model()
+            outputs, where = dense(model, X), f"{kind}, {dtype}"
+            size = Y.double().square().mean().item()
+            mse = (outputs - Y.double()).square().mean().item()
+            assert last.train_mse == pytest.approx(mse, rel=0.02, abs=tolerance**2 * size), where
+            K = k(X.double(), X.double())
+            expected, clear = least_squares(K, Y.double())
+            if solver in ("auto", "cg", "exact") and clear:
+                assert relative(outputs, expected) < tolerance, where
+                unmet = relative(expected, Y.double()) > 1e-6
+                assert unmet == (state.warning is not None), where
+            if solver == "falkon":
+                n = len(X)
+                smoother = torch.linalg.solve(
+                    K + n * 1e-3 * torch.eye(n, dtype=K.dtype), Y.double()
+                )
+                assert relative(outputs, K @ smoother) < 1e-3, where
+            norm, alpha = state.rkhs_norm(), model.weights.double()
+            Z = model.centers.double()
+            square = (alpha * (k(Z, Z) @ alpha)).sum().item()
+            spread = norm.relative_error * norm.value**2 * 3 + 1e-12
+            assert norm.value**2 == pytest.approx(square, abs=spread), where
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("solver", SOLVER_CASES)
+def test_very_few_points(solver, n):
+    X, Y = (values[:n] for values in table("heavy_tails"))
+    parameters = {
+        k: v for k, v in SOLVER_CASES[solver].items() if k not in ("n_centers", "q", "batch_size")
+    }
+    if solver == "eigenpro1":
+        parameters |= {"q": 1, "batch_size": 1}
+    too_few = n == 1 and solver in ("cg", "eigenpro1", "eigenpro2", "eigenpro3", "eigenpro4", "sgd")
+    problem = Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y)
+    if too_few:
+        with pytest.raises(ValueError, match="at least 2 points"):
+            train(solver, parameters, problem)
+        return
+    state, last = train(solver, parameters, problem)
+    assert torch.isfinite(state.model().weights).all()
+    if solver in ("auto", "exact"):
+        assert last.train_mse < 1e-20
+
+
+@pytest.mark.parametrize("solver", ["eigenpro3", "eigenpro4", "exact", "falkon"])
+@pytest.mark.parametrize(("n", "p"), [(511, 511), (600, 511)])
+def test_odd_numbers_of_centers(solver, n, p):
+    """As many centers as points, and one less than a tile."""
+    X = torch.randn(n, 6, generator=torch.Generator().manual_seed(0))
+    X[5] = X[4]
+    Y = torch.sin(X[:, :1])
+    problem = Problem(KERNELS["laplacian"](bandwidth=3.0), X, Y)
+    ridge = {"ridge": 1e-8} if solver == "falkon" else {}
+    state, _ = train(solver, {"n_centers": p, "epochs": 20, **ridge}, problem)
+    model = state.model()
+    assert len(model.centers) in (p, p - 1)
+    K = model.kernel(X.double(), model.centers.double())
+    expected = K @ torch.linalg.lstsq(K, Y.double()).solution
+    assert relative(dense(model, X), expected) < 1e-2
+
+
+@pytest.mark.parametrize("solver", ["eigenpro3", "eigenpro4"])
+@pytest.mark.parametrize("targets", ["outlier", "one positive in 4,000", "log-normal"])
+def test_heavy_tails_are_no_divergence(solver, targets):
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(4000, 5, generator=generator)
+    Y = torch.sin(X[:, :1])
+    if targets == "outlier":
+        Y[7] = 1000
+    elif targets == "log-normal":
+        Y = torch.exp(2.5 * torch.randn(4000, 1, generator=generator))
+    else:
+        Y = torch.zeros(4000, 1)
+        Y[0] = 1
+    k = KERNELS["laplacian"](bandwidth=3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        state, last = train(solver, {"n_centers": 300, "epochs": 4}, Problem(k, X, Y))
+    assert state.step_scale == 1
+    K = k(X.double(), state.centers.double())
+    best = (K @ torch.linalg.lstsq(K, Y.double()).solution - Y).square().mean().item()
+    assert last.train_mse < 1.1 * best
+
+
+def categories(n=600):
+    """A table of four columns of four categories, and a rule whose labels are wrong for one in ten."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randint(0, 4, (n, 4), generator=generator).double()
+    y = (X[:, 0] > 1).long()
+    wrong = torch.rand(n, generator=generator) < 0.1
+    return X.numpy(), torch.where(wrong, 1 - y, y).numpy()
+
+
+@pytest.mark.parametrize("dtype", [None, "float32"])
+@pytest.mark.parametrize("solver", ["auto", "exact", "cg"])
+def test_estimators_on_a_table_of_categories(solver, dtype):
+    X, y = categories()
+    _, cells = torch.unique(torch.tensor(X), dim=0, return_inverse=True)
+    share = torch.zeros(256).index_add_(0, cells, torch.tensor(y).float()) / cells.bincount(
+        minlength=256
+    )
+    with pytest.warns(SingularMatrixWarning, match="K is singular .* repeat others"):
+        model = KernelRegressor(bandwidth=2.0, solver=solver, dtype=dtype).fit(X, y.astype(float))
+    assert abs(model.predict(X) - share[cells].numpy()).max() < 1e-4
+    with pytest.warns(SingularMatrixWarning):
+        made = KernelClassifier(bandwidth=2.0, solver=solver, dtype=dtype).fit(X, y)
+    majority = torch.maximum(share, 1 - share)[cells].mean().item()
+    assert made.score(X, y) == pytest.approx(majority, abs=1e-6)
+    assert made.rkhs_norm_ < 20
+
+
+@st.composite
+def tables(draw):
+    n, d, c = draw(st.integers(1, 24)), draw(st.integers(1, 5)), draw(st.integers(1, 3))
+    seed, ties = draw(st.integers(0, 10_000)), draw(st.sampled_from([0, 2, 5]))
+    scale = draw(st.sampled_from([1e-3, 1.0, 50.0]))
+    offset = draw(st.sampled_from([0.0, 1e3]))
+    dtype = draw(st.sampled_from([torch.float64, torch.float32]))
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    if ties:
+        X = (X * ties).round() / ties
+    return (X * scale + offset).to(dtype), torch.randn(n, c, generator=generator).to(dtype), scale
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(tables(), st.sampled_from(["laplacian", "cauchy", "matern", "gaussian", "linear"]),
+       st.sampled_from(["exact", "auto", "cg"]))  # fmt: skip
+def test_direct_solvers_on_any_table(made, kernel, solver):
+    """Shapes, scales, ties and types at random; dense float64 is the judge."""
+    X, Y, scale = made
+    k = KERNELS[kernel](**({} if kernel == "linear" else {"bandwidth": 2 * scale}))
+    if solver == "cg" and len(X) < 2:
+        return
+    K = k(X.double(), X.double())
+    expected, clear = least_squares(K, Y.double())
+    state, last = train(solver, {"tolerance": 1e-10} if solver == "cg" else {}, Problem(k, X, Y))
+    outputs = dense(state.model(), X)
+    if clear:
+        # Weights of float32 round off, as they are multiplied by K.
+        alpha = state.model().weights.double()
+        rounding = torch.finfo(X.dtype).eps * K.norm() * alpha.norm() / expected.norm()
+        assert relative(outputs, expected) < 1e-6 + 2 * rounding
+    assert last.train_mse == pytest.approx(
+        (outputs - Y.double()).square().mean().item(),
+        rel=0.02,
+        abs=1e-6 if X.dtype == torch.float32 else 1e-11,
+    )

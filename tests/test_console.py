@@ -1,0 +1,70 @@
+"""What a person sees of a run that is not as it should be, and of names with characters of markup."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kernelexp import console
+from kernelexp.data import SOURCES
+from kernelexp.engine import KERNELS, SOLVERS
+from kernelexp.experiment import Config, run
+
+
+@pytest.fixture(scope="module")
+def result():
+    config = Config(
+        SOURCES["synthetic1"](n_train=40, n_test=10),
+        KERNELS["gaussian"](bandwidth=7.0),
+        SOLVERS["exact"](),
+    )
+    return run(config)
+
+
+@pytest.fixture
+def table(capsys, monkeypatch):
+    """What is printed at the end."""
+
+    def shown(result, on_terminal=False):
+        for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "150")):
+            monkeypatch.setenv(name, value if on_terminal or name == "COLUMNS" else "")
+        console.Terminal(None).finished(result)
+        return capsys.readouterr().out
+
+    return shown
+
+
+def test_a_system_that_is_not_solved_is_loud(result, table):
+    sentence = "K is singular [rank 3 of 40]: the answer is the least-squares one."
+    loud = replace(result, warning=sentence)
+    assert result.warning is None
+    assert "warning" not in table(result)
+    assert table(loud).splitlines()[-1] == f"warning: {sentence}"
+    assert f"\x1b[1;31mwarning: {sentence}" in table(loud, on_terminal=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [(0.03, "relative error about 0.03)"), (float("inf"), "relative error not known)")],
+)
+def test_the_norms_error_is_an_estimate(result, table, error, shown):
+    assert shown in table(replace(result, norm=replace(result.norm, relative_error=error)))
+
+
+def test_names_are_no_markup(cli, runs, workdir):
+    """``[/b]`` closes nothing, ``[exact]`` is shown, ``:smile:`` is no picture."""
+    x = np.random.default_rng(0).random((40, 3))
+    y = np.arange(40) % 2
+    (workdir / "a[").mkdir()  # a slash is one in paths as well
+    np.savez("a[/b].npz", x_train=x[:30], y_train=y[:30], x_test=x[30:], y_test=y[30:])
+    arguments = (
+        "--multirun", "dataset=npz", "dataset.path='a[/b].npz'", "compare=[exact],[]",
+        "solver=exact", "tracking.log_model=false", "+tracking.tags.a=':smile:'",
+    )  # fmt: skip
+    done = cli(*arguments)
+    assert done.code == 0, done.err
+    assert "compare=[exact]" in done.out
+    again = cli(*arguments)
+    assert "dataset.path=a[/b].npz" in again.out or "dataset.path='a[/b].npz'" in again.out
+    assert ":smile:" in again.out
+    assert "compare=[exact]" in cli(*arguments, "dry_run=true").out
