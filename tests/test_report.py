@@ -361,7 +361,7 @@ def test_names_reach_nothing_they_must_not(client, workdir, report):
     written = {path for path in workdir.rglob("*") if path.is_file()} - before
     assert {path.parent for path in written} == {workdir / "deep" / "er" / "out"}
     assert len([path for path in written if path.suffix == ".png"]) == 5
-    page = Path("deep/er/out/index.html").read_text()
+    page = Path("deep/er/out/index.html").read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
@@ -373,7 +373,7 @@ def test_names_reach_nothing_they_must_not(client, workdir, report):
     ]
     table = pd.read_csv("deep/er/out/bandwidth.csv")
     assert set(table.kernel) == {k if k != "=cmd" else "'=cmd" for k in kernels}
-    page = Path("deep/er/out/index.html").read_text()
+    page = Path("deep/er/out/index.html").read_text("utf-8")
     assert "<script" not in page
 
 
@@ -430,7 +430,7 @@ def test_runs_of_other_programs_change_nothing(client, report):
         "rkhs_norm: 2 runs failed or not finished; left out",
         "rkhs_norm: 3 runs without kernel; left out",
     ]
-    assert len(re.findall(r">run \w{8}</td>", Path("reports/index.html").read_text())) == 3
+    assert len(re.findall(r">run \w{8}</td>", Path("reports/index.html").read_text("utf-8"))) == 3
     pd.testing.assert_frame_equal(pd.read_csv("reports/rkhs_norm.csv"), alone, check_dtype=False)
 
 
@@ -454,7 +454,7 @@ def test_a_system_that_is_not_solved_is_never_silent(client, report):
     assert code == 0
     sentence = f"1 run whose system is not solved, marked \u2020 under All runs: {why}"
     assert err == [f"kernelexp.report: rkhs_norm: {sentence}"]
-    page = Path("reports/index.html").read_text()
+    page = Path("reports/index.html").read_text("utf-8")
     assert f"<li>{sentence}</li>" in page
     [row] = re.findall(r"<tr>\s*<td>\u2020</td>.*?</tr>", page, re.DOTALL)
     assert "<td>500</td>" in row
@@ -487,7 +487,7 @@ def test_what_is_expected_does_not_say_what_came_out(client, report):
         job["metrics"]["rkhs_norm"] = 1 / job["metrics"]["rkhs_norm"]
     made.sweep(client, "rkhs_norm", jobs)
     assert report("--no-log")[0] == 0
-    page = Path("reports/index.html").read_text()
+    page = Path("reports/index.html").read_text("utf-8")
     picture, expected, here = (page.index(text) for text in ("<img", "Expected:", "Here:"))
     assert picture < expected < here
     assert here < page.index("The norm is larger with more noise in 0 of 3 comparisons at equal n.")
@@ -507,7 +507,7 @@ def test_scores_come_first(built):
 
 def test_the_page_is_for_dark_and_narrow_screens_too(built):
     report_, out, _, _ = built
-    page = (out / "index.html").read_text()
+    page = (out / "index.html").read_text("utf-8")
     assert "prefers-color-scheme: dark" in page
     keys = [picture.name for picture in report_.pictures if picture.drawn.key]
     assert set(NAMES) - set(keys) == {"kernels"}  # it has no legend
