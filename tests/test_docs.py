@@ -34,7 +34,7 @@ def commands():
 
 def shortened(command):
     if "kernelexp" in command.split() and "--help" not in command and "--cfg" not in command:
-        if "experiment=" in command:
+        if " experiment=" in command:
             quick = "+debug=fast" in command or "dry_run=true" in command
             command += "" if quick else " +debug=fast"
         else:
