@@ -29,7 +29,7 @@ from kernelexp.engine.model import KernelModel, predicted_labels
 from kernelexp.engine.norms import RKHSNorm, norm_from_outputs
 from kernelexp.engine.points import Points
 from kernelexp.engine.resource import GB, MemoryPlan, ResourceLimits, clock, memory_limit
-from kernelexp.engine.singular import DistinctRows, SingularMatrixWarning
+from kernelexp.engine.singular import SOLVED, DistinctRows, SingularMatrixWarning
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
 # Points on which f(X) as carried along is held against the model, and how many times the mean square of
@@ -38,8 +38,6 @@ _DRIFT_POINTS, _TRUSTED = 256, 10.0
 _DTYPES = (torch.float32, torch.float64)
 # With a stop rule and no number of epochs given: the end of patience with a rule that is never met.
 MOST_EPOCHS = 1000
-# Up to this relative residual a linear system counts as solved.
-SOLVED = 1e-6
 # What is planned with after memory ran out.
 _SMALLER = 0.75
 

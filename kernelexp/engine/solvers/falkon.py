@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -133,7 +134,12 @@ class Falkon(RestrictedSolver):
         plan, keep = with_cache(plan, problem.limits, n, w * p, 1 + self.max_epochs)
         centers = problem.points_of(Z)
         K_ZZ = kernel_matrix(kernel, centers, centers, Y.new_empty(p, p, dtype=torch.float64))
-        needed = independent_rows(K_ZZ)
+        # What rows of X's type round off comes squared, and must stay below what the ridge holds.
+        eps, largest = torch.finfo(X.dtype).eps, K_ZZ.diagonal().max().item()
+        coarse = min(
+            (eps * largest) ** 2 / self.ridge if self.ridge else math.inf, eps ** (2 / 3) * largest
+        )
+        needed = independent_rows(K_ZZ, coarse)
         if (
             needed is not None
         ):  # the others add nothing to the span, and K(Z, Z) could not be factored
