@@ -16,7 +16,8 @@ from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import KernelRows
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.singular import SOLVED, is_rounding, rounds_off, too_coarse, unmet, unsolved
-from kernelexp.engine.solvers.base import MOST_EPOCHS, Problem, Solver, State
+from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver, State
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum, extend, nystrom_spectrum
 

@@ -38,7 +38,8 @@ from kernelexp.engine.singular import (
     unmet,
     unsolved,
 )
-from kernelexp.engine.solvers.base import Problem, RestrictedSolver, State
+from kernelexp.engine.solvers.base import RestrictedSolver, State
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}

@@ -24,7 +24,8 @@ from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import KernelRows, kernel_matrix, narrow_matmul
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.singular import independent_rows
-from kernelexp.engine.solvers.base import Problem, RestrictedSolver, State
+from kernelexp.engine.solvers.base import RestrictedSolver, State
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 
 # Rows of K(X, Z) computed together where they are not kept.
