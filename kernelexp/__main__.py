@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -57,6 +58,9 @@ def main() -> None:
     from kernelexp import __version__
     from kernelexp.usage import CONF_DIR, usage
 
+    for stream in (sys.stdout, sys.stderr):  # of ASCII in the locale C; MLflow and names are not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(usage(CONF_DIR))
         return

@@ -76,7 +76,7 @@ def test_pictures_are_kept_with_the_sweeps(built):
 
 def test_page_needs_nothing_beside_it(built):
     report, out, _, _ = built
-    page = (out / "index.html").read_text()
+    page = (out / "index.html").read_text("utf-8")
     loads = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'>\s]*)|url\(([^)]*)\)|@import""", page)
     assert loads
     assert all(link.startswith(("data:", "#")) for link, _ in loads)
@@ -212,7 +212,7 @@ def test_what_is_missing_is_said_and_the_rest_built(client, report):
         "mine: no figure has this name, so its runs stand in the table alone; --figure NAME draws one "
         "from them",
     ]
-    page = Path("reports/index.html").read_text()
+    page = Path("reports/index.html").read_text("utf-8")
     assert "kernels: not drawn: no run has m_star, train_mse" in page
 
 
@@ -284,7 +284,7 @@ def test_a_real_sweep(cli, report, client, workdir):
     rows = pd.read_csv("reports/mine-rkhs_norm.csv")
     assert set(rows.stop) == {"overfitted"}
     assert rows.sort_values("noise").rkhs_norm.is_monotonic_increasing
-    assert "data:image/svg+xml;base64," in Path("reports/index.html").read_text()
+    assert "data:image/svg+xml;base64," in Path("reports/index.html").read_text("utf-8")
 
     # A later sweep takes the two jobs over; they still are those of the first one, too.
     done = cli("--multirun", "noise=0,0.2,0.4", "solver.stop.train_error=0", *common)
@@ -361,7 +361,7 @@ def test_names_reach_nothing_they_must_not(client, workdir, report):
     written = {path for path in workdir.rglob("*") if path.is_file()} - before
     assert {path.parent for path in written} == {workdir / "deep" / "er" / "out"}
     assert len([path for path in written if path.suffix == ".png"]) == 5
-    page = Path("deep/er/out/index.html").read_text()
+    page = Path("deep/er/out/index.html").read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
@@ -373,7 +373,7 @@ def test_names_reach_nothing_they_must_not(client, workdir, report):
     ]
     table = pd.read_csv("deep/er/out/bandwidth.csv")
     assert set(table.kernel) == {k if k != "=cmd" else "'=cmd" for k in kernels}
-    page = Path("deep/er/out/index.html").read_text()
+    page = Path("deep/er/out/index.html").read_text("utf-8")
     assert "<script" not in page
 
 
@@ -430,7 +430,7 @@ def test_runs_of_other_programs_change_nothing(client, report):
         "rkhs_norm: 2 runs failed or not finished; left out",
         "rkhs_norm: 3 runs without kernel; left out",
     ]
-    assert len(re.findall(r">run \w{8}</td>", Path("reports/index.html").read_text())) == 3
+    assert len(re.findall(r">run \w{8}</td>", Path("reports/index.html").read_text("utf-8"))) == 3
     pd.testing.assert_frame_equal(pd.read_csv("reports/rkhs_norm.csv"), alone, check_dtype=False)
 
 
@@ -454,7 +454,7 @@ def test_a_system_that_is_not_solved_is_never_silent(client, report):
     assert code == 0
     sentence = f"1 run whose system is not solved, marked \u2020 under All runs: {why}"
     assert err == [f"kernelexp.report: rkhs_norm: {sentence}"]
-    page = Path("reports/index.html").read_text()
+    page = Path("reports/index.html").read_text("utf-8")
     assert f"<li>{sentence}</li>" in page
     [row] = re.findall(r"<tr>\s*<td>\u2020</td>.*?</tr>", page, re.DOTALL)
     assert "<td>500</td>" in row
@@ -487,7 +487,7 @@ def test_what_is_expected_does_not_say_what_came_out(client, report):
         job["metrics"]["rkhs_norm"] = 1 / job["metrics"]["rkhs_norm"]
     made.sweep(client, "rkhs_norm", jobs)
     assert report("--no-log")[0] == 0
-    page = Path("reports/index.html").read_text()
+    page = Path("reports/index.html").read_text("utf-8")
     picture, expected, here = (page.index(text) for text in ("<img", "Expected:", "Here:"))
     assert picture < expected < here
     assert here < page.index("The norm is larger with more noise in 0 of 3 comparisons at equal n.")
@@ -507,7 +507,7 @@ def test_scores_come_first(built):
 
 def test_the_page_is_for_dark_and_narrow_screens_too(built):
     report_, out, _, _ = built
-    page = (out / "index.html").read_text()
+    page = (out / "index.html").read_text("utf-8")
     assert "prefers-color-scheme: dark" in page
     keys = [picture.name for picture in report_.pictures if picture.drawn.key]
     assert set(NAMES) - set(keys) == {"kernels"}  # it has no legend

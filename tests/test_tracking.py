@@ -253,6 +253,8 @@ def test_tracking_server(shell, workdir):
             done = shell(
                 ["python", "-m", "kernelexp", "dataset.n_train=300", "solver.epochs=2"],
                 MLFLOW_TRACKING_URI=uri,
+                LC_ALL="C",  # in which MLflow's farewell, a picture, cannot be printed
+                PYTHONUTF8="0",
             )
             assert done.code == 0, done.err
             from mlflow import MlflowClient
