@@ -48,10 +48,10 @@ class CholeskyFactor:
         self.array = A
         self.jitter, self.smallest_pivot = 0.0, math.inf
         mean = A.diagonal().mean().item()
-        if not 0 < mean < math.inf:
+        if not (mean > 0 and all(bool(end.isfinite()) for end in A.aminmax())):
             raise ValueError(
-                f"the kernel matrix of {len(A)} points has a mean diagonal of {mean:g}: the kernel must "
-                "be positive semidefinite and finite on the data, and the data not all zero"
+                f"the kernel matrix of {len(A)} points has NaN or no positive diagonal: the kernel must be "
+                "positive semidefinite and finite on the data, and the data not all zero"
             )
         self.blocks = [A[b, b].clone() for b in ranges(len(A), _BLOCK)]
         first = _FIRST_JITTER * torch.finfo(A.dtype).eps * mean

@@ -48,7 +48,9 @@ def _group_rooms(
         folder = mount / place
         with contextlib.suppress(OSError, ValueError, KeyError):  # not there, or "max"
             most, used = (int((folder / name).read_text()) for name in (limit, usage))
-            counts = dict(line.split() for line in (folder / "memory.stat").open())
+            counts = dict(
+                line.split() for line in (folder / "memory.stat").read_text().splitlines()
+            )
             yield most - used + sum(int(counts[key]) for key in of_files)
 
 
@@ -56,7 +58,7 @@ def _ulimit_rooms() -> Iterator[int]:
     with contextlib.suppress(ImportError, OSError):  # Windows has no resource, others no status
         import resource
 
-        status = dict(line.split(":", 1) for line in (_PROC / "status").open())
+        status = dict(line.split(":", 1) for line in (_PROC / "status").read_text().splitlines())
         for name, counted in _ULIMITS.items():
             most = resource.getrlimit(getattr(resource, name))[0]
             if most != resource.RLIM_INFINITY:

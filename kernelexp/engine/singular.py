@@ -8,14 +8,15 @@ What is learned then is the least-squares solution of smallest norm: K^+ Y. As a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from kernelexp.engine.linalg import CholeskyFactor, not_semidefinite
+from kernelexp.engine.linalg import CholeskyFactor, not_semidefinite, relative_residual
 
+# Up to this relative residual a linear system counts as solved.
+SOLVED = 1e-6
 # A pivot is zero below this many times sqrt(n) eps max_i A_ii: sums of n rounded terms are off by about
 # sqrt(n) eps.
 _PIVOT_ROUNDING = 4.0
@@ -76,14 +77,17 @@ class PseudoInverse:
         rank: r, the numerical rank.
     """
 
-    def __init__(self, A: Tensor, most: int | None = None) -> None:
-        """``most``: the largest rank there is memory for.
+    def __init__(
+        self, A: Tensor, most: int | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        """``most``: the largest rank there is memory for; ``dtype``: of the weights, if not that of A.
 
         Raises:
             ValueError: where A is not positive semidefinite, or its rank exceeds ``most``.
         """
         self.array = A
-        G, _ = _pivoted_cholesky(A, len(A) if most is None else most)
+        coarse = torch.finfo(dtype or A.dtype).eps ** _LEFT_OUT * A.diagonal().max().item()
+        G, _ = _pivoted_cholesky(A, len(A) if most is None else most, coarse)
         probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
         image = A @ probe
         if not (image - G @ (G.mT @ probe)).norm() <= _INDEFINITE * image.norm():
@@ -103,7 +107,9 @@ class PseudoInverse:
         return (self.array @ W.to(self.array.dtype)).to(W.dtype)
 
 
-def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInverse:
+def factorised(
+    A: Tensor, most: int | None = None, dtype: torch.dtype | None = None
+) -> CholeskyFactor | PseudoInverse:
     """The Cholesky factor of A (n, n), in place, or where its pivots say that it is singular A^+.
 
     Raises:
@@ -114,18 +120,19 @@ def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInv
     if factor.smallest_pivot > zero:
         return factor
     factor.restore()
-    return PseudoInverse(A, most)
+    return PseudoInverse(A, most, dtype)
 
 
-def independent_rows(A: Tensor) -> Tensor | None:
+def independent_rows(A: Tensor, zero: float = 0.0) -> Tensor | None:
     """Rows (r,) of A (n, n) that span all of them, r its numerical rank; None where all are needed.
 
-    Of K(Z, Z): centers whose functions span those of all. A is the same afterwards, up to rounding.
+    Of K(Z, Z): centers whose functions span those of all. ``zero``: pivots up to this are none. A is the
+    same afterwards.
     """
-    zero = zero_pivot(A)
+    zero = max(zero, zero_pivot(A))
     factor = CholeskyFactor(A, jitters=False)
     factor.restore()
-    return None if factor.smallest_pivot > zero else _pivoted_cholesky(A, len(A))[1]
+    return None if factor.smallest_pivot > zero else _pivoted_cholesky(A, len(A), zero)[1]
 
 
 def zero_pivot(A: Tensor) -> float:
@@ -134,12 +141,44 @@ def zero_pivot(A: Tensor) -> float:
     return _PIVOT_ROUNDING * math.sqrt(len(A)) * eps * A.diagonal().max().item()
 
 
-def unmet(left: float, reasons: Sequence[str] = ()) -> str:
-    """The sentence for targets that the model cannot meet; ``left``: |Y - f(X)| / |Y|, the worst output's."""
+def is_rounding(weights: Tensor, size: float, Y: Tensor) -> Tensor:
+    """Of each output, whether float64 cannot tell f from its rounding: alpha (n, c), |K|, Y (n, c) -> (c,).
+
+    Weights so large belong to eigenvalues that are rounding themselves.
+    """
+    off: Tensor = torch.finfo(torch.float64).eps * size * weights.norm(dim=0)
+    rounds: Tensor = off > SOLVED * Y.norm(dim=0)
+    return rounds
+
+
+def rounds_off(outputs: Tensor, exact: Tensor, dtype: torch.dtype) -> bool:
+    """Whether f(X) of weights rounded to ``dtype`` is too far from f(X) as solved: both (n, c)."""
+    held: float = torch.finfo(dtype).eps ** (1 - _LEFT_OUT)
+    return relative_residual(outputs - exact, exact) > held
+
+
+def unmet(left: float, n: int, distinct: int, rank: int | None = None) -> str:
+    """The sentence for targets that the model cannot meet.
+
+    ``left``: |Y - f(X)| / |Y|, the worst output's. Of n points ``distinct`` differ; ``rank`` of their
+    kernel matrix, where it is known.
+    """
+    reasons = [f"{n - distinct:,} of {n:,} points repeat others"] if distinct < n else []
+    if rank is not None and rank < distinct:
+        reasons.append(f"{distinct:,} points, rank {rank:,}")
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return (
         f"K is singular{why}: no function of the model meets all targets, a relative residual of "
         f"{left:.2g} is left; what was learned is the least-squares solution of smallest norm"
+    )
+
+
+def too_coarse(dtype: torch.dtype) -> str:
+    """The sentence for a solution whose weights ``dtype`` cannot hold."""
+    name = str(dtype).removeprefix("torch.")
+    return (
+        f"the weights of the solution are so large that {name} rounds f off: predictions are not those of "
+        "the solution; dtype=float64 helps, or solver=exact, which then leaves out what cannot be held"
     )
 
 
@@ -151,10 +190,10 @@ def unsolved(left: float) -> str:
     )
 
 
-def _pivoted_cholesky(A: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def _pivoted_cholesky(A: Tensor, most: int, zero: float = 0.0) -> tuple[Tensor, Tensor]:
     """G (n, r) with A - G G^T zero but for what is left out, and the pivots (r,)."""
     eps: float = torch.finfo(A.dtype).eps
-    zero = max(zero_pivot(A), eps**_LEFT_OUT * A.diagonal().max().item())
+    zero = max(zero, zero_pivot(A), eps**_LEFT_OUT * A.diagonal().max().item())
     left = A.diagonal().clone()  # of A - G G^T
     parts: list[Tensor] = []  # of the rows of G^T
     all_pivots: list[Tensor] = []

@@ -30,7 +30,11 @@ SOLVER_CASES = {
     "falkon": {"centers": "all", "ridge": 1e-3, "epochs": 200, "tolerance": 1e-12},
     "sgd": {"epochs": 3},
 }
-TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3}
+# Solvers that go to the solution of least squares, and from which smallest singular value on: below, what
+# counts as zero is a matter of taste in float32 and of patience in an iteration.
+_DIRECT = {torch.float64: 1e-7, torch.float32: 1e-3}
+CLEAR = {"auto": _DIRECT, "exact": _DIRECT, "cg": {torch.float64: 1e-4, torch.float32: 1e-3}}
+TYPES = (torch.float64, torch.float32)
 
 
 def train(solver, parameters, problem):
@@ -47,6 +51,12 @@ def dense(model, X):
     return K @ model.weights.double()
 
 
+def rounding(K, model, outputs):
+    """What f(X) of weights in the model's type is off, as a share of f(X)."""
+    eps = torch.finfo(model.weights.dtype).eps
+    return (2 * eps * K.norm() * model.weights.double().norm() / outputs.norm()).item()
+
+
 def test_all_solvers_are_here():
     assert set(SOLVER_CASES) == set(SOLVERS)
 
@@ -56,30 +66,33 @@ def test_all_solvers_are_here():
 def test_trains_and_records_what_the_model_does(solver, kernel):
     k = KERNELS[kernel](**PARAMETERS[kernel])
     for kind in KINDS:
-        for dtype, tolerance in TOLERANCES.items():
+        for dtype in TYPES:
             if kind == "time_stamp" and (dtype == torch.float32 or "bandwidth" not in vars(k)):
                 continue  # it has no digits left for the rest
             X, Y = table(kind, dtype)
             state, last = train(solver, SOLVER_CASES[solver], Problem(k, X, Y))
             model = state.model()
             outputs, where = dense(model, X), f"{kind}, {dtype}"
-            size = Y.double().square().mean().item()
+            K, Z = k(X.double(), X.double()), model.centers.double()
+            off = rounding(k(X.double(), Z), model, outputs)
+            size = outputs.square().mean().item()
             mse = (outputs - Y.double()).square().mean().item()
-            assert last.train_mse == pytest.approx(mse, rel=0.02, abs=tolerance**2 * size), where
-            K = k(X.double(), X.double())
-            expected, clear = least_squares(K, Y.double())
-            if solver in ("auto", "cg", "exact") and clear:
-                assert relative(outputs, expected) < tolerance, where
+            assert last.train_mse == pytest.approx(mse, rel=0.02, abs=(1e-9 + off) ** 2 * size), (
+                where
+            )
+            expected, smallest = least_squares(K, Y.double())
+            if solver in CLEAR and smallest > CLEAR[solver][dtype]:
+                assert relative(outputs, expected) < 1e-6 + off, where
                 unmet = relative(expected, Y.double()) > 1e-6
                 assert unmet == (state.warning is not None), where
+            if solver in CLEAR and dtype == torch.float64:
+                best = (expected - Y.double()).square().mean().item()
+                assert mse < 1.1 * best + 1e-9 * size or "not solved" in str(state.warning), where
             if solver == "falkon":
-                n = len(X)
-                smoother = torch.linalg.solve(
-                    K + n * 1e-3 * torch.eye(n, dtype=K.dtype), Y.double()
-                )
-                assert relative(outputs, K @ smoother) < 1e-3, where
+                smoother = K + len(X) * 1e-3 * torch.eye(len(X), dtype=K.dtype)
+                fit = K @ torch.linalg.solve(smoother, Y.double())
+                assert relative(outputs, fit) < (1e-6 if dtype == torch.float64 else 2e-2), where
             norm, alpha = state.rkhs_norm(), model.weights.double()
-            Z = model.centers.double()
             square = (alpha * (k(Z, Z) @ alpha)).sum().item()
             spread = norm.relative_error * norm.value**2 * 3 + 1e-12
             assert norm.value**2 == pytest.approx(square, abs=spread), where
@@ -94,13 +107,7 @@ def test_very_few_points(solver, n):
     }
     if solver == "eigenpro1":
         parameters |= {"q": 1, "batch_size": 1}
-    too_few = n == 1 and solver in ("cg", "eigenpro1", "eigenpro2", "eigenpro3", "eigenpro4", "sgd")
-    problem = Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y)
-    if too_few:
-        with pytest.raises(ValueError, match="at least 2 points"):
-            train(solver, parameters, problem)
-        return
-    state, last = train(solver, parameters, problem)
+    state, last = train(solver, parameters, Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y))
     assert torch.isfinite(state.model().weights).all()
     if solver in ("auto", "exact"):
         assert last.train_mse < 1e-20
@@ -197,16 +204,11 @@ def test_direct_solvers_on_any_table(made, kernel, solver):
     if solver == "cg" and len(X) < 2:
         return
     K = k(X.double(), X.double())
-    expected, clear = least_squares(K, Y.double())
+    expected, smallest = least_squares(K, Y.double())
     state, last = train(solver, {"tolerance": 1e-10} if solver == "cg" else {}, Problem(k, X, Y))
     outputs = dense(state.model(), X)
-    if clear:
-        # Weights of float32 round off, as they are multiplied by K.
-        alpha = state.model().weights.double()
-        rounding = torch.finfo(X.dtype).eps * K.norm() * alpha.norm() / expected.norm()
-        assert relative(outputs, expected) < 1e-6 + 2 * rounding
-    assert last.train_mse == pytest.approx(
-        (outputs - Y.double()).square().mean().item(),
-        rel=0.02,
-        abs=1e-6 if X.dtype == torch.float32 else 1e-11,
-    )
+    off = rounding(K, state.model(), outputs) if outputs.any() else 0.0
+    if smallest > CLEAR[solver][X.dtype]:
+        assert relative(outputs, expected) < 1e-6 + off
+    mse, size = (outputs - Y.double()).square().mean().item(), outputs.square().mean().item()
+    assert last.train_mse == pytest.approx(mse, rel=0.02, abs=(1e-9 + off) ** 2 * size + 1e-30)

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from kernelexp.engine import KERNELS, KernelModel
+from kernelexp.engine import KERNELS, SOLVERS, KernelModel, Problem
 from kernelexp.engine.model import predicted_labels
 
 
@@ -40,6 +40,27 @@ def test_save_and_load_are_bit_equal(model, tmp_path):
     X = torch.randn(50, 5)
     assert loaded.kernel == model.kernel
     assert torch.equal(loaded.predict(X), model.predict(X))
+
+
+def test_a_slice_is_saved_without_the_rest(tmp_path):
+    everything = torch.randn(20_000, 20)
+    for centers in (everything[:10], everything[::2000], everything.T[:10]):
+        few = KernelModel(KERNELS["laplacian"](), centers, torch.randn(20, 10).T[:, :2])
+        few.save(tmp_path / "m.pt")
+        assert (tmp_path / "m.pt").stat().st_size < 10_000 + 4 * centers.numel()
+        assert torch.equal(KernelModel.load(tmp_path / "m.pt").centers, centers)
+
+
+def test_a_model_does_not_change_with_the_next_epoch():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(60, 4, generator=generator)
+    for name, solver in SOLVERS.items():
+        own = solver(epochs=3)
+        state = own.prepare(Problem(KERNELS["laplacian"](bandwidth=3.0), X, X[:, :1]))
+        kept = []
+        for _ in own.run(state):
+            kept.append((state.model(), state.model().weights.clone()))
+        assert all(torch.equal(made.weights, weights) for made, weights in kept), name
 
 
 def test_load_refuses_what_is_no_model(tmp_path, model):

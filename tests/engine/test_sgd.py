@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 from solving import problem, relative, with_step
 
-from kernelexp.engine import KERNELS, DivergenceError, Problem, ResourceLimits
+from kernelexp.engine import KERNELS, DivergenceError, Problem, ResourceLimits, StopRule
 from kernelexp.engine.solvers.eigenpro1 import EigenPro1
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 from kernelexp.engine.solvers.sgd import SGD
@@ -187,3 +187,17 @@ def test_norm_and_predictions_are_those_of_the_weights():
     list(s.run(state))
     K = p.kernel(p.X.double(), p.X.double())
     assert relative(state.training_outputs(), K @ state.model().weights.double()) < 1e-4
+
+
+@pytest.mark.parametrize("solver", [SGD, EigenPro1, EigenPro2])
+def test_what_is_recorded_in_float32_is_what_the_model_does(solver):
+    """Predictions carried along go on falling below what float32 weights can do."""
+    p = problem(KERNELS["laplacian"](bandwidth=3.0), dtype=torch.float32)
+    rule = StopRule(train_mse=1e-18)
+    s = solver(epochs=80, stop=rule, batch_size=20)
+    state = s.prepare(p)
+    *_, last = s.run(state)
+    K = p.kernel(p.X.double(), p.X.double())
+    true = (K @ state.model().weights.double() - p.Y.double()).square().mean().item()
+    assert last.train_mse > true / 3
+    assert state.stopped_by == "epochs"  # no fiction to stop on

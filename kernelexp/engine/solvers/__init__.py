@@ -3,12 +3,8 @@
 import sys
 
 from kernelexp.engine.registry import discover
-from kernelexp.engine.solvers.base import (
-    DivergenceError,
-    Problem,
-    Solver,
-    State,
-)
+from kernelexp.engine.solvers.base import DivergenceError, Solver, State
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
 SOLVERS: dict[str, type[Solver]] = discover(sys.modules[__name__], Solver)

@@ -9,12 +9,13 @@ from typing import ClassVar
 import torch
 
 from kernelexp.engine.checks import number
-from kernelexp.engine.solvers.base import Problem, RestrictedSolver, Solver, State
+from kernelexp.engine.solvers.base import RestrictedSolver, Solver, State
 from kernelexp.engine.solvers.cg import CG
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 from kernelexp.engine.solvers.eigenpro4 import EigenPro4
 from kernelexp.engine.solvers.exact import Exact, fits
 from kernelexp.engine.solvers.falkon import Falkon
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 
 # A direct solve of this many operations takes seconds on a CPU: no iteration is needed then.

@@ -15,7 +15,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -24,110 +23,24 @@ from torch import Tensor
 from kernelexp.engine import memory
 from kernelexp.engine.centers import KINDS, choose_centers
 from kernelexp.engine.checks import number, one_of, refuse
-from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.model import KernelModel, predicted_labels
 from kernelexp.engine.norms import RKHSNorm, norm_from_outputs
-from kernelexp.engine.points import Points
-from kernelexp.engine.resource import GB, MemoryPlan, ResourceLimits, clock, memory_limit
-from kernelexp.engine.singular import DistinctRows, SingularMatrixWarning
+from kernelexp.engine.resource import GB, MemoryPlan, clock, memory_limit
+from kernelexp.engine.singular import SOLVED, DistinctRows, SingularMatrixWarning
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
 # Points on which f(X) as carried along is held against the model, and how many times the mean square of
 # the difference a training error must be to be believed.
 _DRIFT_POINTS, _TRUSTED = 256, 10.0
-_DTYPES = (torch.float32, torch.float64)
 # With a stop rule and no number of epochs given: the end of patience with a rule that is never met.
 MOST_EPOCHS = 1000
-# Up to this relative residual a linear system counts as solved.
-SOLVED = 1e-6
 # What is planned with after memory ran out.
 _SMALLER = 0.75
 
 
 class DivergenceError(RuntimeError):
     """Training grew instead of shrinking, and a smaller step did not help."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is to be learned.
-
-    Attributes:
-        kernel: k.
-        X: (n, d) training points; they may stay on the host, or lie in a mapped file.
-        Y: (n, c) targets; for classes one-hot {0, 1}.
-        labels: (n,) class of each point, or None for regression.
-        seed: every draw of the solver comes from it.
-        limits: what the run may take.
-        block_size: rows of the kernel matrix computed together (``measure_block_size``).
-        precision: of inner products, one of ``points.PRECISIONS``.
-    """
-
-    kernel: Kernel
-    X: Tensor
-    Y: Tensor
-    labels: Tensor | None = None
-    seed: int = 0
-    limits: ResourceLimits = field(default_factory=ResourceLimits)
-    block_size: int = 2048
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        X, Y, labels = self.X, self.Y, self.labels
-        if X.ndim != 2 or Y.ndim != 2 or len(X) != len(Y) or 0 in (*X.shape, *Y.shape):
-            raise ValueError(
-                f"X {tuple(X.shape)} and Y {tuple(Y.shape)}: must be (n, d) and (n, c), with n, d, c > 0"
-            )
-        for name, values in (("X", X), ("Y", Y)):
-            if values.dtype not in _DTYPES:
-                raise ValueError(f"{name} of {values.dtype}: must be float32 or float64")
-        if X.dtype != Y.dtype:
-            raise ValueError(f"X of {X.dtype} and Y of {Y.dtype}: must be of one type")
-        if labels is not None and (labels.shape != (len(X),) or labels.is_floating_point()):
-            raise ValueError(
-                f"labels {tuple(labels.shape)} of {labels.dtype}: must be ({len(X)},) whole numbers"
-            )
-        _check_range("Y", Y, Y.abs().max().item(), len(Y))
-
-    @property
-    def device(self) -> torch.device:
-        """Where it is computed: that of Y, also where X stays on the host."""
-        return self.Y.device
-
-    @cached_property
-    def points(self) -> Points:
-        """X as kernels take it.
-
-        Raises:
-            ValueError: where X has NaN, or numbers whose squares overflow.
-        """
-        points = Points.of(self.X, self.precision, self.device)
-        _check_range("X", self.X, points.norms.max().item(), 1)
-        return points
-
-    def points_of(self, Z: Tensor) -> Points:
-        """Centers Z (p, d) as kernels take them."""
-        return self.points if Z is self.X else Points.of(Z, self.precision, self.device)
-
-    def distinct_rows(self, X: Tensor) -> DistinctRows:
-        """Of training points or centers X (m, d)."""
-        return DistinctRows.of(X)
-
-    def generator(self) -> torch.Generator:
-        """A new source of draws, the same at every call."""
-        return torch.Generator().manual_seed(self.seed)
-
-
-def _check_range(name: str, values: Tensor, largest: float, terms: int) -> None:
-    """Refuse values that have NaN, or whose squares (the largest's among them) overflow in sums."""
-    bound = math.sqrt(torch.finfo(values.dtype).max / (4 * terms))
-    if not largest <= bound:
-        low, high = (float(end) for end in values.aminmax())
-        found = "NaN" if math.isnan(low) else f"numbers from {low:.3g} to {high:.3g}"
-        raise ValueError(
-            f"{name} has {found}: must be finite, and small enough that sums of squares do not overflow in "
-            f"{values.dtype} (norms up to {bound:.0e}); remove or rescale what is not"
-        )
 
 
 @dataclass

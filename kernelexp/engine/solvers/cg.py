@@ -15,8 +15,9 @@ from kernelexp.engine.linalg import conjugate_residuals, relative_residual
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import KernelRows
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
-from kernelexp.engine.singular import unmet, unsolved
-from kernelexp.engine.solvers.base import MOST_EPOCHS, SOLVED, Problem, Solver, State
+from kernelexp.engine.singular import SOLVED, is_rounding, rounds_off, too_coarse, unmet, unsolved
+from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver, State
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum, extend, nystrom_spectrum
 
@@ -119,7 +120,7 @@ class CG(Solver):
         n, c = Y.shape
         number("solver.subsample_size", self.subsample_size, 2, n, whole=True, optional=True)
         s = self.subsample_size or min(n, _SUBSAMPLE)
-        q = max(1, s // 2) if self.q is None else self.q
+        q = s // 2 if self.q is None else self.q
         number("solver.q", q, 0, s - 1, whole=True)
         plan = plan_memory(
             problem.device,
@@ -162,16 +163,20 @@ class CG(Solver):
                 state.outputs = Y - R
                 drifted = False
                 met, stuck = self._ends(Y, R, KR, size)
-                if bool((met | stuck).all()):  # by what was carried along; now by what is
+                rounds = is_rounding(state.weights, size, Y)
+                if bool((met | stuck | rounds).all()):  # by what was carried along; now by what is
                     state.outputs = matmul(state.weights)
                     R = Y - state.outputs
                     KR = matmul(state.precondition(R)) if bool(stuck.any()) else KR
                     met, stuck = self._ends(Y, R, KR, size)
                     state.residual = relative_residual(R, Y)
-                    state.converged = bool((met | stuck).all())
+                    state.converged = bool((met | stuck | rounds).all())
                     drifted = not state.converged
                     if state.converged and not bool(met.all()):
                         self._end_in_least_squares(state, R * ~met, size)
+                    held = matmul(state.model().weights.double())
+                    if state.converged and rounds_off(held, state.outputs, state.problem.Y.dtype):
+                        state.warning = state.warning or too_coarse(state.problem.Y.dtype)
                 if epoch == MOST_EPOCHS and self.epochs is None and not state.converged:
                     state.warning = unsolved(state.residual)
                 yield state.record(epoch, clock(device) - start)
@@ -194,5 +199,8 @@ class CG(Solver):
         reach = state.K.matmul(left).norm(dim=0) / (size * Y.norm(dim=0))
         state.residual = reach.nan_to_num(0).max().item()
         state.converged = True
-        rest = relative_residual(left, Y)
-        state.warning = unmet(rest) if state.residual <= SOLVED else unsolved(state.residual)
+        if state.residual > SOLVED:
+            state.warning = unsolved(state.residual)
+            return
+        n, distinct = len(Y), len(state.problem.distinct_rows(state.problem.X).first)
+        state.warning = unmet(relative_residual(left, Y), n, distinct)

@@ -10,7 +10,7 @@ import torch
 from kernelexp.engine.checks import number
 from kernelexp.engine.preconditioner import Preconditioner
 from kernelexp.engine.products import kernel_matmul
-from kernelexp.engine.solvers.base import Problem
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.sgd import SGD, SGDState
 from kernelexp.engine.solvers.sgd_plan import SGDPlan
 from kernelexp.engine.spectrum import Spectrum, extend

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from kernelexp.engine.batch import default_batch_size
 from kernelexp.engine.checks import number
-from kernelexp.engine.solvers.base import Problem
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.sgd import SGD, SGDState
 
 

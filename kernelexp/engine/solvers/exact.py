@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -28,8 +28,18 @@ from kernelexp.engine.resource import (
     plan_memory,
     tile_numbers,
 )
-from kernelexp.engine.singular import DistinctRows, PseudoInverse, factorised, unmet, unsolved
-from kernelexp.engine.solvers.base import SOLVED, Problem, RestrictedSolver, State
+from kernelexp.engine.singular import (
+    SOLVED,
+    DistinctRows,
+    PseudoInverse,
+    factorised,
+    is_rounding,
+    rounds_off,
+    unmet,
+    unsolved,
+)
+from kernelexp.engine.solvers.base import RestrictedSolver, State
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
@@ -54,6 +64,7 @@ class ExactState(State):
         scales: (p, 1): the root of how often each center occurs, 1 with p < n centers.
         factor: of A = S K S + n ridge I, S the scales (all centers), or K^T K + n ridge K(Z, Z); the
             pseudo-inverse where A is singular.
+        most_rank: the largest rank that there is memory for a pseudo-inverse of.
         right: B, (p, c), float64.
         gamma: the unknowns, (p, c), float64.
         outputs: f(X), (n, c), float64.
@@ -66,6 +77,7 @@ class ExactState(State):
     distinct: DistinctRows | None
     scales: Tensor
     factor: CholeskyFactor | PseudoInverse
+    most_rank: int
     right: Tensor
     gamma: Tensor
     outputs: Tensor
@@ -187,7 +199,8 @@ class Exact(RestrictedSolver):
             centers=Z,
             distinct=distinct,
             scales=scales,
-            factor=factorised(A, most),
+            factor=factorised(A, most, Y.dtype),
+            most_rank=most,
             right=right,
             gamma=torch.zeros_like(right),
             outputs=Y.new_zeros(n, c, dtype=torch.float64),
@@ -201,57 +214,72 @@ class Exact(RestrictedSolver):
 
     def iterate(self, state: ExactState) -> Iterator[EpochRecord]:
         """Solve and refine, once; there is nothing to go on with after that."""
-        problem, factor, distinct = state.problem, state.factor, state.distinct
+        problem, factor = state.problem, state.factor
         start = clock(problem.device)
+        if isinstance(factor, CholeskyFactor):
+            self._refine(state, factor)
+            if not self._is_solved(state):  # the factor could not tell: singular all the same
+                factor.restore()
+                factor = state.factor = PseudoInverse(
+                    factor.array, state.most_rank, problem.Y.dtype
+                )
+        if isinstance(factor, PseudoInverse):
+            self._least_squares(state, factor)
+        state.converged = state.residual <= SOLVED
+        if not state.converged:
+            state.warning = unsolved(state.residual)
+        elif state.distinct is not None and self.ridge == 0:
+            state.warning = self._unmet(state, self._outputs(state, state.gamma))
+        state.outputs = self._outputs(state, state.weights.double() / state.scales)
+        yield state.record(1, clock(problem.device) - start)
+
+    def _outputs(self, state: ExactState, gamma: Tensor) -> Tensor:
+        """f(X) of given unknowns, (n, c): without the kernel where A has it."""
+        problem, distinct = state.problem, state.distinct
+        if distinct is None:
+            weights, centers = gamma * state.scales, problem.points_of(state.centers)
+            return kernel_matmul(problem.kernel, problem.points, centers, weights)
+        n = len(distinct.group)
+        at_centers = (state.factor.matmul(gamma) - n * self.ridge * gamma) / state.scales
+        return at_centers[distinct.group.to(gamma.device)]
+
+    def _unmet(self, state: ExactState, outputs: Tensor) -> str | None:
+        """What is to be said where targets are not met that a model with all centers should meet."""
+        Y = state.problem.Y.double()
+        left = relative_residual(Y - outputs, Y)
+        if left <= SOLVED:
+            return None
+        return unmet(left, len(Y), len(state.centers), state.derived()["rank"])
+
+    def _is_solved(self, state: ExactState) -> bool:
+        """Whether the residual is small, by weights of a size that can be worked with and held."""
+        if state.residual > SOLVED:
+            return False
+        if self.ridge > 0 or state.distinct is None:
+            return True
+        size, dtype = state.top_eigenvalue * len(state.problem.X), state.problem.Y.dtype
+        if bool(is_rounding(state.gamma, size, state.right).any()):
+            return False
+        held = self._outputs(state, state.weights.double() / state.scales)
+        return not rounds_off(held, self._outputs(state, state.gamma), dtype)
+
+    def _least_squares(self, state: ExactState, factor: PseudoInverse) -> None:
+        A, right = factor.array, state.right
+        state.gamma.zero_()
+        for _ in range(_LEAST_SQUARES_STEPS):
+            left = right - factor.matmul(state.gamma)
+            state.gamma += factor.solve(left.to(A.dtype)).double()
+        left = right - factor.matmul(state.gamma)
+        size = top_eigenvalue(A, state.problem.generator()) * right.norm(dim=0)
+        state.residual = (factor.matmul(left).norm(dim=0) / size).nan_to_num_(0).max().item()
+
+    def _refine(self, state: ExactState, factor: CholeskyFactor) -> None:
+        """Conjugate gradients with the factor as preconditioner; the best iterate stays."""
+        matmul, right = factor.matmul, state.right
 
         def precondition(R: Tensor) -> Tensor:
             return factor.solve(R.to(factor.array.dtype)).double()
 
-        if isinstance(factor, PseudoInverse):
-            for _ in range(_LEAST_SQUARES_STEPS):
-                state.gamma += precondition(state.right - factor.matmul(state.gamma))
-        else:
-            self._refine(state, precondition)
-        left = state.right - factor.matmul(state.gamma)
-        state.residual = relative_residual(left, state.right)
-        if distinct is None:
-            state.outputs = kernel_matmul(
-                problem.kernel,
-                problem.points,
-                problem.points_of(state.centers),
-                state.weights.double(),
-            )
-        else:
-            gamma = state.weights.double() / state.scales  # of the model, in its precision
-            system = factor.matmul(gamma)
-            at_centers = (system - len(distinct.group) * self.ridge * gamma) / state.scales
-            state.outputs = at_centers[distinct.group.to(system.device)]
-        if isinstance(factor, PseudoInverse):
-            A = factor.array
-            size = top_eigenvalue(A, problem.generator()) * state.right.norm(dim=0)
-            state.residual = (factor.matmul(left).norm(dim=0) / size).nan_to_num_(0).max().item()
-        state.warning = self._warning(state)
-        state.converged = state.residual <= SOLVED
-        yield state.record(1, clock(problem.device) - start)
-
-    def _warning(self, state: ExactState) -> str | None:
-        """What is to be said where targets are not met that a model with all centers should meet."""
-        if state.residual > SOLVED:
-            return unsolved(state.residual)
-        if state.distinct is None or self.ridge > 0:
-            return None
-        Y = state.problem.Y.double()
-        left = relative_residual(Y - state.outputs, Y)
-        if left <= SOLVED:
-            return None
-        n, p, rank = len(Y), len(state.centers), state.derived()["rank"]
-        reasons = [f"{n - p:,} of {n:,} points repeat others with other targets"] if p < n else []
-        reasons += [f"{p:,} points, rank {rank:,}"] if rank < p else []
-        return unmet(left, reasons)
-
-    def _refine(self, state: ExactState, precondition: Callable[[Tensor], Tensor]) -> None:
-        """Conjugate gradients with the factor as preconditioner; the best iterate stays."""
-        matmul, right = state.factor.matmul, state.right
         best, halved, since = math.inf, math.inf, 0
         W = torch.zeros_like(state.gamma)
         for R, _ in conjugate_gradients(matmul, precondition, right, W):
@@ -261,7 +289,8 @@ class Exact(RestrictedSolver):
                 state.gamma.copy_(W)
             halved, since = (left, 0) if left < halved / 2 else (halved, since + 1)
             if left <= _RESIDUAL or since == _PATIENCE:
-                return
+                break
+        state.residual = relative_residual(right - matmul(state.gamma), right)
 
 
 def fits(problem: Problem, p: int, dtype: torch.dtype) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -23,7 +24,8 @@ from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import KernelRows, kernel_matrix, narrow_matmul
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.singular import independent_rows
-from kernelexp.engine.solvers.base import Problem, RestrictedSolver, State
+from kernelexp.engine.solvers.base import RestrictedSolver, State
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 
 # Rows of K(X, Z) computed together where they are not kept.
@@ -133,7 +135,12 @@ class Falkon(RestrictedSolver):
         plan, keep = with_cache(plan, problem.limits, n, w * p, 1 + self.max_epochs)
         centers = problem.points_of(Z)
         K_ZZ = kernel_matrix(kernel, centers, centers, Y.new_empty(p, p, dtype=torch.float64))
-        needed = independent_rows(K_ZZ)
+        # What rows of X's type round off comes squared, and must stay below what the ridge holds.
+        eps, largest = torch.finfo(X.dtype).eps, K_ZZ.diagonal().max().item()
+        coarse = min(
+            (eps * largest) ** 2 / self.ridge if self.ridge else math.inf, eps ** (2 / 3) * largest
+        )
+        needed = independent_rows(K_ZZ, coarse)
         if (
             needed is not None
         ):  # the others add nothing to the span, and K(Z, Z) could not be factored

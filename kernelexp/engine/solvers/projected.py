@@ -36,7 +36,8 @@ from kernelexp.engine.model import KernelModel, predicted_labels
 from kernelexp.engine.preconditioner import Preconditioner
 from kernelexp.engine.products import KernelRows, kernel_matmul, narrow_matmul
 from kernelexp.engine.resource import GB, with_cache
-from kernelexp.engine.solvers.base import Problem, RestrictedSolver
+from kernelexp.engine.solvers.base import RestrictedSolver
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.projected_plan import plan_projected, projects_exactly
 from kernelexp.engine.solvers.projection import ExactProjection, InexactProjection, Projection
 from kernelexp.engine.solvers.stochastic import StochasticSolver, StochasticState

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernelexp.engine.resource import MemoryPlan, memory_limit, plan_memory, tile_numbers
-from kernelexp.engine.solvers.base import Problem
+from kernelexp.engine.solvers.problem import Problem
 
 # The share of the memory that is free which a factor of K(Z, Z) may take, where it is a choice.
 _FACTOR_SHARE = 0.5

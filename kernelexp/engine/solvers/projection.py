@@ -13,8 +13,8 @@ from torch import Tensor
 
 from kernelexp.engine.products import kernel_matrix
 from kernelexp.engine.singular import factorised
-from kernelexp.engine.solvers.base import Problem
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
+from kernelexp.engine.solvers.problem import Problem
 
 # The largest share that the first projection may leave undone. (Later ones of an inexact projection are
 # also given what earlier ones left, which is what it can do least about.)

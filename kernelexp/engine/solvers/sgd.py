@@ -35,7 +35,7 @@ from kernelexp.engine.model import KernelModel
 from kernelexp.engine.preconditioner import Preconditioner
 from kernelexp.engine.products import KernelRows, kernel_matrix
 from kernelexp.engine.resource import with_cache
-from kernelexp.engine.solvers.base import Problem
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.sgd_plan import SGDPlan, plan_sgd
 from kernelexp.engine.solvers.stochastic import StochasticSolver, StochasticState
 from kernelexp.engine.spectrum import Spectrum, nystrom_spectrum

@@ -12,7 +12,7 @@ from kernelexp.engine.resource import (
     memory_limit,
     tile_numbers,
 )
-from kernelexp.engine.solvers.base import Problem
+from kernelexp.engine.solvers.problem import Problem
 
 _DEFAULT_SUBSAMPLE, _LARGE_SUBSAMPLE, _LARGE_N = 4000, 12_000, 100_000
 _SMALLEST_SUBSAMPLE = 500

@@ -17,7 +17,8 @@ from kernelexp.engine.batch import critical_batch_size, step_size
 from kernelexp.engine.checks import number
 from kernelexp.engine.preconditioner import Preconditioner
 from kernelexp.engine.resource import clock
-from kernelexp.engine.solvers.base import DivergenceError, Problem, Solver, State
+from kernelexp.engine.solvers.base import DivergenceError, Solver, State
+from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum
 

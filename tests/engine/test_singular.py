@@ -1,0 +1,134 @@
+"""Coincident points, numerical rank, least squares: against NumPy and dense float64 algebra."""
+
+import numpy as np
+import pytest
+import torch
+from solving import relative
+
+from kernelexp.engine import KERNELS, SOLVERS, FunctionKernel, Problem, SingularMatrixWarning
+from kernelexp.engine.linalg import CholeskyFactor
+from kernelexp.engine.singular import (
+    DistinctRows,
+    PseudoInverse,
+    factorised,
+    independent_rows,
+)
+
+GENERATOR = torch.Generator()
+
+
+def low_rank(n, r, dtype=torch.float64):
+    B = torch.randn(n, r, generator=GENERATOR.manual_seed(0), dtype=torch.float64)
+    return (B @ B.T).to(dtype)
+
+
+def test_distinct_rows():
+    X = torch.tensor([[1.0, 2], [0, 0], [1, 2], [-0.0, 0], [3, 1], [1, 2]])
+    distinct = DistinctRows.of(X)
+    assert distinct.first.tolist() == [0, 1, 4]
+    assert distinct.group.tolist() == [0, 1, 0, 1, 2, 0]
+    assert distinct.counts.tolist() == [3, 2, 1]
+    Y = torch.arange(6.0)[:, None]
+    assert distinct.means(Y).flatten().tolist() == pytest.approx([7 / 3, 2, 4])
+
+
+def test_distinct_rows_of_many():
+    X = torch.randint(0, 3, (5000, 4), generator=GENERATOR.manual_seed(1)).float()
+    _, first, counts = np.unique(X.numpy(), axis=0, return_index=True, return_counts=True)
+    distinct = DistinctRows.of(X)
+    order = np.argsort(first)
+    assert np.array_equal(distinct.first, first[order])
+    assert np.array_equal(distinct.counts, counts[order])
+    assert torch.equal(X[distinct.first][distinct.group], X)
+
+
+@pytest.mark.parametrize("r", [1, 8, 150, 400])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-9), (torch.float32, 1e-2)])
+def test_pseudo_inverse(r, dtype, error):
+    A = low_rank(400, r, dtype)
+    made = PseudoInverse(A)
+    assert made.rank == r or (r == 400 and made.rank > 380)  # whose smallest eigenvalues are small
+    if r < 400:
+        B = torch.randn(400, 2, generator=GENERATOR.manual_seed(2), dtype=torch.float64)
+        expected = torch.linalg.pinv(A.double(), rtol=1e-6, hermitian=True) @ B
+        assert relative(made.solve(B.to(dtype)), expected) < error
+
+
+def test_a_matrix_of_full_rank_is_factored_and_one_of_less_is_not():
+    A = low_rank(300, 300) + torch.eye(300, dtype=torch.float64)
+    assert isinstance(factorised(A.clone()), CholeskyFactor)
+    assert independent_rows(A.clone()) is None
+    A = low_rank(600, 200)
+    before = A.clone()
+    rows = independent_rows(A)
+    assert torch.equal(A, before)
+    assert len(rows) == 200
+    assert torch.linalg.cond(A[rows][:, rows]) < 1e8
+    with pytest.raises(ValueError, match="there is memory for a rank of 100 alone"):
+        factorised(A, most=100)
+
+
+@pytest.mark.parametrize("solver", ["exact", "falkon", "auto", "cg"])
+@pytest.mark.parametrize(
+    ("kernel", "X", "message"),
+    [
+        (KERNELS["linear"](), torch.zeros(40, 3), "data not all zero"),
+        (KERNELS["relu_ntk"](), torch.zeros(40, 3), "data not all zero"),
+        (KERNELS["gaussian"](), torch.full((40, 3), 1e200, dtype=torch.float64), "X has numbers"),
+        (KERNELS["gaussian"](), torch.full((40, 3), torch.nan), "X has NaN"),
+        (FunctionKernel(lambda X, Z: (X @ Z.T).log(), 1.0), low_rank(40, 3)[:, :3], "semidefinite"),
+    ],
+)  # fmt: skip
+def test_what_has_no_solution_is_refused_at_once(solver, kernel, X, message):
+    with pytest.raises(ValueError, match=message) as error:
+        SOLVERS[solver]().fit(Problem(kernel, X, torch.ones_like(X[:, :1])))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+def test_repeated_points_with_other_targets_are_told(solver):
+    X = torch.randn(60, 3, generator=GENERATOR.manual_seed(0))
+    X[1] = X[0]
+    Y = torch.arange(60.0)[:, None]
+    problem = Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y)
+    own = SOLVERS[solver]()
+    state = own.prepare(problem)
+    with pytest.warns(SingularMatrixWarning, match=r"K is singular \(1 of 60 points repeat others"):
+        list(own.run(state))
+    assert state.stopped_by == "least_squares"
+    assert not state.rkhs_norm().lower_bound
+    outputs = state.model().predict(X)
+    assert outputs[0] == outputs[1] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_points_that_repeat_in_agreement_are_no_matter():
+    X = torch.randn(60, 3, generator=GENERATOR.manual_seed(0), dtype=torch.float64)
+    X[30:] = X[:30]
+    problem = Problem(KERNELS["laplacian"](bandwidth=2.0), X, X[:, :1])
+    state = SOLVERS["exact"]().prepare(problem)
+    *_, last = state.solver.run(state)
+    assert state.warning is None
+    assert state.stopped_by == "tolerance"
+    assert len(state.model().centers) == 30
+    assert last.train_mse < 1e-25
+
+
+def test_a_ridge_weighs_points_as_often_as_they_occur():
+    X = torch.randn(40, 3, generator=GENERATOR.manual_seed(0), dtype=torch.float64)
+    X[20:30] = X[:1]
+    Y = torch.randn(40, 2, generator=GENERATOR, dtype=torch.float64)
+    kernel = KERNELS["laplacian"](bandwidth=2.0)
+    K = kernel(X, X)
+    expected = K @ torch.linalg.solve(K + 40 * 0.01 * torch.eye(40, dtype=K.dtype), Y)
+    model = SOLVERS["exact"](ridge=0.01).fit(Problem(kernel, X, Y))
+    assert relative(model.predict(X), expected) < 1e-12
+
+
+def test_auto_solves_a_long_table_of_few_cells_at_once():
+    X = torch.randint(0, 3, (40_000, 3), generator=GENERATOR.manual_seed(0)).float()
+    own = SOLVERS["auto"]()
+    solver, reason = own.pick(Problem(KERNELS["laplacian"](), X, X[:, :1]))
+    assert solver.name == "exact"
+    assert "27 of them different" in reason
+    other, _ = own.pick(Problem(KERNELS["laplacian"](), torch.rand(40_000, 3), X[:, :1]))
+    assert other.name == "eigenpro2"
