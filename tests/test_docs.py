@@ -143,7 +143,8 @@ def test_names_in_the_docs_exist():
     pattern = r"`((?:dataset|kernel|solver|tracking|resource)\.(?!py`)[a-z_.]+[a-z])`"
     for path in DOCUMENTS:
         for key in re.findall(pattern, path.read_text("utf-8")):
-            assert any(exists(cfg, key) for cfg in bases), f"{path.name}: {key}"
+            known = key == "solver.warning" or any(exists(cfg, key) for cfg in bases)  # a tag
+            assert known, f"{path.name}: {key}"
 
 
 def exists(cfg, key):
