@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,17 +77,17 @@ def test_a_run(cli, client, runs):
         assert cell in table
 
 
-def test_a_warning_is_a_tag(cli, runs, monkeypatch):
-    from kernelexp import experiment
-
-    for warning in (None, "K is singular."):
-        made = partial(experiment.RunResult, warning=warning)
-        with monkeypatch.context() as patched:
-            patched.setattr(experiment, "RunResult", lambda *parts, made=made, **_: made(*parts))
-            assert cli(*SMALL).code == 0
+def test_a_warning_is_a_tag(cli, runs):
+    assert cli(*SMALL).code == 0
+    done = cli("dataset.n_train=300", "kernel=linear", "solver=exact", "tracking.log_model=false")
+    assert done.code == 0
+    assert done.err == ""
+    assert "warning: K is singular (300 points, rank" in done.out.replace("\n", " ")
     quiet, loud = runs()
     assert "solver.warning" not in quiet.data.tags
-    assert loud.data.tags["solver.warning"] == "K is singular."
+    assert loud.data.tags["solver.warning"].startswith("K is singular (300 points, rank")
+    assert loud.data.tags["stopped_by"] == "least_squares"
+    assert loud.data.tags["rkhs_norm.lower_bound"] == "false"
 
 
 def test_git_tags(cli, runs):

@@ -52,12 +52,10 @@ class DistinctRows:
     def of(cls, X: Tensor) -> DistinctRows:
         """Of X (n, d), by sorting: rows that are equal in every bit but the sign of zero."""
         _, group, counts = torch.unique(X, dim=0, return_inverse=True, return_counts=True)
-        index = torch.arange(len(X), device=X.device)
-        first = index.new_full((len(counts),), len(X)).scatter_reduce(0, group, index, "amin")
-        first, order = first.sort()
-        place = torch.empty_like(order)
-        place[order] = torch.arange(len(order), device=X.device)
-        return cls(first, place[group], counts[order])
+        # Rows by group, in their own order within each, and where each group begins.
+        first = group.argsort(stable=True)[counts.cumsum(0) - counts]
+        order = first.argsort()
+        return cls(first[order], order.argsort()[group], counts[order])
 
     def means(self, Y: Tensor) -> Tensor:
         """The mean of Y over rows that are equal: (n, c) -> (u, c)."""

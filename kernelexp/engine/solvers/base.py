@@ -107,7 +107,7 @@ class State(ABC):
         if train_mse is None:
             train_mse, Y = self._mse(), self.problem.Y
             # May it be what f(X) as carried along has rounded off? It takes some time to see.
-            small = math.sqrt(torch.finfo(Y.dtype).eps) * Y.square().mean().item()
+            small = math.sqrt(torch.finfo(Y.dtype).eps) * self.problem.mean_square
             if train_mse < small and train_mse < _TRUSTED * self._drift():
                 self.refresh()
                 train_mse = self._mse()

@@ -64,6 +64,11 @@ class Problem:
         return self.Y.device
 
     @cached_property
+    def mean_square(self) -> float:
+        """Of the targets: the training error of f = 0."""
+        return self.Y.square().mean().item()
+
+    @cached_property
     def points(self) -> Points:
         """X as kernels take it.
 

@@ -140,7 +140,7 @@ class StochasticSolver(Solver):
         """
         Y = state.problem.Y
         m, limit = state.batch_size, _GROWTH * Y.square().mean(1).max().item()
-        losses = [Y.square().mean().item()]  # at the start and after each epoch
+        losses = [state.problem.mean_square]  # at the start and after each epoch
         start = clock(Y.device)
         while True:
             order = torch.randperm(len(Y), generator=state.generator).to(Y.device)
