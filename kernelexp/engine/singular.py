@@ -73,6 +73,7 @@ class PseudoInverse:
     Attributes:
         array: A.
         rank: r, the numerical rank.
+        coarse: whether it is that of a type coarser than A's.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class PseudoInverse:
         Raises:
             ValueError: where A is not positive semidefinite, or its rank exceeds ``most``.
         """
-        self.array = A
+        self.array, self.coarse = A, dtype not in (None, A.dtype)
         coarse = torch.finfo(dtype or A.dtype).eps ** _LEFT_OUT * A.diagonal().max().item()
         G, _ = _pivoted_cholesky(A, len(A) if most is None else most, coarse)
         probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
@@ -105,9 +106,7 @@ class PseudoInverse:
         return (self.array @ W.to(self.array.dtype)).to(W.dtype)
 
 
-def factorised(
-    A: Tensor, most: int | None = None, dtype: torch.dtype | None = None
-) -> CholeskyFactor | PseudoInverse:
+def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInverse:
     """The Cholesky factor of A (n, n), in place, or where its pivots say that it is singular A^+.
 
     Raises:
@@ -118,7 +117,7 @@ def factorised(
     if factor.smallest_pivot > zero:
         return factor
     factor.restore()
-    return PseudoInverse(A, most, dtype)
+    return PseudoInverse(A, most)
 
 
 def independent_rows(A: Tensor, zero: float = 0.0) -> Tensor | None:
@@ -171,12 +170,12 @@ def unmet(left: float, n: int, distinct: int, rank: int | None = None) -> str:
     )
 
 
-def too_coarse(dtype: torch.dtype) -> str:
-    """The sentence for a solution whose weights ``dtype`` cannot hold."""
+def too_coarse(dtype: torch.dtype, so: str) -> str:
+    """The sentence for a solution whose weights ``dtype`` cannot hold, and so what."""
     name = str(dtype).removeprefix("torch.")
     return (
-        f"the weights of the solution are so large that {name} rounds f off: predictions are not those of "
-        "the solution; dtype=float64 helps, or solver=exact, which then leaves out what cannot be held"
+        f"K is nearly singular: {name} cannot hold weights as large as those of the solution, {so}, and "
+        "the norm is a lower bound; take dtype=float64 or a ridge above 0"
     )
 
 

@@ -176,7 +176,9 @@ class CG(Solver):
                         self._end_in_least_squares(state, R * ~met, size)
                     held = matmul(state.model().weights.double())
                     if state.converged and rounds_off(held, state.outputs, state.problem.Y.dtype):
-                        state.warning = state.warning or too_coarse(state.problem.Y.dtype)
+                        state.warning = state.warning or too_coarse(
+                            state.problem.Y.dtype, "f is rounded off"
+                        )
                 if epoch == MOST_EPOCHS and self.epochs is None and not state.converged:
                     state.warning = unsolved(state.residual)
                 yield state.record(epoch, clock(device) - start)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.checks import number, one_of
 from kernelexp.engine.linalg import (
     CholeskyFactor,
@@ -20,7 +19,6 @@ from kernelexp.engine.linalg import (
     relative_residual,
     top_eigenvalue,
 )
-from kernelexp.engine.model import KernelModel
 from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from kernelexp.engine.resource import (
     clock,
@@ -30,15 +28,16 @@ from kernelexp.engine.resource import (
 )
 from kernelexp.engine.singular import (
     SOLVED,
-    DistinctRows,
     PseudoInverse,
     factorised,
     is_rounding,
     rounds_off,
+    too_coarse,
     unmet,
     unsolved,
 )
-from kernelexp.engine.solvers.base import RestrictedSolver, State
+from kernelexp.engine.solvers.base import RestrictedSolver
+from kernelexp.engine.solvers.exact_state import ExactState
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 
@@ -52,67 +51,6 @@ _BESIDE = 1.3
 _LEAST_SQUARES_STEPS = 2
 # What a pseudo-inverse holds beside the matrix, of its size: G, Q and what makes them.
 _PSEUDO_INVERSE = 3
-
-
-@dataclass
-class ExactState(State):
-    """The factored system A gamma = B, of p equations; alpha = gamma times ``scales``.
-
-    Attributes:
-        centers: Z, (p, d), no two alike.
-        distinct: how the training points are the centers, where all of them are; None with p < n centers.
-        scales: (p, 1): the root of how often each center occurs, 1 with p < n centers.
-        factor: of A = S K S + n ridge I, S the scales (all centers), or K^T K + n ridge K(Z, Z); the
-            pseudo-inverse where A is singular.
-        most_rank: the largest rank that there is memory for a pseudo-inverse of.
-        right: B, (p, c), float64.
-        gamma: the unknowns, (p, c), float64.
-        outputs: f(X), (n, c), float64.
-        top_eigenvalue: lambda_1 of K / n by power iteration, with p < n of K(Z, Z) / p, an estimate of it.
-        residual: max over outputs of |B - A gamma| / |B|, computed, not carried along; where A is singular
-            of |A (B - A gamma)| / (|A| |B|).
-    """
-
-    centers: Tensor
-    distinct: DistinctRows | None
-    scales: Tensor
-    factor: CholeskyFactor | PseudoInverse
-    most_rank: int
-    right: Tensor
-    gamma: Tensor
-    outputs: Tensor
-    top_eigenvalue: float
-    residual: float = field(default=1.0, init=False)
-
-    @property
-    def weights(self) -> Tensor:
-        return (self.gamma * self.scales).to(self.problem.Y.dtype)
-
-    def training_outputs(self) -> Tensor:
-        return self.outputs.to(self.problem.Y.dtype)
-
-    def center_outputs(self) -> Tensor:
-        if self.distinct is not None:
-            return self.outputs[self.distinct.first.to(self.outputs.device)]
-        points = self.problem.points_of(self.centers)
-        return kernel_matmul(self.problem.kernel, points, points, self.gamma * self.scales)
-
-    def model(self) -> KernelModel:
-        return KernelModel(self.problem.kernel, self.centers, self.weights)
-
-    def derived(self) -> dict[str, Any]:
-        beta = self.problem.kernel.diag(self.problem.X).max().item()
-        A = self.factor.array
-        return {
-            "m_star": critical_batch_size(beta, self.top_eigenvalue),
-            "top_eigenvalue": self.top_eigenvalue,
-            "n_centers": len(self.centers),
-            "factor_precision": str(A.dtype).removeprefix("torch."),
-            "rank": self.factor.rank if isinstance(self.factor, PseudoInverse) else len(A),
-        }
-
-    def residuals(self) -> dict[str, float]:
-        return {"relative_residual": self.residual}
 
 
 @dataclass(frozen=True)
@@ -199,7 +137,7 @@ class Exact(RestrictedSolver):
             centers=Z,
             distinct=distinct,
             scales=scales,
-            factor=factorised(A, most, Y.dtype),
+            factor=factorised(A, most),
             most_rank=most,
             right=right,
             gamma=torch.zeros_like(right),
@@ -220,13 +158,20 @@ class Exact(RestrictedSolver):
             self._refine(state, factor)
             if not self._is_solved(state):  # the factor could not tell: singular all the same
                 factor.restore()
-                factor = state.factor = PseudoInverse(
-                    factor.array, state.most_rank, problem.Y.dtype
-                )
+                factor = state.factor = PseudoInverse(factor.array, state.most_rank)
         if isinstance(factor, PseudoInverse):
             self._least_squares(state, factor)
-        state.converged = state.residual <= SOLVED
-        if not state.converged:
+            if not self._is_held(state):  # fewer directions, with smaller weights
+                dtype = problem.Y.dtype
+                factor = state.factor = PseudoInverse(factor.array, state.most_rank, dtype)
+                self._least_squares(state, factor)
+        coarse = isinstance(factor, PseudoInverse) and factor.coarse
+        state.converged = coarse or state.residual <= SOLVED
+        if coarse:
+            state.warning = too_coarse(
+                problem.Y.dtype, "directions of K below its eps^(2/3) are left out"
+            )
+        elif not state.converged:
             state.warning = unsolved(state.residual)
         elif state.distinct is not None and self.ridge == 0:
             state.warning = self._unmet(state, self._outputs(state, state.gamma))
@@ -257,11 +202,16 @@ class Exact(RestrictedSolver):
             return False
         if self.ridge > 0 or state.distinct is None:
             return True
-        size, dtype = state.top_eigenvalue * len(state.problem.X), state.problem.Y.dtype
-        if bool(is_rounding(state.gamma, size, state.right).any()):
-            return False
+        size = state.top_eigenvalue * len(state.problem.X)
+        rounds = bool(is_rounding(state.gamma, size, state.right).any())
+        return not rounds and self._is_held(state)
+
+    def _is_held(self, state: ExactState) -> bool:
+        """Whether f(X) stays what it is when the weights are rounded to the type of the model."""
+        if state.distinct is None:
+            return True
         held = self._outputs(state, state.weights.double() / state.scales)
-        return not rounds_off(held, self._outputs(state, state.gamma), dtype)
+        return not rounds_off(held, self._outputs(state, state.gamma), state.problem.Y.dtype)
 
     def _least_squares(self, state: ExactState, factor: PseudoInverse) -> None:
         A, right = factor.array, state.right
