@@ -11,6 +11,7 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,9 @@ def _schema(cls: type, name: str) -> type:
     return dataclasses.make_dataclass(cls.__name__ + "Schema", fields)
 
 
+@cache
 def register() -> None:
-    """Tell Hydra the schemas and the resolvers. Call before composing."""
+    """Tell Hydra the schemas and the resolvers, once in a process. Call before composing."""
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=TopLevel)
     for group, options in _GROUPS.items():

@@ -1,19 +1,21 @@
 """Every command in README and docs is run, on fewer points where it would take long."""
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 
 import pytest
-from conftest import REAL_DATA, ROOT, free_port, wait_for
+import report_store
+from conftest import REAL_DATA, ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FEW = "dataset.n_train=500 dataset.n_test=200 solver.epochs=1 tracking.log_model=false"
-# Run by CI itself, or not a command of this project.
-NOT_HERE = ("make test", "make lint", "git clone", "cd kernelexp", "pip install .")
+# Run by CI itself, or not a command of this project; mlflow ui: by test_tracking.
+NOT_HERE = ("make test", "make lint", "git clone", "cd kernelexp", "pip install .", "mlflow ui")
+RUN_BY_TEST_PRESETS = {
+    f"python -m kernelexp experiment={path.stem} +debug=fast"
+    for path in (ROOT / "conf" / "experiment").glob("*.yaml")
+}
+RUN_BY_TEST_SWEEPS = "experiment=label_noise hydra/launcher=joblib hydra.launcher.n_jobs=2"
 
 
 def blocks(language):
@@ -27,8 +29,9 @@ def commands():
     for name, text in blocks("sh"):
         for line in text.replace("\\\n", " ").splitlines():
             command = re.sub(r"\s+", " ", line.split(" #")[0]).strip()
-            if command and shortened(command) not in seen:
-                seen.add(shortened(command))
+            short = shortened(command)
+            if command and short not in seen | RUN_BY_TEST_PRESETS:
+                seen.add(short)
                 yield pytest.param(command, id=f"{name}: {command}")
 
 
@@ -44,7 +47,10 @@ def shortened(command):
     if command.startswith("make run"):
         given = re.search(r'ARGS="(.*)"', command)
         overrides = f"{given[1] if given else ''} {FEW}".strip()
-        command = f"make -C {shlex.quote(str(ROOT))} run ARGS={shlex.quote(overrides)}"
+        # -o: nothing is installed, whatever is newer than the .venv.
+        command = (
+            f"make -C {shlex.quote(str(ROOT))} -o .venv/.ready run ARGS={shlex.quote(overrides)}"
+        )
     return command
 
 
@@ -54,8 +60,7 @@ def run(cli, shell):
 
     def call(command):
         match shlex.split(command):
-            # Workers of joblib's stay, with the environment of their first sweep.
-            case ["python", "-m", module, *arguments] if "hydra/launcher=joblib" not in arguments:
+            case ["python", "-m", module, *arguments]:
                 return cli(*arguments, module=module)
         return shell(command)
 
@@ -63,21 +68,18 @@ def run(cli, shell):
 
 
 @pytest.mark.parametrize("command", commands())
-def test_command(command, run, workdir, own_arrays, request, monkeypatch):
-    if command.startswith(NOT_HERE):
-        pytest.skip("run by CI itself, or before there is a project")
+def test_command(command, run, client, own_arrays, monkeypatch):
+    if command.startswith(NOT_HERE) or command.endswith(RUN_BY_TEST_SWEEPS):
+        pytest.skip("run by CI itself, by another test, or before there is a project")
     if re.search("=(fmnist|mnist|cifar10)", command) and not (REAL_DATA / "FashionMNIST").is_dir():
         pytest.skip("no real data: set KERNELEXP_DATA")
     if "kernelexp.report" in command:  # reports on what other commands have left
-        shutil.copy(request.getfixturevalue("report_store")[0], workdir / "mlflow.db")
-    if command.startswith("mlflow ui"):
-        return check_ui(workdir)
+        report_store.sweep(client, "rkhs_norm", list(report_store.rkhs_norm()))
     if command.startswith("make") and not (ROOT / ".venv" / ".ready").exists():
         pytest.skip("the tests do not run in the .venv that make sets up")
     monkeypatch.setenv("KERNELEXP_DATA", str(REAL_DATA))
     done = run(shortened(command))
     assert done.code == 0, done.out + done.err
-    return None
 
 
 @pytest.fixture
@@ -91,30 +93,6 @@ def own_arrays(workdir):
     (workdir / "arrays").mkdir()
     for name, array in own.items():
         np.save(workdir / "arrays" / f"{name}.npy", array)
-
-
-def check_ui(workdir):
-    """It shows the experiments of the mlflow.db in its folder; nothing else says where they are."""
-    from mlflow import MlflowClient
-
-    MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).create_experiment("here")
-    log, uri = workdir / "ui.log", f"http://127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "mlflow", "ui", "--port", uri.split(":")[-1]]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--workers", "1"],
-            cwd=workdir,
-            env={k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"},
-            start_new_session=True,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        assert b"MLflow" in wait_for(uri), log.read_text()
-        assert MlflowClient(uri).get_experiment_by_name("here")
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(60)
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in blocks("python")])

@@ -111,7 +111,7 @@ def wait_until(holds, seconds=90):
 
 
 def test_killed_and_typed_again_loses_no_run_and_makes_none_twice(cli, runs, workdir):
-    jobs = ("--multirun", *SMALL, "seed=0,1,2", "solver.epochs=3,200")
+    jobs = ("--multirun", *SMALL, "seed=0,1", "solver.epochs=3,100")
     process = start(workdir, *jobs)
     try:
         wait_until(lambda: of(runs()) and of(runs(), "RUNNING"))
@@ -119,12 +119,12 @@ def test_killed_and_typed_again_loses_no_run_and_makes_none_twice(cli, runs, wor
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     before = of(runs())
-    assert 1 <= len(before) < 6
+    assert 1 <= len(before) < 4
     done = cli(*jobs)
     assert done.code == 0, done.err
-    assert f"6 of 6 jobs finished, {len(before)} of them before" in done.out
+    assert f"4 of 4 jobs finished, {len(before)} of them before" in done.out
     finished = of(runs())
-    assert len({run.data.tags["config.digest"] for run in finished}) == len(finished) == 6
+    assert len({run.data.tags["config.digest"] for run in finished}) == len(finished) == 4
     assert {run.info.run_id for run in before} <= {run.info.run_id for run in finished}
     first, second = [run for run in runs() if "sweep.jobs" in run.data.tags]
     assert {run.data.tags["mlflow.parentRunId"] for run in finished} == {second.info.run_id}
@@ -242,9 +242,10 @@ def test_dry_run_says_what_does_not_fit_and_reads_no_data(cli):
 
 def test_two_workers_on_a_fresh_store(shell, workdir, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    done = shell(
-        ["python", "-m", "kernelexp", *SWEEP, "seed=0,1,2,3", "hydra/launcher=joblib",
-         "hydra.launcher.n_jobs=2", "tracking.uri=sqlite:///new.db", "tracking.experiment=two"],
+    done = shell(  # the sweep in docs/experiments.md
+        ["python", "-m", "kernelexp", "experiment=label_noise", "hydra/launcher=joblib",
+         "hydra.launcher.n_jobs=2", "+debug=fast", "solver=interpolated",
+         "tracking.uri=sqlite:///new.db", "tracking.experiment=two"],
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "4 of 4 jobs finished" in done.out

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import wait_for
+from conftest import free_port, wait_for
 
 from kernelexp.engine.points import bytes_are_fast
 
@@ -234,21 +233,25 @@ def test_interrupted_runs_are_killed(workdir, runs, stop):
 
 
 def test_tracking_server(shell, workdir):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", f"sqlite:///{workdir}/mlflow.db", "--workers", "1",
-        "--artifacts-destination", f"{workdir}/kept",
-    ]  # fmt: skip
-    uri = f"http://127.0.0.1:{port}"
+    """``mlflow ui``, as the README has it: shows the mlflow.db in its folder, and is a server to record to."""
+    from mlflow import MlflowClient
+
+    MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).create_experiment("here")
+    uri = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", uri.split(":")[-1], "--workers", "1"]
     with open(workdir / "server.log", "w") as log:
         server = subprocess.Popen(
-            command, cwd=workdir, stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=workdir,
+            env={k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         try:
-            assert wait_for(f"{uri}/health"), (workdir / "server.log").read_text()
+            assert b"MLflow" in wait_for(uri), (workdir / "server.log").read_text()
+            remote = MlflowClient(uri)
+            assert remote.get_experiment_by_name("here")
             done = shell(
                 ["python", "-m", "kernelexp", "dataset.n_train=300", "solver.epochs=2"],
                 MLFLOW_TRACKING_URI=uri,
@@ -256,9 +259,6 @@ def test_tracking_server(shell, workdir):
                 PYTHONUTF8="0",
             )
             assert done.code == 0, done.err
-            from mlflow import MlflowClient
-
-            remote = MlflowClient(uri)
             experiment = remote.get_experiment_by_name("kernelexp")
             [run] = remote.search_runs([experiment.experiment_id])
             assert run.info.status == "FINISHED"
