@@ -1,6 +1,7 @@
 """Every preset: both scales expand to jobs that can run, and all of it runs end to end with few points."""
 
 import os
+from functools import cache
 
 import pytest
 from conftest import ROOT
@@ -73,6 +74,7 @@ def test_a_preset_composes(expanded, name, scale):
         assert set(values) == set(config.resolved(compose_plain()))  # no tables of sizes
 
 
+@cache
 def compose_plain():
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return compose("config")

@@ -80,17 +80,17 @@ def test_eigenpro4_with_an_interval_of_one_is_eigenpro3(projection, variance_red
 @pytest.mark.parametrize("solver", [EigenPro3, EigenPro4])
 @pytest.mark.parametrize("projection", ["exact", "inexact"])
 def test_goes_to_least_squares_where_it_does_not_interpolate(solver, projection):
-    """p = 500, n = 5,000 in float32: predictions within 1e-2; without variance reduction they wander."""
-    p = problem(KERNELS["laplacian"](bandwidth=4.0), n=5000, d=10, c=2, dtype=torch.float32)
+    """p = 300, n = 3,000 in float32: predictions within 1e-2; without variance reduction they wander."""
+    p = problem(KERNELS["laplacian"](bandwidth=4.0), n=3000, d=10, c=2, dtype=torch.float32)
     new = new_points(p, 500)
-    own = solver(n_centers=500, epochs=40, projection=projection)
+    own = solver(n_centers=300, epochs=40, projection=projection)
     state = own.prepare(p)
     *_, last = own.run(state)
     expected = expected_predictions(p, new, state.centers)
     assert relative(state.model().predict(new.float()), expected) < 1e-2
     assert last.train_mse > 0.05  # it is far from interpolating
     if projection == "exact":
-        plain = solver(n_centers=500, epochs=20, variance_reduction=False).fit(p)
+        plain = solver(n_centers=300, epochs=20, variance_reduction=False).fit(p)
         assert relative(plain.predict(new.float()), expected) > 5e-2
 
 
