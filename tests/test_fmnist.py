@@ -53,11 +53,11 @@ def test_thirty_epochs_reach_the_exact_solution(name):
     assert last.rkhs_norm <= exact_norm * 1.001  # of all interpolants the exact one is smallest
 
 
-def test_three_epochs_of_10000(cli, runs, monkeypatch):
-    """86.7, 87.2, 87.2% were measured in version 0.2.0; within 0.3 points or better."""
+def test_five_epochs_of_20000(cli, runs, monkeypatch):
+    """87.0, 87.9, 88.2, 88.2, 88.3% were measured before; within 0.3 points or better."""
     monkeypatch.setenv("KERNELEXP_DATA", str(REAL_DATA))
     done = cli(
-        "dataset=fmnist", "dataset.n_train=10000", "solver.epochs=3",
+        "dataset=fmnist", "dataset.n_train=20000", "solver.epochs=5",
         "tracking.log_model=false",
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -65,13 +65,13 @@ def test_three_epochs_of_10000(cli, runs, monkeypatch):
     from mlflow import MlflowClient
 
     history = MlflowClient().get_metric_history(run.info.run_id, "epoch_test_accuracy")
-    for point, before in zip(history, (86.7, 87.2, 87.2), strict=True):
+    for point, before in zip(history, (87.0, 87.9, 88.2, 88.2, 88.3), strict=True):
         assert 100 * point.value > before - 0.3
-    assert run.data.metrics["m_star"] == pytest.approx(2.95, abs=0.05)
-    assert run.data.metrics["rkhs_norm"] == pytest.approx(77.0, rel=0.03)
+    assert run.data.metrics["m_star"] == pytest.approx(2.96, abs=0.05)
+    assert run.data.metrics["rkhs_norm"] == pytest.approx(112.2, rel=0.03)
 
 
-def test_30000_points_within_2_gb(shell, workdir):
+def test_60000_points_within_4_gb(shell, workdir):
     """In a process of its own, so that its peak is the run's; of images of 7 x 7, which are soon multiplied."""
     data = load(SOURCES["fmnist"](n_test=500, scale="none"), REAL_DATA)
     small = {}
@@ -82,9 +82,9 @@ def test_30000_points_within_2_gb(shell, workdir):
     np.savez(workdir / "small.npz", **small)
     done = shell(
         ["python", "-m", "kernelexp", "dataset=npz", "dataset.path=small.npz",
-         "dataset.n_train=30000", "resource.memory_gb=2", "solver.epochs=2", "solver.subsample_size=500",
+         "resource.memory_gb=4", "solver.epochs=2", "solver.subsample_size=500",
          "solver.stop.seconds=1", "tracking.log_model=false"],
     )  # fmt: skip
     assert done.code == 0, done.err
     peak = re.search(r"peak memory\W+([\d.]+) GB", done.out)
-    assert 1.5 < float(peak[1]) < 2.2  # filled with rows of K, which has 3.6
+    assert 2 < float(peak[1]) < 4.4  # filled with rows of K
