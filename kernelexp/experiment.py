@@ -100,7 +100,7 @@ class RunResult:
         norm: RKHS norm, also of each output, and how it was got.
         stopped_by: ``epochs`` or the stop rule that ended the run.
         model: the kernel machine.
-        warning: one sentence where the system is not solved; None where it is.
+        warning: one sentence where targets could not be met or the system is not solved; else None.
     """
 
     setup: Setup

@@ -452,7 +452,7 @@ def test_a_system_that_is_not_solved_is_never_silent(client, report):
     made.sweep(client, "rkhs_norm", [{**jobs[0], "warning": why}, jobs[1]])
     code, _, err = report("--no-log")
     assert code == 0
-    sentence = f"1 run whose system is not solved, marked \u2020 under All runs: {why}"
+    sentence = f"1 run with a warning of the solver, marked \u2020 under All runs: {why}"
     assert err == [f"kernelexp.report: rkhs_norm: {sentence}"]
     page = Path("reports/index.html").read_text("utf-8")
     assert f"<li>{sentence}</li>" in page

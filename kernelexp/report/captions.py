@@ -131,13 +131,13 @@ def below(table: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 
 def unsolved(runs: pd.DataFrame) -> str:
-    """How many runs have a system that is not solved, with the commonest reason; empty if none."""
+    """How many runs have a warning of the solver, with the commonest reason; empty if none."""
     reasons = runs["warning"].value_counts()
     if reasons.empty:
         return ""
     more = f" (and {counted(len(reasons) - 1, 'other reason')})" if len(reasons) > 1 else ""
     return (
-        f"{counted(int(reasons.sum()), 'run')} whose system is not solved, marked \u2020 under All runs: "
+        f"{counted(int(reasons.sum()), 'run')} with a warning of the solver, marked \u2020 under All runs: "
         f"{reasons.index[0]}{more}"
     )
 

@@ -75,7 +75,7 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
 def readable(table: pd.DataFrame) -> tuple[str, list[str], list[list[str]]]:
     """What all rows of a page's table share, its header and its rows, scores first.
 
-    A row whose system is not solved begins with a dagger and ends with the reason.
+    A row with a warning of the solver begins with a dagger and ends with the reason.
     """
     settings = {"kernel": "kernel", "dataset": "dataset", "solver": "solver", "bandwidth": "s", "n": "n",
                 "noise": "noise", "p": "p", "also": "also"}  # fmt: skip

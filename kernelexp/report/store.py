@@ -20,7 +20,7 @@ PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.d
 # Of a job that later sweeps have taken over: those it belonged to before.
 FORMER_PARENTS_TAG = "sweep.former_parents"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-# A run whose system was not solved says so in this tag.
+# What a solver has to say of targets not met or a system not solved.
 _WARNING_TAG = "solver.warning"
 _PAGE = 1000
 # What MLflow's databases keep in place of infinity.
