@@ -106,6 +106,7 @@ class Tracker:
 
     def prepared(self, setup: Setup) -> None:
         """Record the data set and what set-up derived."""
+        client = self.client  # first: two threads that import MLflow at once each see half of it
         from mlflow.entities import Dataset, DatasetInput, InputTag
         from mlflow.exceptions import MlflowException
 
@@ -113,11 +114,11 @@ class Tracker:
         source = Dataset(data.name, data.digest, "kernelexp", data.location)
         used = DatasetInput(source, [InputTag("mlflow.data.context", "training")])
         try:
-            self.client.log_inputs(self.run_id, [used])
+            client.log_inputs(self.run_id, [used])
         except MlflowException:
             # Another worker recorded the same data set in the same moment: now it is there. Stores
             # say so in words of their own; any other trouble comes again.
-            self.client.log_inputs(self.run_id, [used])
+            client.log_inputs(self.run_id, [used])
         derived = {
             **setup.derived,
             "n_train": len(data.train.X),

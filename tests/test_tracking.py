@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import free_port, wait_for
 
+from kernelexp import tracking
 from kernelexp.engine.points import bytes_are_fast
 
 METRICS = {
@@ -87,6 +88,23 @@ def test_a_warning_is_a_tag(cli, runs):
     assert loud.data.tags["solver.warning"].startswith("K is singular (300 points, rank")
     assert loud.data.tags["stopped_by"] == "least_squares"
     assert loud.data.tags["rkhs_norm.lower_bound"] == "false"
+
+
+def test_mlflow_is_imported_by_one_thread_at_a_time(monkeypatch):
+    """The store is opened, and MLflow imported, by a thread; until that is done nobody else imports it."""
+
+    class NotOpenYet(Exception):
+        pass
+
+    def client(self):
+        raise NotOpenYet
+
+    monkeypatch.setattr(tracking.Tracker, "client", property(client))
+    monkeypatch.setitem(sys.modules, "mlflow.entities", None)  # an import of it raises ImportError
+    tracker = tracking.Tracker(None, None, {}, "", [])
+    for call in (lambda: tracker.prepared(None), lambda: tracker.epoch(1, {})):
+        with pytest.raises(NotOpenYet):
+            call()
 
 
 def test_git_tags(cli, runs):
