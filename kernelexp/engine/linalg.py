@@ -34,6 +34,7 @@ class CholeskyFactor:
         jitter: what was added to the diagonal because A is not positive definite in its precision;
             0 where it is.
         smallest_pivot: the smallest L_ii^2; -inf where there is no factor.
+        restored: whether the array is A again, and no factor any more.
     """
 
     def __init__(self, A: Tensor, jitters: bool = True) -> None:
@@ -45,7 +46,7 @@ class CholeskyFactor:
             ValueError: where A has NaN, no positive diagonal, or is far from positive definite.
         """
         self.array = A
-        self.jitter, self.smallest_pivot = 0.0, math.inf
+        self.jitter, self.smallest_pivot, self.restored = 0.0, math.inf, False
         mean = A.diagonal().mean().item()
         if not (mean > 0 and all(bool(end.isfinite()) for end in A.aminmax())):
             raise ValueError(
@@ -62,7 +63,7 @@ class CholeskyFactor:
 
     def _factor(self) -> bool:
         A, n = self.array, len(self.array)
-        self.smallest_pivot = math.inf
+        self.smallest_pivot, self.restored = math.inf, False
         for k in ranges(n, _BLOCK):
             A[k, k].diagonal().add_(self.jitter)
             L, info = torch.linalg.cholesky_ex(A[k, k])
@@ -87,6 +88,7 @@ class CholeskyFactor:
         for b, block in zip(ranges(len(self.array), _BLOCK), self.blocks, strict=True):
             self.array[b, b] = block
         mirror_(self.array)
+        self.restored = True
 
     def solve_lower(self, B: Tensor) -> Tensor:
         """L^-1 B: (n, c) -> (n, c)."""

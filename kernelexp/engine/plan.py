@@ -101,7 +101,7 @@ class Plan:
         block_size: rows of the kernel matrix computed together.
         max_batch_size: m_max.
         kept_rows: rows of K(X, Z) that are kept.
-        test_rows: of K(test points, Z).
+        test_rows: of K(test points, Z); null: not decided.
         max_rank: the largest rank that there is memory for a pseudo-inverse of.
         precision: of a matrix that is factored.
         projection: the plan of an inexact projection's own training on the centers; null: it is exact.
@@ -117,7 +117,7 @@ class Plan:
     block_size: int = 0
     max_batch_size: int = 0
     kept_rows: int = 0
-    test_rows: int = 0
+    test_rows: int | None = None
     max_rank: int = 0
     precision: str = ""
     projection: Plan | None = None

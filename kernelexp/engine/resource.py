@@ -5,7 +5,7 @@ Ma, Belkin 2019, section 3 chooses one number from it, the batch m_max = min(m_C
 
 - m_C is measured: the block of rows from which on larger blocks are hardly faster. It becomes
   ``block_size`` and has no influence on the numbers a run produces, only on its speed.
-- m_S follows from memory: blocks are never stored whole (``products``), so a block of B rows costs
+- m_S follows from memory: blocks are never stored whole (``operator``), so a block of B rows costs
   B (B + d + 2 c) numbers, not B n. It becomes ``max_batch_size``, the m_max that limits q.
 """
 
@@ -16,19 +16,14 @@ import time
 import torch
 from torch import Tensor
 
-from kernelexp.engine import memory
-from kernelexp.engine.checks import number
 from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import kernel_matmul, tile_size
 
-GB = 1e9
 # Rows against which blocks are timed, the blocks tried, and the share of the best rate asked for.
 _PROBE_ROWS = 4096
 # Smaller blocks would do for the products; but each block ends with a pass over all predictions.
 _BLOCKS = (1024, 2048, 4096)
-# What memory may make of it.
-SMALLEST_BLOCK = 256
 _BUSY = 0.95
 
 
@@ -54,8 +49,9 @@ def measure_block_size(
 
 def _rate(kernel: Kernel, X: Points, Z: Points) -> float:
     device = X.device
+    K = BlockedKernel.on(kernel, device)(X, Z)
     start = clock(device)
-    kernel_matmul(kernel, X, Z, torch.zeros(len(Z), 1, dtype=Z.values.dtype, device=device))
+    K.matmul(torch.zeros(len(Z), 1, dtype=Z.values.dtype, device=device))
     return len(Z) / (clock(device) - start)
 
 

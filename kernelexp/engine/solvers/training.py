@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kernelexp.engine import memory
 from kernelexp.engine.model import KernelModel
-from kernelexp.engine.norms import RKHSNorm, norm_from_outputs
+from kernelexp.engine.norms import RKHSNorm
 from kernelexp.engine.plan import GB, Limits, Plan
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
@@ -131,7 +131,7 @@ class Training(Generic[S, I]):
     def rkhs_norm(self) -> RKHSNorm:
         """The norm of the model as it stands, with an estimate of its error."""
         outputs = self.solver.center_outputs(self.system, self.iterate)
-        norm = norm_from_outputs(self.model(), outputs)
+        norm = self.model().rkhs_norm(outputs)
         left = self.residuals().get("relative_residual", 0.0)
         return replace(norm, lower_bound=left > SOLVED)
 
