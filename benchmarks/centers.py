@@ -14,11 +14,11 @@ from statistics import median
 
 import naive
 import torch
+from kernelexp.engine.products import kernel_matmul
 from results_file import ratios, spread, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem
-from kernelexp.engine.products import kernel_matmul
 
 N, P, REPEATS = 20_000, 5000, 3
 NAIVE = "naive eigenpro4"

@@ -15,11 +15,11 @@ from statistics import median
 
 import naive
 import torch
+from kernelexp.engine.products import kernel_matmul
 from results_file import ratios, spread, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem, memory
-from kernelexp.engine.products import kernel_matmul
 
 EPOCHS = 5
 KERNEL = KERNELS["laplacian"](bandwidth=10.0)

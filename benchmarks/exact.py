@@ -10,11 +10,11 @@ import sys
 from statistics import median
 
 import torch
+from kernelexp.engine.products import kernel_matrix
 from results_file import ratios, spread, write
 from timing import DEVICE, timed
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem
-from kernelexp.engine.products import kernel_matrix
 
 D, OUTPUTS, REPEATS = 20, 10, 3
 KERNEL = KERNELS["laplacian"](bandwidth=5.0)

@@ -11,12 +11,12 @@ them in turn.
 from statistics import median
 
 import torch
+from kernelexp.engine.products import kernel_matrix
 from results_file import ratios, spread, write
 from timing import DEVICE, timed
 
 from kernelexp.engine import KERNELS
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import kernel_matrix
 
 N, M, D, REPEATS = 4096, 8192, 784, 7
 

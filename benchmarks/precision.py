@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from kernelexp.engine.products import kernel_matrix
 from results_file import ratios, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import kernel_matrix
 
 N, TEST, EPOCHS, REPEATS = 5000, 2000, 20, 5
 CASES = [("unit", 10.0), ("standard", 30.0)]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import REAL_DATA, needs_fmnist
+from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
 pytestmark = needs_fmnist
 

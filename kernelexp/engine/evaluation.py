@@ -33,4 +33,5 @@ class Evaluation:
 
     def outputs(self) -> Tensor:
         """f(X) as training stands, (m, c)."""
-        return self.K.matmul(self.training.weights())
+        weights: Tensor = self.training.weights()
+        return self.K.matmul(weights)

@@ -190,8 +190,8 @@ def unsolved(left: float) -> str:
 
 def _cut(A: Tensor, dtype: torch.dtype) -> float:
     """Up to where directions of a singular A are left out, for weights of type ``dtype``."""
-    eps: float = torch.finfo(dtype).eps
-    return eps**_LEFT_OUT * A.diagonal().max().item()
+    cut: float = torch.finfo(dtype).eps ** _LEFT_OUT * A.diagonal().max().item()
+    return cut
 
 
 def _pivoted_cholesky(A: Tensor, most: int, zero: float = 0.0) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from test_fused import error, points
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
 if not torch.cuda.is_available():
     pytest.skip("PyTorch finds no CUDA device", allow_module_level=True)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kernelexp.engine.products import kernel_matrix
 from scipy.integrate import quad
 from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import Matern, RationalQuadratic
@@ -14,7 +15,6 @@ from kernelexp.engine.kernels import KERNELS, geometry
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.kernels.radial import Radial
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import kernel_matrix
 
 
 def half_plane_moment(theta, power):

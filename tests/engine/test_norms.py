@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from kernelexp.engine.products import kernel_matmul
 
 from kernelexp.engine import KERNELS, KernelModel
 from kernelexp.engine.norms import DENSE_CENTERS, norm_from_outputs
-from kernelexp.engine.products import kernel_matmul
 
 KERNEL = KERNELS["laplacian"](bandwidth=3.0)
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from kernelexp.engine.products import KernelRows, _tiles, kernel_matmul, kernel_matrix
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits
 from kernelexp.engine.byte_codes import ByteCodes
@@ -16,7 +17,6 @@ from kernelexp.engine.points import (
     as_points,
     check_precision,
 )
-from kernelexp.engine.products import KernelRows, _tiles, kernel_matmul, kernel_matrix
 
 CPU = torch.device("cpu")
 

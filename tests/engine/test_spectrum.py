@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
 from kernelexp.engine.batch import (
     adapted_betas,
@@ -13,7 +14,6 @@ from kernelexp.engine.batch import (
 )
 from kernelexp.engine.kernels import KERNELS
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from kernelexp.engine.spectrum import nystrom_spectrum
 
 

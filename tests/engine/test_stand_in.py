@@ -4,13 +4,13 @@ import warnings
 
 import pytest
 import torch
+from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from solving import problem, relative
 from stand_in import GPU, OnGPU, stand_in
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits, memory, products
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
 CPU = torch.device("cpu")
 LAPLACIAN = KERNELS["laplacian"](bandwidth=5.0)

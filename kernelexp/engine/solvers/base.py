@@ -27,7 +27,7 @@ from kernelexp.engine.solvers.state import Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
 S = TypeVar("S", bound=System)
-I = TypeVar("I", bound=Iterate)
+It = TypeVar("I", bound=Iterate)
 
 # Points on which f(X) as carried along is held against the model, and how many times the mean square of
 # the difference a training error must be to be believed.
@@ -85,7 +85,7 @@ class SolverOption(ABC):
 
 
 @dataclass(frozen=True)
-class Solver(SolverOption, Generic[S, I]):
+class Solver(SolverOption, Generic[S, It]):
     """Hyper-parameters of a solver; null means chosen from the resource and the spectrum.
 
     ``S``: what its set-up makes, ``I``: what its training carries.
@@ -108,43 +108,43 @@ class Solver(SolverOption, Generic[S, I]):
         """
 
     @abstractmethod
-    def start(self, system: S, weights: Tensor | None = None) -> I:
-        """f = 0, or the function of given weights (p, c) at the centers of the system."""
+    def start(self, system: S, weights: Tensor | None = None) -> It:
+        """F = 0, or the function of given weights (p, c) at the centers of the system."""
 
     @abstractmethod
-    def advance(self, system: S, iterate: I) -> EpochRecord | None:
+    def advance(self, system: S, iterate: It) -> EpochRecord | None:
         """One round, in place: the record of an epoch that it completes, else None.
 
         Raises:
             DivergenceError: when the loss grows a second time, with half the step.
         """
 
-    def step(self, system: S, iterate: I) -> EpochRecord:
+    def step(self, system: S, iterate: It) -> EpochRecord:
         """One epoch, in place: rounds to its end."""
         while (record := self.advance(system, iterate)) is None:
             pass
         return record
 
     @abstractmethod
-    def weights(self, system: S, iterate: I) -> Tensor:
+    def weights(self, system: S, iterate: It) -> Tensor:
         """Alpha (p, c) as it stands, in the type of the targets; later rounds may change it."""
 
     @abstractmethod
-    def training_outputs(self, system: S, iterate: I) -> Tensor:
+    def training_outputs(self, system: S, iterate: It) -> Tensor:
         """f(X) on the training points, (n, c); at hand, or computed."""
 
-    def center_outputs(self, system: S, iterate: I) -> Tensor:
+    def center_outputs(self, system: S, iterate: It) -> Tensor:
         """f(Z) at the centers, (p, c), as carried along; here the training points'."""
         return self.training_outputs(system, iterate)
 
-    def refresh(self, system: S, iterate: I) -> None:  # noqa: B027
+    def refresh(self, system: S, iterate: It) -> None:
         """Compute f(X) anew from the weights, where it is carried along: here it is not."""
 
-    def residuals(self, iterate: I) -> dict[str, float]:
+    def residuals(self, iterate: It) -> dict[str, float]:
         """Relative residuals at the end, by name; empty where the training error says it."""
         return {}
 
-    def model(self, system: S, iterate: I) -> KernelModel:
+    def model(self, system: S, iterate: It) -> KernelModel:
         """The kernel machine as it stands: a value, which later rounds do not change."""
         weights = self.weights(system, iterate).clone()
         return KernelModel(system.problem.kernel, system.centers, weights)
@@ -157,7 +157,7 @@ class Solver(SolverOption, Generic[S, I]):
     def record(
         self,
         system: S,
-        iterate: I,
+        iterate: It,
         train_mse: float | None = None,
         train_error: float | None = None,
     ) -> EpochRecord:
@@ -171,17 +171,17 @@ class Solver(SolverOption, Generic[S, I]):
                 train_mse = self._mse(system, iterate)
             train_error = _error(self.training_outputs(system, iterate), system.problem.labels)
         weights = self.weights(system, iterate).double()
-        norm = (weights * self.center_outputs(system, iterate).double()).sum()
-        norm = norm.clamp_(min=0).sqrt_().item()
+        squares = (weights * self.center_outputs(system, iterate).double()).sum()
+        norm = squares.clamp_(min=0).sqrt_().item()
         iterate.epoch += 1
         seconds, iterate.seconds = iterate.seconds, 0.0
         return EpochRecord(iterate.epoch, train_mse, train_error, norm, seconds)
 
-    def _mse(self, system: S, iterate: I) -> float:
+    def _mse(self, system: S, iterate: It) -> float:
         difference = self.training_outputs(system, iterate) - system.targets
         return difference.square_().mean().item()
 
-    def _drift(self, system: S, iterate: I) -> float:
+    def _drift(self, system: S, iterate: It) -> float:
         """Mean square of f(X) as carried along minus the model's, on up to 256 points drawn by the seed."""
         problem = system.problem
         rows = torch.randperm(len(problem.X), generator=problem.generator())[:_DRIFT_POINTS]

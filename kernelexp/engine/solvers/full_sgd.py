@@ -179,9 +179,7 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
         )
         m = self._batch_size(system)
         inflation = preconditioner.curvature_inflation(kernel, points, m, generator)
-        return replace(
-            system, batch_size=m, inflation=inflation, generator=generator.get_state()
-        )
+        return replace(system, batch_size=m, inflation=inflation, generator=generator.get_state())
 
     def _batch_size(self, system: FullSystem) -> int:
         n, most = len(system.targets), system.plan.max_batch_size

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
-import torch
 from torch import Tensor
 
 from kernelexp.engine.batch import critical_batch_size, step_size
@@ -146,7 +145,7 @@ class MiniBatchSolver(Solver[MS, MI], Generic[MS, MI]):
     def batches_a_round(self, system: MS) -> int:
         """How many batches are taken together."""
 
-    def begin_epoch(self, iterate: MI) -> None:  # noqa: B027
+    def begin_epoch(self, iterate: MI) -> None:
         """Before the first round of an epoch: here nothing is to be done."""
 
     @abstractmethod

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.kernels import Kernel
-from kernelexp.engine.points import Points
 from kernelexp.engine.plan import Limits, ResourceLimits
+from kernelexp.engine.points import Points
 from kernelexp.engine.singular import DistinctRows
 
 _DTYPES = (torch.float32, torch.float64)

@@ -97,7 +97,9 @@ def restore(iterate: Iterate, stored: Saved) -> None:
     """
     names = {f.name for f in fields(iterate)}
     if names != {*stored.tensors, *stored.numbers}:
-        raise ValueError(f"saved fields {sorted({*stored.tensors, *stored.numbers} ^ names)} differ")
+        raise ValueError(
+            f"saved fields {sorted({*stored.tensors, *stored.numbers} ^ names)} differ"
+        )
     for name, value in stored.tensors.items():
         own = getattr(iterate, name)
         if own.shape == value.shape and own.dtype == value.dtype:

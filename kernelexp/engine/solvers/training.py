@@ -1,9 +1,9 @@
 """A training: a solver, the system it set up, what it carries, and its records so far.
 
-    training = prepare(solver, problem)
-    for record in training.run():
-        ...                         # log, evaluate: the caller's affair
-    model = training.model()
+training = prepare(solver, problem)
+for record in training.run():
+    ...                         # log, evaluate: the caller's affair
+model = training.model()
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kernelexp.engine.norms import RKHSNorm
 from kernelexp.engine.plan import GB, Limits, Plan
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
-from kernelexp.engine.solvers.base import I, S, Solver, SolverOption
+from kernelexp.engine.solvers.base import It, S, Solver, SolverOption
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Saved, restore, saved
 from kernelexp.engine.solvers.stopping import EpochRecord
@@ -30,7 +30,7 @@ from kernelexp.engine.solvers.stopping import EpochRecord
 _SMALLER = 0.75
 
 
-class Training(Generic[S, I]):
+class Training(Generic[S, It]):
     """Training under way.
 
     Attributes:
@@ -48,7 +48,7 @@ class Training(Generic[S, I]):
 
     def __init__(
         self,
-        solver: Solver[S, I],
+        solver: Solver[S, It],
         system: S,
         setup_seconds: float = 0.0,
         reason: str | None = None,
