@@ -28,7 +28,9 @@ from kernelexp.engine import (
     KernelModel,
     Problem,
     ResourceLimits,
+    SolverOption,
     StopRule,
+    prepare,
 )
 from kernelexp.engine.checks import number, one_of, refuse
 

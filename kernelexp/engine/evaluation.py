@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from kernelexp.engine.operator import KernelOperator
 from kernelexp.engine.plan import with_cache
 from kernelexp.engine.points import Points
 from kernelexp.engine.solvers import AnyTraining
@@ -29,7 +30,7 @@ class Evaluation:
         points = Points.of(X, problem.precision)
         centers = problem.points_of(Z)
         self.training = training
-        self.K = training.system.kernel(points, centers, keep=training.plan.test_rows or 0)
+        self.K: KernelOperator = training.system.kernel(points, centers, keep=training.plan.test_rows or 0)
 
     def outputs(self) -> Tensor:
         """f(X) as training stands, (m, c)."""

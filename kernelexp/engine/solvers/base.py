@@ -27,7 +27,7 @@ from kernelexp.engine.solvers.state import Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
 
 S = TypeVar("S", bound=System)
-It = TypeVar("I", bound=Iterate)
+It = TypeVar("It", bound=Iterate)
 
 # Points on which f(X) as carried along is held against the model, and how many times the mean square of
 # the difference a training error must be to be believed.
@@ -88,7 +88,7 @@ class SolverOption(ABC):
 class Solver(SolverOption, Generic[S, It]):
     """Hyper-parameters of a solver; null means chosen from the resource and the spectrum.
 
-    ``S``: what its set-up makes, ``I``: what its training carries.
+    ``S``: what its set-up makes, ``It``: what its training carries.
     """
 
     @abstractmethod

@@ -21,7 +21,7 @@ from kernelexp.engine.norms import RKHSNorm
 from kernelexp.engine.plan import GB, Limits, Plan
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
-from kernelexp.engine.solvers.base import It, S, Solver, SolverOption
+from kernelexp.engine.solvers.base import AnySolver, It, S, Solver, SolverOption
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Saved, restore, saved
 from kernelexp.engine.solvers.stopping import EpochRecord
@@ -182,7 +182,11 @@ def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) ->
     solver, reason = option.choose(sizes, limits, device)
     smaller = False
     try:
-        system = solver.setup(problem, plan or solver.plan(sizes, limits, device))
+        if plan is None:
+            system = solver.setup(problem, solver.plan(sizes, limits, device))
+        else:
+            _check(plan, solver, limits)
+            system = solver.setup(problem, plan)
     except RuntimeError as error:
         if plan is not None or not memory.is_exhausted(error):
             raise
@@ -192,6 +196,12 @@ def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) ->
         limits = _three_quarters(problem)
         system = solver.setup(problem, solver.plan(sizes, limits, device))
     return Training(solver, system, clock(device) - start, reason, smaller)
+
+
+def _check(plan: Plan, solver: AnySolver, limits: Limits) -> None:
+    if plan.solver != solver.name:
+        raise ValueError(f"solver={solver.name}: the plan to go on with is of {plan.solver}")
+    plan.refuse_unless_it_fits(limits, "going on as it was begun", "free memory")
 
 
 def _three_quarters(problem: Problem) -> Limits:
