@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernelexp.engine.devices import tiling
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.points import Points
 
-# Rounds of Lloyd's algorithm, and rows assigned at a time.
-_ROUNDS, _ROWS = 10, 1024
+# Of Lloyd's algorithm.
+_ROUNDS = 10
 
 
 def choose_centers(X: Tensor, kind: str, p: int, generator: torch.Generator) -> Tensor:
@@ -33,10 +34,10 @@ def _random(X: Tensor, p: int, generator: torch.Generator) -> Tensor:
 
 
 def _kmeans(X: Tensor, p: int, generator: torch.Generator) -> Tensor:
-    Z = _random(X, p, generator)
+    Z, parts = _random(X, p, generator), torch.split(X, tiling(X.device).rows)
     for _ in range(_ROUNDS):
         nearest = torch.cat(
-            [squared_distances(Points(rows), Points(Z)).argmin(1) for rows in torch.split(X, _ROWS)]
+            [squared_distances(Points(rows), Points(Z)).argmin(1) for rows in parts]
         )
         counts = nearest.bincount(minlength=len(Z))  # (p,)
         sums = torch.zeros_like(Z).index_add_(0, nearest, X)

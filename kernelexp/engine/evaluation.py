@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import KernelRows
 from kernelexp.engine.resource import with_cache
 from kernelexp.engine.solvers import State
 
@@ -24,9 +24,10 @@ class Evaluation:
         wanted, row_bytes = len(X) if epochs > 1 else 0, X.element_size() * len(Z)
         state.plan, keep = with_cache(state.plan, problem.limits, wanted, row_bytes, epochs)
         points = Points.of(X, problem.precision)
+        kernel = BlockedKernel.on(problem.kernel, problem.device)
         self.state = state
-        self.rows = KernelRows(problem.kernel, points, problem.points_of(Z), keep)
+        self.K = kernel(points, problem.points_of(Z), keep)
 
     def outputs(self) -> Tensor:
         """f(X) as training stands, (m, c)."""
-        return self.rows.matmul(self.state.model().weights)
+        return self.K.matmul(self.state.model().weights)

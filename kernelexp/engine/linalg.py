@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from kernelexp.engine.products import ranges
+from kernelexp.engine.tiles import ranges
 
 # Columns factored together: wide enough for fast matrix products, narrow enough that the dense
 # factorisations of the diagonal blocks do not count.

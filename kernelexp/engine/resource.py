@@ -5,7 +5,7 @@ Ma, Belkin 2019, section 3 chooses one number from it, the batch m_max = min(m_C
 
 - m_C is measured: the block of rows from which on larger blocks are hardly faster. It becomes
   ``block_size`` and has no influence on the numbers a run produces, only on its speed.
-- m_S follows from memory: blocks are never stored whole (``products``), so a block of B rows costs
+- m_S follows from memory: blocks are never stored whole (``operator``), so a block of B rows costs
   B (B + d + 2 c) numbers, not B n. It becomes ``max_batch_size``, the m_max that limits q.
 """
 
@@ -20,9 +20,10 @@ from torch import Tensor
 
 from kernelexp.engine import memory
 from kernelexp.engine.checks import number
+from kernelexp.engine.devices import tiling
 from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import kernel_matmul, tile_size
 
 GB = 1e9
 # Rows against which blocks are timed, the blocks tried, and the share of the best rate asked for.
@@ -139,8 +140,8 @@ def memory_limit(device: torch.device, limits: ResourceLimits) -> tuple[int, int
 
 
 def tile_numbers(n: int, device: torch.device) -> int:
-    """What the tiles of ``products`` and their temporaries hold, in numbers."""
-    return 10 * min(tile_size(device), n) ** 2
+    """What the tiles of an operator and their temporaries hold, in numbers."""
+    return 10 * min(tiling(device).tile, n) ** 2
 
 
 def measure_block_size(
@@ -165,8 +166,9 @@ def measure_block_size(
 
 def _rate(kernel: Kernel, X: Points, Z: Points) -> float:
     device = X.device
+    K = BlockedKernel.on(kernel, device)(X, Z)
     start = clock(device)
-    kernel_matmul(kernel, X, Z, torch.zeros(len(Z), 1, dtype=Z.values.dtype, device=device))
+    K.matmul(torch.zeros(len(Z), 1, dtype=Z.values.dtype, device=device))
     return len(Z) / (clock(device) - start)
 
 

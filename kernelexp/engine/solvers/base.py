@@ -24,7 +24,7 @@ from kernelexp.engine import memory
 from kernelexp.engine.centers import KINDS, choose_centers
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.model import KernelModel, predicted_labels
-from kernelexp.engine.norms import RKHSNorm, norm_from_outputs
+from kernelexp.engine.norms import RKHSNorm
 from kernelexp.engine.resource import GB, MemoryPlan, clock, memory_limit
 from kernelexp.engine.singular import SOLVED, DistinctRows, SingularMatrixWarning
 from kernelexp.engine.solvers.problem import Problem
@@ -92,7 +92,7 @@ class State(ABC):
 
     def rkhs_norm(self) -> RKHSNorm:
         """The norm of the model as it stands, with a bound on its error."""
-        norm = norm_from_outputs(self.model(), self.center_outputs())
+        norm = self.model().rkhs_norm(self.center_outputs())
         left = self.residuals().get("relative_residual", 0.0)
         return replace(norm, lower_bound=left > SOLVED)
 

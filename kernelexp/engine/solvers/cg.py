@@ -13,7 +13,7 @@ from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.checks import number
 from kernelexp.engine.linalg import conjugate_residuals, relative_residual
 from kernelexp.engine.model import KernelModel
-from kernelexp.engine.products import KernelRows
+from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.singular import SOLVED, is_rounding, rounds_off, too_coarse, unmet, unsolved
 from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver, State
@@ -42,7 +42,7 @@ class CGState(State):
     """
 
     spectrum: Spectrum
-    K: KernelRows
+    K: KernelOperator
     vectors: Tensor
     shrink: Tensor
     weights: Tensor
@@ -72,7 +72,7 @@ class CGState(State):
             "q": self.vectors.shape[1],
             "top_eigenvalue": self.spectrum.top_eigenvalue,
             "subsample_size": self.spectrum.size,
-            "rows_kept": len(self.K.kept),
+            "rows_kept": self.K.kept_rows,
         }
 
     def residuals(self) -> dict[str, float]:
@@ -116,7 +116,7 @@ class CG(Solver):
 
     def setup(self, problem: Problem) -> CGState:
         """The spectrum; K itself is filled by the first iteration."""
-        kernel, Y = problem.kernel, problem.Y
+        kernel, Y = BlockedKernel.on(problem.kernel, problem.device), problem.Y
         n, c = Y.shape
         number("solver.subsample_size", self.subsample_size, 2, n, whole=True, optional=True)
         s = self.subsample_size or min(n, _SUBSAMPLE)
@@ -140,7 +140,7 @@ class CG(Solver):
             problem=problem,
             plan=plan,
             spectrum=spectrum,
-            K=KernelRows(kernel, points, points, keep, torch.float64),
+            K=kernel(points, points, keep, torch.float64),
             vectors=U[:, :q].contiguous(),
             shrink=1 - values[-1] / values[:q],
             weights=torch.zeros_like(Y, dtype=torch.float64),

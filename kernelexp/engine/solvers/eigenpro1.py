@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 
 from kernelexp.engine.checks import number
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import kernel_matmul
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.sgd import SGD, SGDState
 from kernelexp.engine.solvers.sgd_plan import SGDPlan
@@ -52,9 +52,9 @@ class EigenPro1(SGD):
     def make_preconditioner(
         self, problem: Problem, spectrum: Spectrum, q: int | None, plan: SGDPlan
     ) -> Preconditioner:
-        kernel, X = problem.kernel, problem.points
+        kernel, X = BlockedKernel.on(problem.kernel, problem.device), problem.points
         _, U = extend(kernel, X, spectrum)
-        KU = kernel_matmul(kernel, X, X, U)  # (n, q + 1)
+        KU = kernel(X, X).matmul(U)  # (n, q + 1)
         ritz, W = torch.linalg.eigh((U.mT @ KU).double())
         ritz, W = ritz.flip(0), W.flip(1)[:, :-1].to(U.dtype)
         ritz = ritz.to(U.dtype)  # n lambda_i

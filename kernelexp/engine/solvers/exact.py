@@ -19,7 +19,7 @@ from kernelexp.engine.linalg import (
     relative_residual,
     top_eigenvalue,
 )
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.resource import (
     clock,
     memory_limit,
@@ -90,7 +90,8 @@ class Exact(RestrictedSolver):
         Raises:
             ValueError: where it does not fit, with the size it needs.
         """
-        kernel, X, Y = problem.kernel, problem.X, problem.Y
+        kernel = BlockedKernel.on(problem.kernel, problem.device)
+        X, Y = problem.X, problem.Y
         Z, distinct = self.choose_centers(problem, problem.generator())
         n, p, c = len(X), len(Z), Y.shape[1]
         dtype = self._precision(problem, p)
@@ -108,7 +109,7 @@ class Exact(RestrictedSolver):
         )
         centers = problem.points_of(Z)
         A = Y.new_empty(p, p, dtype=dtype)
-        kernel_matrix(kernel, centers, centers, A)
+        kernel(centers, centers).dense(A)
         scales = Y.new_ones(p, 1, dtype=torch.float64)
         if distinct is not None:
             if p < n:  # sum over points = sum over centers, each as often as it occurs
@@ -124,7 +125,7 @@ class Exact(RestrictedSolver):
             for start in range(0, n, rows):
                 part = slice(start, start + rows)
                 K = A.new_empty(len(Y[part]), p)
-                kernel_matrix(kernel, problem.points[part], centers, K)
+                kernel(problem.points[part], centers).dense(K)
                 add_gram_(A, K)
                 right += (K.mT @ Y[part].to(dtype)).double()
             mirror_(A)
@@ -183,7 +184,8 @@ class Exact(RestrictedSolver):
         problem, distinct = state.problem, state.distinct
         if distinct is None:
             weights, centers = gamma * state.scales, problem.points_of(state.centers)
-            return kernel_matmul(problem.kernel, problem.points, centers, weights)
+            kernel = BlockedKernel.on(problem.kernel, problem.device)
+            return kernel(problem.points, centers).matmul(weights)
         n = len(distinct.group)
         at_centers = (state.factor.matmul(gamma) - n * self.ridge * gamma) / state.scales
         return at_centers[distinct.group.to(gamma.device)]

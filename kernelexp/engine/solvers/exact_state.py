@@ -10,7 +10,7 @@ from torch import Tensor
 from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.linalg import CholeskyFactor
 from kernelexp.engine.model import KernelModel
-from kernelexp.engine.products import kernel_matmul
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.singular import DistinctRows, PseudoInverse
 from kernelexp.engine.solvers.base import State
 
@@ -56,7 +56,8 @@ class ExactState(State):
         if self.distinct is not None:
             return self.outputs[self.distinct.first.to(self.outputs.device)]
         points = self.problem.points_of(self.centers)
-        return kernel_matmul(self.problem.kernel, points, points, self.gamma * self.scales)
+        kernel = BlockedKernel.on(self.problem.kernel, self.problem.device)
+        return kernel(points, points).matmul(self.gamma * self.scales)
 
     def model(self) -> KernelModel:
         return KernelModel(self.problem.kernel, self.centers, self.weights)

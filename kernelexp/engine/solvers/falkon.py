@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.checks import number
+from kernelexp.engine.devices import tiling
 from kernelexp.engine.linalg import (
     CholeskyFactor,
     add_gram_,
@@ -21,15 +22,13 @@ from kernelexp.engine.linalg import (
     top_eigenvalue,
 )
 from kernelexp.engine.model import KernelModel
-from kernelexp.engine.products import KernelRows, kernel_matrix, narrow_matmul
+from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.singular import independent_rows
 from kernelexp.engine.solvers.base import RestrictedSolver, State
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
-
-# Rows of K(X, Z) computed together where they are not kept.
-_ROWS = 1024
+from kernelexp.engine.tiles import narrow_matmul
 
 
 @dataclass
@@ -49,7 +48,7 @@ class FalkonState(State):
     """
 
     centers: Tensor
-    rows: KernelRows
+    rows: KernelOperator
     top_eigenvalue: float
     T: CholeskyFactor
     A: CholeskyFactor
@@ -63,7 +62,7 @@ class FalkonState(State):
 
     def refresh(self) -> None:
         weights = self.model().weights
-        for part, K in self.rows.blocks(_ROWS):
+        for part, K in self.rows.blocks(tiling(self.problem.device).rows):
             self.outputs[part] = narrow_matmul(K, weights)
 
     def center_outputs(self) -> Tensor:
@@ -79,7 +78,7 @@ class FalkonState(State):
             "m_star": critical_batch_size(beta, self.top_eigenvalue),
             "top_eigenvalue": self.top_eigenvalue,
             "n_centers": len(self.centers),
-            "rows_kept": len(self.rows.kept),
+            "rows_kept": self.rows.kept_rows,
             "jitter": self.T.jitter,
         }
 
@@ -120,7 +119,8 @@ class Falkon(RestrictedSolver):
 
     def setup(self, problem: Problem) -> FalkonState:
         """The two factors, and the right side, which fills what is kept of K(X, Z)."""
-        kernel, X, Y = problem.kernel, problem.X, problem.Y
+        kernel = BlockedKernel.on(problem.kernel, problem.device)
+        X, Y = problem.X, problem.Y
         Z, _ = self.choose_centers(problem, problem.generator())
         n, p, c, w = len(X), len(Z), Y.shape[1], X.element_size()
         plan = plan_memory(
@@ -130,11 +130,11 @@ class Falkon(RestrictedSolver):
             "take fewer centers (solver.n_centers)",
             model=16 * (p * p + 512 * p) + 8 * 8 * p * c + 3 * w * n * c + w * p * Z.shape[1],
             setup=8 * (p * p + tile_numbers(n, problem.device)),
-            step=w * (_ROWS * p + tile_numbers(n, problem.device)),
+            step=w * (kernel.tiling.rows * p + tile_numbers(n, problem.device)),
         )
         plan, keep = with_cache(plan, problem.limits, n, w * p, 1 + self.max_epochs)
         centers = problem.points_of(Z)
-        K_ZZ = kernel_matrix(kernel, centers, centers, Y.new_empty(p, p, dtype=torch.float64))
+        K_ZZ = kernel(centers, centers).dense(Y.new_empty(p, p, dtype=torch.float64))
         # What rows of X's type round off comes squared, and must stay below what the ridge holds.
         eps, largest = torch.finfo(X.dtype).eps, K_ZZ.diagonal().max().item()
         coarse = min(
@@ -152,9 +152,9 @@ class Falkon(RestrictedSolver):
         add_gram_(gram, T.array.tril())  # L^T L
         mirror_(gram)
         gram.div_(p).diagonal().add_(self.ridge)
-        rows = KernelRows(kernel, problem.points, centers, keep)
+        rows = kernel(problem.points, centers, keep)
         right = Y.new_zeros(p, c, dtype=torch.float64)
-        for part, K in rows.blocks(_ROWS):
+        for part, K in rows.blocks(kernel.tiling.rows):
             right += (K.mT @ Y[part]).double()
         return FalkonState(
             solver=self,
@@ -177,7 +177,7 @@ class Falkon(RestrictedSolver):
 
         def matmul(D: Tensor) -> Tensor:
             out = state.T.matmul(D).mul_(n * self.ridge)
-            for part, K in state.rows.blocks(_ROWS):
+            for part, K in state.rows.blocks(tiling(device).rows):
                 image[part] = narrow_matmul(K, D.to(K.dtype))
                 out += (K.mT @ image[part]).double()
             return out

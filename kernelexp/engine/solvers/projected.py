@@ -33,8 +33,8 @@ from torch import Tensor
 from kernelexp.engine.batch import choose_q, default_batch_size
 from kernelexp.engine.checks import number, one_of
 from kernelexp.engine.model import KernelModel, predicted_labels
+from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import KernelRows, kernel_matmul, narrow_matmul
 from kernelexp.engine.resource import GB, with_cache
 from kernelexp.engine.solvers.base import RestrictedSolver
 from kernelexp.engine.solvers.problem import Problem
@@ -43,6 +43,7 @@ from kernelexp.engine.solvers.projection import ExactProjection, InexactProjecti
 from kernelexp.engine.solvers.stochastic import StochasticSolver, StochasticState
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import restricted_spectrum
+from kernelexp.engine.tiles import narrow_matmul
 
 _SUBSAMPLE, _MOST_Q = 2000, 500
 # Plain epochs before SAGA takes over, and its step as a share of theirs: its gradient also carries the
@@ -71,7 +72,7 @@ class ProjectedState(StochasticState):
     """
 
     centers: Tensor
-    rows: KernelRows
+    rows: KernelOperator
     projection: Projection
     interval: int
     center_features: Tensor
@@ -104,7 +105,7 @@ class ProjectedState(StochasticState):
         return {
             **super().derived(),
             "n_centers": len(self.centers),
-            "rows_kept": len(self.rows.kept),
+            "rows_kept": self.rows.kept_rows,
             "projection": "exact" if exact else "inexact",
             "projection_interval": self.interval,
         }
@@ -150,7 +151,8 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
     def setup(self, problem: Problem) -> ProjectedState:
         """Centers, spectrum, projection, then what is left of the memory for K(X, Z)."""
         self.check_sizes(problem)
-        kernel, X, Y = problem.kernel, problem.X, problem.Y
+        kernel = BlockedKernel.on(problem.kernel, problem.device)
+        X, Y = problem.X, problem.Y
         n, c = Y.shape
         generator = problem.generator()
         Z, _ = self.choose_centers(problem, generator)
@@ -174,7 +176,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             landmarks,
             V,
             1 - sigma[q] / sigma[:q],
-            kernel_matmul(kernel, points, centers[landmarks], V),
+            kernel(points, centers[landmarks]).matmul(V),
             sigma[q].item(),
         )
         m_star = preconditioner.beta / preconditioner.top_eigenvalue
@@ -206,10 +208,10 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
             inflation=inflation,
             generator=generator,
             centers=Z,
-            rows=KernelRows(kernel, points, centers, keep),
+            rows=kernel(points, centers, keep),
             projection=projection,
             interval=self.choose_interval(p, m, X.shape[1], exact),
-            center_features=kernel_matmul(kernel, centers, centers[landmarks], V),
+            center_features=kernel(centers, centers[landmarks]).matmul(V),
             weights=Y.new_zeros(p, c),
             values=Y.new_zeros(p, c),
             table=Y.new_zeros(n if self.variance_reduction else 0, c),
@@ -247,7 +249,7 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
     def _round(self, state: ProjectedState, batches: Sequence[Tensor]) -> None:
         """T batches and a projection."""
         problem, P, n = state.problem, state.preconditioner, len(state.problem.X)
-        points = problem.points
+        points, kernel = problem.points, BlockedKernel.on(problem.kernel, problem.device)
         step = state.step_size(state.batch_size) / state.batch_size  # of one sample
         reduces = self._reduces(state)
         if reduces:
@@ -256,11 +258,11 @@ class ProjectedSGD(RestrictedSolver, StochasticSolver):
         corrections = h.new_zeros(P.q, h.shape[1])
         seen, seen_steps = batches[0][:0], problem.Y[:0]  # the temporary centers and their weights
         for batch in batches:
-            K = state.rows[batch]  # (m, p)
+            K = state.rows.rows(batch)  # (m, p)
             g = narrow_matmul(K, state.weights) - problem.Y[batch]  # (m, c)
             g.addmm_(P.features[batch], corrections, alpha=step)
             if len(seen):
-                kernel_matmul(problem.kernel, points[batch], points[seen], seen_steps, out=g)
+                kernel(points[batch], points[seen]).matmul(seen_steps, out=g)
             self._count(state, batch, g)
             difference = g - state.table[batch] if reduces else g
             h.addmm_(K.mT, difference)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from kernelexp.engine.products import kernel_matrix
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.singular import factorised
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 from kernelexp.engine.solvers.problem import Problem
@@ -47,7 +47,8 @@ class ExactProjection:
 
     def __init__(self, problem: Problem) -> None:
         """``problem.X``: the centers Z (p, d)."""
-        self.factor = factorised(kernel_matrix(problem.kernel, problem.points, problem.points))
+        kernel = BlockedKernel.on(problem.kernel, problem.device)
+        self.factor = factorised(kernel(problem.points, problem.points).dense())
         self.residual = -1.0  # not measured yet
 
     def __call__(self, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,8 +32,8 @@ from torch import Tensor
 from kernelexp.engine.batch import choose_q
 from kernelexp.engine.checks import number
 from kernelexp.engine.model import KernelModel
+from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import KernelRows, kernel_matrix
 from kernelexp.engine.resource import with_cache
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.sgd_plan import SGDPlan, plan_sgd
@@ -53,7 +53,7 @@ class SGDState(StochasticState):
     """
 
     plan: SGDPlan
-    rows: KernelRows
+    rows: KernelOperator
     weights: Tensor
     pending: Tensor
     predictions: Tensor
@@ -85,7 +85,7 @@ class SGDState(StochasticState):
         sizes = {
             "block_size": self.plan.block_size,
             "max_batch_size": self.plan.max_batch_size,
-            "rows_kept": len(self.rows.kept),
+            "rows_kept": self.rows.kept_rows,
         }
         return {**super().derived(), **sizes}
 
@@ -114,12 +114,14 @@ class SGD(StochasticSolver):
         """From the spectrum of the subsample."""
         if q is None:
             q = choose_q(spectrum, plan.max_batch_size)
-        return Preconditioner.from_spectrum(problem.kernel, problem.points, spectrum, q)
+        kernel = BlockedKernel.on(problem.kernel, problem.device)
+        return Preconditioner.from_spectrum(kernel, problem.points, spectrum, q)
 
     def setup(self, problem: Problem) -> SGDState:
         """Plan the memory, find the spectrum, choose q, batch and step."""
         self.check_sizes(problem)
         X, Y = problem.X, problem.Y
+        kernel = BlockedKernel.on(problem.kernel, problem.device)
         q = self.fixed_q(problem)
         generator = problem.generator()
         plan = plan_sgd(problem, self.subsample_size, q, self.batch_size, self.corrects_all)
@@ -129,16 +131,16 @@ class SGD(StochasticSolver):
         points = problem.points
         rank = min(plan.max_q + 1, plan.subsample_size)
         number("solver.q", q, 0, plan.subsample_size - 1, whole=True, optional=True)
-        spectrum = nystrom_spectrum(problem.kernel, points, plan.subsample_size, generator, rank)
+        spectrum = nystrom_spectrum(kernel, points, plan.subsample_size, generator, rank)
         preconditioner = self.make_preconditioner(problem, spectrum, q, plan)
         state = SGDState(
             solver=self,
             problem=problem,
             plan=plan,
-            rows=KernelRows(problem.kernel, points, points, keep),
+            rows=kernel(points, points, keep),
             spectrum=spectrum,
             preconditioner=preconditioner,
-            beta=problem.kernel.diag(X).max().item(),
+            beta=kernel.diag(X).max().item(),
             batch_size=0,
             relaxation=self.relaxation,
             inflation=1.0,
@@ -157,7 +159,7 @@ class SGD(StochasticSolver):
                 stacklevel=2,
             )
         state.inflation = preconditioner.curvature_inflation(
-            problem.kernel, points, state.batch_size, generator
+            kernel, points, state.batch_size, generator
         )
         return state
 
@@ -180,7 +182,8 @@ class SGD(StochasticSolver):
         Phi_B = P.features[rows]  # (B, q)
         X_B = problem.points[rows]
         # Computed, which is faster than to pick it from the rows that are kept.
-        K_BB = kernel_matrix(problem.kernel, X_B, X_B) if len(batches) > 1 else None
+        kernel = BlockedKernel.on(problem.kernel, problem.device)
+        K_BB = kernel(X_B, X_B).dense() if len(batches) > 1 else None
         delta = torch.empty_like(residual)
         h = torch.zeros_like(state.pending)
         start = 0
