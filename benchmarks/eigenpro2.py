@@ -15,18 +15,19 @@ from statistics import median
 
 import naive
 import torch
-from kernelexp.engine.products import kernel_matmul
 from results_file import ratios, spread, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem, memory
+from kernelexp.engine.operator import BlockedKernel
 
 EPOCHS = 5
 KERNEL = KERNELS["laplacian"](bandwidth=10.0)
 
 
 def accuracy(X, alpha, test):
-    right = kernel_matmul(KERNEL, test.X, X, alpha).argmax(1) == test.labels
+    kernel = BlockedKernel.on(KERNEL, X.device)
+    right = kernel(test.X, X).matmul(alpha).argmax(1) == test.labels
     return 100 * right.double().mean().item()
 
 
@@ -49,7 +50,7 @@ def ours(data, seed):
         "norm": norm,
         "peak_gb": peak,
         "plan_gb": state.plan.peak_gb,
-        "rows_kept": len(state.rows.kept),
+        "rows_kept": state.rows.kept_rows,
         "accuracy": accuracy(train.X, state.model().weights, data.test),
     }
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from test_fused import error, points
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine.operator import BlockedKernel
 
 if not torch.cuda.is_available():
     pytest.skip("PyTorch finds no CUDA device", allow_module_level=True)
@@ -17,9 +17,9 @@ def test_products_on_a_gpu(name):
     kernel = KERNELS[name]()
     W = torch.randn(9000, 3, dtype=torch.float64)
     exact = kernel(X.double(), Z.double())
-    K = kernel_matrix(kernel, X.to("cuda"), Z.to("cuda")).cpu()
-    assert error(kernel, K, X, Z) < 2e-6
-    got = kernel_matmul(kernel, X.to("cuda"), Z.to("cuda"), W.float().to("cuda")).cpu()
+    K = BlockedKernel.on(kernel, torch.device("cuda"))(X.to("cuda"), Z.to("cuda"))
+    assert error(kernel, K.dense().cpu(), X, Z) < 2e-6
+    got = K.matmul(W.float().to("cuda")).cpu()
     torch.testing.assert_close(got.double(), exact @ W, rtol=1e-4, atol=1e-4 * exact.norm().item())
 
 

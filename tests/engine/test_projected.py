@@ -55,7 +55,7 @@ def test_iterates_are_those_of_the_algorithm(T, rows_kept):
         n_centers=60, epochs=2, batch_size=16, projection_interval=T, variance_reduction=False
     )
     state = solver.prepare(p)
-    assert len(state.rows.kept) == rows_kept
+    assert state.rows.kept_rows == rows_kept
     generator = torch.Generator()
     generator.set_state(state.generator.get_state())
     list(solver.run(state))

@@ -37,7 +37,7 @@ def test_iterates_are_the_published_ones(batch_size, block_size, q, rows_kept):
     p = problem(KERNELS["laplacian"](bandwidth=3.0), block_size=block_size, limits=limits)
     s = EigenPro2(epochs=2, batch_size=batch_size, q=q, subsample_size=100)
     state = s.prepare(p)
-    assert len(state.rows.kept) == rows_kept
+    assert state.rows.kept_rows == rows_kept
     generator = torch.Generator()
     generator.set_state(state.generator.get_state())
     list(s.run(state))
