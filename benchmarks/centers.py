@@ -17,7 +17,7 @@ import torch
 from results_file import ratios, spread, write
 
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
 from kernelexp.engine.operator import BlockedKernel
 
 N, P, REPEATS = 20_000, 5000, 3
@@ -33,11 +33,11 @@ def accuracy(model_outputs, split):
 def ours(name, problem, test):
     """Seconds, set-up included, and test accuracy after each epoch."""
     solver = SOLVERS[name](n_centers=P, **SETTINGS[name])
-    state = solver.prepare(problem)
-    seconds, found = state.setup_seconds, []
-    for record in solver.run(state):
+    training = prepare(solver, problem)
+    seconds, found = training.setup_seconds, []
+    for record in training.run():
         seconds += record.seconds
-        found.append(accuracy(state.model().predict(test.X), test))
+        found.append(accuracy(training.model().predict(test.X), test))
     return seconds, found
 
 

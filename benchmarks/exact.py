@@ -13,7 +13,7 @@ import torch
 from results_file import ratios, spread, write
 from timing import DEVICE, timed
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
 from kernelexp.engine.operator import BlockedKernel
 
 D, OUTPUTS, REPEATS = 20, 10, 3
@@ -31,12 +31,12 @@ def compare(n):
         seconds, L = timed(lambda K=K: torch.linalg.cholesky(K))
         del K, L
         row["cholesky"].append(seconds)
-        seconds, state = timed(lambda: solver.prepare(Problem(KERNEL, X, Y)))
+        seconds, training = timed(lambda: prepare(solver, Problem(KERNEL, X, Y)))
         row["setup"].append(seconds)
-        seconds, _ = timed(lambda state=state: list(solver.run(state)))
+        seconds, _ = timed(lambda training=training: list(training.run()))
         row["solve"].append(seconds)
-        row["residual"].append(state.residuals()["relative_residual"])
-        del state
+        row["residual"].append(training.residuals()["relative_residual"])
+        del training
         print({name: values[-1] for name, values in row.items() if name != "n"}, flush=True)
     return row
 

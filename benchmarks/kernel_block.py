@@ -11,7 +11,6 @@ them in turn.
 from statistics import median
 
 import torch
-from kernelexp.engine.products import kernel_matrix
 from results_file import ratios, spread, write
 from timing import DEVICE, timed
 

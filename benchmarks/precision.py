@@ -12,11 +12,10 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from kernelexp.engine.products import kernel_matrix
 from results_file import ratios, write
 
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
 
@@ -45,7 +44,7 @@ def main():
         for precision, points in made.items():
             blocked(points, points).dense(out)
             problem = Problem(kernel, X, data.train.Y, data.train.labels, precision=precision)
-            got = SOLVERS["eigenpro2"](epochs=EPOCHS).fit(problem).predict(test)
+            got = fit(SOLVERS["eigenpro2"](epochs=EPOCHS), problem).predict(test)
             rows.append(
                 {
                     "scale": scale,

@@ -8,7 +8,7 @@ import torch
 from conftest import REAL_DATA, needs_fmnist
 
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
 from kernelexp.engine.operator import BlockedKernel
 
 pytestmark = needs_fmnist
@@ -45,9 +45,9 @@ def test_thirty_epochs_reach_the_exact_solution(name):
     alpha = torch.linalg.solve(K, Y)
     expected = blocked(data.test.X.double(), X).matmul(alpha)
     solver = SOLVERS["eigenpro2"](epochs=30)
-    state = solver.prepare(Problem(kernel, data.train.X, data.train.Y, data.train.labels))
-    *_, last = solver.run(state)
-    got = state.model().predict(data.test.X).double()
+    training = prepare(solver, Problem(kernel, data.train.X, data.train.Y, data.train.labels))
+    *_, last = training.run()
+    got = training.model().predict(data.test.X).double()
     assert (got - expected).norm() / expected.norm() < 1e-2
     exact_norm = (alpha * Y).sum().sqrt().item()
     assert last.rkhs_norm == pytest.approx(exact_norm, rel=0.03)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_fused import error, points
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit
 from kernelexp.engine.operator import BlockedKernel
 
 if not torch.cuda.is_available():
@@ -31,8 +31,8 @@ def test_points_that_stay_on_the_host(solver, n):
     Y = torch.sin(X[:, :1] + X[:, 1:2]).to("cuda")
     kernel = KERNELS["laplacian"](bandwidth=5.0)
     made = SOLVERS[solver](epochs=2)
-    there = made.fit(Problem(kernel, X.to("cuda"), Y))
-    here = made.fit(Problem(kernel, X, Y))
+    there = fit(made, Problem(kernel, X.to("cuda"), Y))
+    here = fit(made, Problem(kernel, X, Y))
     torch.testing.assert_close(
         here.predict(X[:500]), there.predict(X[:500].to("cuda")), rtol=1e-3, atol=1e-3
     )

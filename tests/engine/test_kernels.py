@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from kernelexp.engine.products import kernel_matrix
 from scipy.integrate import quad
 from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import Matern, RationalQuadratic

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits
+from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits, prepare
 from kernelexp.engine.byte_codes import ByteCodes
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.linalg import top_eigenpairs
@@ -138,15 +138,15 @@ def test_evaluation_keeps_what_there_is_room_for():
         limits = ResourceLimits(cache_gb=cache_gb)
         problem = Problem(kernel, X, Y, limits=limits, block_size=256)
         solver = SOLVERS["eigenpro2"](epochs=2)
-        state = solver.prepare(problem)
-        before = state.plan.gigabytes["cache"]
-        evaluation = Evaluation(state, X[:100] * 1.0)
+        training = prepare(solver, problem)
+        before = training.plan.gigabytes["cache"]
+        evaluation = Evaluation(training, X[:100] * 1.0)
         kept = {None: 100, 0.0: 0}.get(cache_gb, 50)
         assert evaluation.K.kept_rows == kept
-        assert state.plan.gigabytes["cache"] == pytest.approx(before + kept * 400 * 4e-9)
-        for _ in solver.run(state):
+        assert training.plan.gigabytes["cache"] == pytest.approx(before + kept * 400 * 4e-9)
+        for _ in training.run():
             torch.testing.assert_close(
-                evaluation.outputs(), state.predictions[:100], rtol=1e-3, atol=1e-4
+                evaluation.outputs(), training.iterate.predictions[:100], rtol=1e-3, atol=1e-4
             )
 
 
@@ -156,7 +156,7 @@ def test_a_single_epoch_keeps_all_rows_or_none():
     for cache_gb, epochs, kept in ((None, 1, 400), (1e-4, 1, 0), (1e-4, 2, 62)):
         limits = ResourceLimits(cache_gb=cache_gb)
         problem = Problem(KERNELS["laplacian"](), X, Y, limits=limits, block_size=256)
-        assert SOLVERS["eigenpro2"](epochs=epochs).prepare(problem).rows.kept_rows == kept
+        assert prepare(SOLVERS["eigenpro2"](epochs=epochs), problem).plan.kept_rows == kept
 
 
 def test_norms_are_computed_once(monkeypatch):

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
 from kernelexp.engine.batch import (
     adapted_betas,

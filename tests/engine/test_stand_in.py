@@ -4,11 +4,10 @@ import warnings
 
 import pytest
 import torch
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from solving import problem, relative
 from stand_in import GPU, OnGPU, stand_in
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits, memory, tiles
+from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits, fit, memory, prepare, tiles
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
@@ -40,7 +39,7 @@ def fitted(name, p, **settings):
     settings = {"epochs": 2, **MINE.get(name, {}), **settings}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return SOLVERS[name](**settings).fit(p)
+        return fit(SOLVERS[name](**settings), p)
 
 
 def test_the_stand_in_refuses_what_a_gpu_would(gpu):
@@ -167,8 +166,8 @@ def test_a_second_plan_after_memory_ran_out(gpu, monkeypatch):
     monkeypatch.setattr(type(solver), "setup", first_fails)
     p = problem(LAPLACIAN, n=100, d=5, dtype=torch.float32)
     with pytest.warns(RuntimeWarning, match="memory_gb=54.00"):
-        state = solver.prepare(moved(p, GPU))
-    assert state.smaller_plan
+        training = prepare(solver, moved(p, GPU))
+    assert training.smaller_plan
     assert emptied == [77 * 10**9]
 
 
@@ -231,8 +230,8 @@ def test_launches_and_syncs(name, kept, gpu):
     solver = SOLVERS[name](epochs=2, batch_size=16, **centers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        state = solver.prepare(moved(p, GPU, limits=limits, block_size=64))
-    epochs = solver.run(state)
+        training = prepare(solver, moved(p, GPU, limits=limits, block_size=64))
+    epochs = training.run()
     next(epochs)
     gpu.reset()
     next(epochs)
@@ -255,9 +254,9 @@ def test_a_tile_is_few_launches_and_no_sync(name, gpu):
 def test_evaluation(gpu):
     p = moved(problem(LAPLACIAN, n=100, d=5, dtype=torch.float32), GPU)
     solver = SOLVERS["eigenpro2"](epochs=2)
-    state = solver.prepare(p)
-    evaluation = Evaluation(state, p.X[:20] * 1.0)
-    for _ in solver.run(state):
+    training = prepare(solver, p)
+    evaluation = Evaluation(training, p.X[:20] * 1.0)
+    for _ in training.run():
         torch.testing.assert_close(
-            evaluation.outputs().cpu(), state.predictions[:20].cpu(), rtol=1e-3, atol=1e-4
+            evaluation.outputs().cpu(), training.iterate.predictions[:20].cpu(), rtol=1e-3, atol=1e-4
         )
