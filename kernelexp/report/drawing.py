@@ -1,4 +1,4 @@
-"""One figure as files and as what the page shows; what Matplotlib complains of becomes a note."""
+"""One figure as files and as what the page shows; what Matplotlib complains of is kept."""
 
 from __future__ import annotations
 
@@ -45,12 +45,14 @@ class Drawn:
         embedded: the one for the page, as a data URI.
         key: its legend alone, for narrow screens; empty without one.
         inches: its width.
+        complaints: what Matplotlib had to say, a line each.
     """
 
     files: list[Path]
     embedded: str
     key: str
     inches: float
+    complaints: list[str]
 
 
 def draw(
@@ -59,7 +61,6 @@ def draw(
     below: str,
     files: Sequence[Path],
     dpi: int,
-    notes: list[str],
 ) -> Drawn:
     """Draw a table into files, whose endings are of ``FORMATS``, and for the page."""
     size = figure.size(table)
@@ -77,8 +78,7 @@ def draw(
         kinds = [path.suffix[1:] for path in files]
         shown = next((kind for kind in kinds if kind in _MIME), "png")
         embedded, key = _embedded(canvas, shown, dpi), _key(inner, shown, dpi)
-    notes += _said(complaints)
-    return Drawn(list(files), embedded, key, size[0])
+    return Drawn(list(files), embedded, key, size[0], _said(complaints))
 
 
 def _canvas(size: tuple[float, float], layout: ConstrainedLayoutEngine | None = None) -> Canvas:
