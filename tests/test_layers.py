@@ -11,7 +11,8 @@ ALLOWED = {
     "engine": {"torch", "numpy", "triton", "kernelexp.engine"},
     "data": {"torch", "numpy", "torchvision", "sklearn", "platformdirs", "kernelexp.data",
              "kernelexp.engine.registry", "kernelexp.engine.checks"},
-    "experiment.py": {"torch", "kernelexp.comparisons", "kernelexp.data", "kernelexp.engine"},
+    "experiment.py": {"torch", "kernelexp.comparisons", "kernelexp.data", "kernelexp.engine",
+                      "kernelexp.metrics"},
     "comparisons.py": {"torch", "kernelexp.engine"},
     "forecast.py": {"torch", "kernelexp.comparisons", "kernelexp.data", "kernelexp.engine",
                     "kernelexp.experiment"},
@@ -25,12 +26,13 @@ ALLOWED = {
     "tracking.py": {"mlflow", "numpy", "kernelexp", "kernelexp.experiment", "kernelexp.identity",
                     "kernelexp.resume", "kernelexp.serving", "kernelexp.store"},
     "serving.py": {"mlflow", "torch", "numpy", "kernelexp.data", "kernelexp.engine"},
-    "sweep.py": {"mlflow", "kernelexp.identity", "kernelexp.resume", "kernelexp.store", "kernelexp.tracking"},
-    "console.py": {"rich", "kernelexp.experiment", "kernelexp.resume", "kernelexp.tracking"},
+    "sweep.py": {"mlflow", "kernelexp.identity", "kernelexp.metrics", "kernelexp.resume", "kernelexp.store",
+                 "kernelexp.tracking"},
+    "console.py": {"rich", "kernelexp.experiment", "kernelexp.metrics", "kernelexp.resume", "kernelexp.tracking"},
     "sklearn.py": {"sklearn", "torch", "numpy", "kernelexp.engine"},
     "usage.py": set(),
     "report": {"mlflow", "pandas", "numpy", "scipy", "seaborn", "matplotlib", "jinja2", "kernelexp",
-               "kernelexp.report"},
+               "kernelexp.metrics", "kernelexp.report"},
 }  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """The names of what runs record: one list, each explained, and enough for all that is recorded."""
 
+import ast
 import dataclasses
 import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
 
 from kernelexp.comparisons import COMPARISONS
 from kernelexp.metrics import EPOCH, RUN, EpochMetrics, RunMetrics, names
@@ -43,3 +45,20 @@ def test_reading_names_needs_no_numerics():
     code = "import sys, kernelexp.metrics; print(*sorted({'torch', 'numpy', 'mlflow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+# Words that are labels, too, and the name of a figure.
+AMBIGUOUS = {"epochs", "q", "rkhs_norm"}
+
+
+@pytest.mark.parametrize("part", ["report", "sweep.py", "console.py"])
+def test_readers_take_names_from_the_one_list(part):
+    place = ROOT / "kernelexp" / part
+    listed = {*names(RunMetrics), *names(EpochMetrics)} - AMBIGUOUS
+    for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
+        texts = {
+            n.value
+            for n in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(n, ast.Constant)
+        }
+        assert not texts & listed, path

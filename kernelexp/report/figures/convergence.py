@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
@@ -19,10 +20,11 @@ def table(data: Data) -> pd.DataFrame:
     """Test error in percent by kernel, solver and epoch; the exact solution has no epoch."""
     exact = data.runs[data.runs["solver"] == "exact"]
     rows = data.epochs()
-    rows = rows[rows["solver"] != "exact"].dropna(subset=["epoch_test_accuracy"])
-    last = exact.assign(epoch=float("nan"), epoch_test_accuracy=exact["test_accuracy"])
+    rows = rows[rows["solver"] != "exact"].dropna(subset=[EPOCH.epoch_test_accuracy])
+    accuracy = {EPOCH.epoch_test_accuracy: exact[RUN.test_accuracy]}
+    last = exact.assign(epoch=float("nan"), **accuracy)
     every = pd.concat([frame for frame in (rows, last) if len(frame)], ignore_index=True)
-    every = every.assign(test_error_percent=100 * (1 - every["epoch_test_accuracy"]))
+    every = every.assign(test_error_percent=100 * (1 - every[EPOCH.epoch_test_accuracy]))
     found = summary(every, _BY, ["test_error_percent"])
     points = papers.points("convergence")
     ours = set(zip(found["dataset"], found["kernel"], found["solver"], strict=True))
@@ -105,10 +107,10 @@ FIGURE = Figure(
     shows="Test error by epoch of each kernel and solver; dashed lines are interpolated solutions.",
     expected="EigenPro comes to the error of the interpolated solution within a few epochs, SGD needs many "
     "more.",
-    needs=("kernel", "dataset", "n", "solver", "test_accuracy"),
+    needs=("kernel", "dataset", "n", "solver", RUN.test_accuracy),
     point=("dataset", "n", "kernel", "bandwidth", "solver"),
     one=("dataset", "n"),
-    history=("epoch_test_accuracy",),
+    history=(EPOCH.epoch_test_accuracy,),
     table=table,
     draw=draw,
     facts=facts,
