@@ -31,9 +31,9 @@ _METADATA: dict[str, dict[str, None]] = {
     "png": {},
 }
 # Characters of the small line below that fit into an inch.
-_CHARACTERS = 19
-# Inches: the screen of a telephone.
-_NARROW = 3.3
+_CHARACTERS_PER_INCH = 19
+# The screen of a telephone.
+_NARROW_INCHES = 3.3
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def draw(
         inner = canvas.add_subfigure(canvas.add_gridspec()[0])
         figure.draw(safe.labels(table), inner)
         inner.suptitle(figure.title)
-        below = textwrap.fill(safe.escaped(below), int(_CHARACTERS * size[0]))
+        below = textwrap.fill(safe.escaped(below), int(_CHARACTERS_PER_INCH * size[0]))
         canvas.supxlabel(below, fontsize=6.5, color=style.GREY)
         for path in files:
             canvas.savefig(path, dpi=dpi, metadata=_METADATA[path.suffix[1:]])
@@ -103,7 +103,7 @@ def _key(inner: SubFigure, kind: str, dpi: int) -> str:
             names += [text.get_text() for text in legend.get_texts()]
     if not names:
         return ""
-    canvas = _canvas((_NARROW, 0.1 + 0.19 * len(names)))
+    canvas = _canvas((_NARROW_INCHES, 0.1 + 0.19 * len(names)))
     canvas.legend(handles, names, loc="center left", borderaxespad=0, handlelength=2.6)
     return _embedded(canvas, kind, dpi)
 

@@ -13,7 +13,7 @@ from kernelexp.report.frames import HERE, Data, here, paper, summary, with_paper
 
 _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "epoch"]
 # Of the interpolated solution's error: what counts as having come to it.
-_NEAR = 0.05
+_NEAR_SHARE = 0.05
 
 
 def table(data: Data) -> pd.DataFrame:
@@ -91,12 +91,12 @@ def _caught_up(own: pd.DataFrame) -> list[str]:
         ["n", "kernel", "solver"]
     ):
         if (n, kernel) in exact:
-            near = series[series["test_error_percent"] <= (1 + _NEAR) * exact[n, kernel]][
+            near = series[series["test_error_percent"] <= (1 + _NEAR_SHARE) * exact[n, kernel]][
                 "epoch"
             ].min()
             when = "never" if pd.isna(near) else f"from epoch {near:.0f}"
             said.append(
-                f"{kernel}, {solver}: within {100 * _NEAR:.0f}% of the interpolated error {when} (of "
+                f"{kernel}, {solver}: within {100 * _NEAR_SHARE:.0f}% of the interpolated error {when} (of "
                 f"{series['epoch'].max():.0f} epochs)."
             )
     return said

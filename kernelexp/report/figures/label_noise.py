@@ -24,7 +24,7 @@ from kernelexp.report.frames import (
 
 _NEIGHBOUR = "nearest_neighbour"
 # Percentage points above the Bayes bound that still count as near.
-_NEAR = 5
+_NEAR_POINTS = 5
 _PANELS = {
     "noisy_test_error_percent": "noisy test labels, as in the paper",
     "clean_test_error_percent": "clean test labels, as recorded",
@@ -114,8 +114,8 @@ def facts(frame: pd.DataFrame) -> list[str]:
     for (kernel, stop), series in own.groupby(["kernel", "stop"]):
         worst = series.loc[series["above"].idxmax()]
         series = series.sort_values("noise")
-        near = series[(series["above"] <= _NEAR).cummin()]["noise"].max()
-        within = f"within {_NEAR} points of the bound up to {100 * near:.3g}% noise, "
+        near = series[(series["above"] <= _NEAR_POINTS).cummin()]["noise"].max()
+        within = f"within {_NEAR_POINTS} points of the bound up to {100 * near:.3g}% noise, "
         if np.isnan(near):
             within = ""
         name = "1 nearest neighbour" if kernel == _NEIGHBOUR else f"{kernel}, {stop}"
