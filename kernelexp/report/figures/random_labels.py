@@ -9,7 +9,7 @@ from kernelexp.metrics import RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import Data, here, paper, summary, with_paper
+from kernelexp.report.frames import BY_TRAIN_ERROR, Data, here, paper, summary, with_paper
 
 _LABELS = {0.0: "true", 1.0: "random"}
 _OFFSETS = {"true": -0.2, "random": 0.2}
@@ -18,7 +18,7 @@ _OFFSETS = {"true": -0.2, "random": 0.2}
 def table(data: Data) -> pd.DataFrame:
     """Epochs by kernel and labels; ``reached`` is the share of runs that got to zero error."""
     data.keep(data.runs["noise"].isin(list(_LABELS)), "with noise other than 0 and 1")
-    reached = data.runs["stopped_by"].eq("train_error").astype(float)
+    reached = data.runs["stopped_by"].eq(BY_TRAIN_ERROR).astype(float)
     runs = data.runs.assign(labels=data.runs["noise"].map(_LABELS), reached=reached)
     found = summary(
         runs, ["dataset", "n", "kernel", "bandwidth", "labels"], [RUN.epochs, "reached"]
