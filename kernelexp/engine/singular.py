@@ -85,7 +85,9 @@ class PseudoInverse:
             ValueError: where A is not positive semidefinite, or its rank exceeds ``most``.
         """
         self.array, self.coarse = A, dtype not in (None, A.dtype)
-        G, _ = _pivoted_cholesky(A, len(A) if most is None else most, _truncation(A, dtype or A.dtype))
+        G, _ = _pivoted_cholesky(
+            A, len(A) if most is None else most, _truncation(A, dtype or A.dtype)
+        )
         probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
         image = A @ probe
         if not (image - G @ (G.mT @ probe)).norm() <= _INDEFINITE * image.norm():
