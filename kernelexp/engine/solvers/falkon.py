@@ -102,6 +102,13 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         ridge: >= 0, in the units of a mean loss.
         tolerance: stop at this relative residual of every output.
         epochs: most iterations; null: 20.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(Falkon(n_centers=25), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "falkon"
