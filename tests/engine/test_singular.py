@@ -135,7 +135,8 @@ def test_a_ridge_weighs_points_as_often_as_they_occur():
 def test_auto_solves_a_long_table_of_few_cells_at_once():
     X = torch.randint(0, 3, (40_000, 3), generator=GENERATOR.manual_seed(0)).float()
     own = SOLVERS["auto"]()
-    solver, reason = own.pick(Problem(KERNELS["laplacian"](), X, X[:, :1]))
+    p = Problem(KERNELS["laplacian"](), X, X[:, :1])
+    solver, reason = own.choose(own.sizes(p), p.measured_limits(), p.device)
     assert solver.name == "exact"
     assert "27 of them different" in reason
     other, _ = own.pick(Problem(KERNELS["laplacian"](), torch.rand(40_000, 3), X[:, :1]))
