@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, is_rounding, rounds_off, too_coarse, unmet, unsolved
 from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import Iterate, System
+from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum, extend, nystrom_spectrum
 
@@ -48,7 +48,7 @@ class CGSystem(System):
         """|K|, the largest eigenvalue."""
         return len(self.targets) * self.spectrum.top_eigenvalue
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         beta = self.kernel.diag(self.problem.X).max().item()
         return {
             "m_star": critical_batch_size(beta, self.spectrum.top_eigenvalue),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import factor_or_rows
 from kernelexp.engine.solvers.base import Solver
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import Iterate, System
+from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.tiles import narrow_matmul
 
@@ -50,7 +50,7 @@ class FalkonSystem(System):
     A: CholeskyFactor
     right: Tensor
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         beta = self.kernel.diag(self.problem.X).max().item()
         return {
             "m_star": critical_batch_size(beta, self.top_eigenvalue),

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from kernelexp.engine.plan import Sizes
 from kernelexp.engine.points import Points
 from kernelexp.engine.preconditioner import Preconditioner
 from kernelexp.engine.solvers.base import DivergenceError, Solver
-from kernelexp.engine.solvers.state import Iterate, System, draw_permutation
+from kernelexp.engine.solvers.state import Derived, Iterate, System, draw_permutation
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum
 
@@ -77,7 +77,7 @@ class MiniBatchSystem(System):
         P = self.preconditioner
         return step_size(m, P.beta, P.top_eigenvalue, self.relaxation, self.inflation)
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         P = self.preconditioner
         return {
             "m_star": self.m_star,

@@ -23,7 +23,7 @@ from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
 from kernelexp.engine.solvers.base import AnySolver, It, S, Solver, SolverOption
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import Saved, restore, saved
+from kernelexp.engine.solvers.state import Derived, Saved, restore, saved
 from kernelexp.engine.solvers.stopping import Ending, EpochRecord
 
 # What is planned with after memory ran out.
@@ -119,7 +119,7 @@ class Training(Generic[S, It]):
         """f(X) on the training points, (n, c); at hand, or computed."""
         return self.solver.training_outputs(self.system, self.iterate)
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         """The quantities that set-up chose or measured, by name."""
         return self.system.derived()
 
