@@ -139,5 +139,6 @@ def test_auto_solves_a_long_table_of_few_cells_at_once():
     solver, reason = own.choose(own.sizes(p), p.measured_limits(), p.device)
     assert solver.name == "exact"
     assert "27 of them different" in reason
-    other, _ = own.pick(Problem(KERNELS["laplacian"](), torch.rand(40_000, 3), X[:, :1]))
+    p = Problem(KERNELS["laplacian"](), torch.rand(40_000, 3), X[:, :1])
+    other, _ = own.choose(own.sizes(p), p.measured_limits(), p.device)
     assert other.name == "eigenpro2"
