@@ -16,7 +16,7 @@ from kernelexp import config
 from kernelexp.data import files_state, points_digest
 from kernelexp.engine.checks import refuse
 from kernelexp.experiment import Config
-from kernelexp.identity import Identity, digest
+from kernelexp.identity import Identity, digest, family
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def identity(
         files=files_state(*where),
         points=partial(points, *where, checked.seed),
         log_model=values["tracking"]["log_model"],
+        family=family(values),
     )
 
 
