@@ -14,7 +14,7 @@ import torch
 from results_file import write
 
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit, prepare
 from kernelexp.engine.solvers import projected
 
 EPOCHS = (1, 2, 3, 5, 10, 20, 40)
@@ -35,13 +35,13 @@ def fmnist_problem(kernel, n, p):
 
 
 def errors(solver, problem, X_test, expected):
-    state = solver.prepare(problem)
+    training = prepare(solver, problem)
     found = {}
-    for record in solver.run(state):
+    for record in training.run():
         if record.epoch in EPOCHS:
-            off = state.model().predict(X_test) - expected
+            off = training.model().predict(X_test) - expected
             found[record.epoch] = (off.norm() / expected.norm()).item()
-    return {"errors": found, "restarted": state.step_scale < 1}
+    return {"errors": found, "restarted": training.iterate.step_scale < 1}
 
 
 def main():
@@ -53,7 +53,7 @@ def main():
     }
     rows = []
     for name, (problem, X_test, p) in problems.items():
-        expected = SOLVERS["exact"](n_centers=p).fit(problem).predict(X_test)
+        expected = fit(SOLVERS["exact"](n_centers=p), problem).predict(X_test)
         for solver in ("eigenpro3", "eigenpro4"):
             for variant in VARIANTS:
                 if variant is not None:

@@ -7,10 +7,16 @@ whose top eigenvalue is lambda_{q+1}. (The paper flattens the first q to lambda_
 the next one wastes no pair.)
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
 from kernelexp.engine.spectrum import Spectrum
+
+# The batch where none is asked for, of m*(k), m*(k_G), n and m_max.
+BatchRule: TypeAlias = Callable[[float, float, int, int], int]
 
 # A Nystrom subsample of s points says little about critical batch sizes close to s: the measured
 # beta(k_G) leaves its in-sample estimate there.
@@ -49,6 +55,26 @@ def choose_q(spectrum: Spectrum, max_batch_size: int) -> int:
     m_star = adapted_betas(spectrum) / spectrum.values.clamp(min=reliable)
     allowed = (m_star <= limit) & (spectrum.values > reliable)
     return int(allowed.nonzero().max()) if allowed.any() else 0
+
+
+def critical(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
+    """m*(k), a ``BatchRule``."""
+    return round(m_star)
+
+
+def fixed(m: int) -> BatchRule:
+    """The same m whatever the spectrum."""
+    return lambda m_star, m_star_adapted, n, m_max: m
+
+
+def critical_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
+    """m*(k_G), at least 1 and at most n and m_max; a ``BatchRule``."""
+    return max(1, min(int(m_star_adapted), n, m_max))
+
+
+def eighth_of_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
+    """``default_batch_size`` of m*(k_G), a ``BatchRule``."""
+    return default_batch_size(m_star_adapted, n, m_max)
 
 
 def default_batch_size(m_star: float, n: int, max_batch_size: int) -> int:

@@ -85,8 +85,7 @@ class PseudoInverse:
             ValueError: where A is not positive semidefinite, or its rank exceeds ``most``.
         """
         self.array, self.coarse = A, dtype not in (None, A.dtype)
-        coarse = torch.finfo(dtype or A.dtype).eps ** _LEFT_OUT * A.diagonal().max().item()
-        G, _ = _pivoted_cholesky(A, len(A) if most is None else most, coarse)
+        G, _ = _pivoted_cholesky(A, len(A) if most is None else most, _cut(A, dtype or A.dtype))
         probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
         image = A @ probe
         if not (image - G @ (G.mT @ probe)).norm() <= _INDEFINITE * image.norm():
@@ -120,16 +119,18 @@ def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInv
     return PseudoInverse(A, most)
 
 
-def independent_rows(A: Tensor, zero: float = 0.0) -> Tensor | None:
-    """Rows (r,) of A (n, n) that span all of them, r its numerical rank; None where all are needed.
+def factor_or_rows(A: Tensor, zero: float = 0.0) -> CholeskyFactor | Tensor:
+    """The Cholesky factor of A (n, n), in place, where its rows are independent; else some that span all.
 
-    Of K(Z, Z): centers whose functions span those of all. ``zero``: pivots up to this are none. A is the
-    same afterwards.
+    Of K(Z, Z): centers whose functions span those of all, (r,) with r the numerical rank; A is then the
+    same afterwards. ``zero``: pivots up to this are none.
     """
     zero = max(zero, zero_pivot(A))
     factor = CholeskyFactor(A, jitters=False)
+    if factor.smallest_pivot > zero:
+        return factor
     factor.restore()
-    return None if factor.smallest_pivot > zero else _pivoted_cholesky(A, len(A), zero)[1]
+    return _pivoted_cholesky(A, len(A), zero)[1]
 
 
 def zero_pivot(A: Tensor) -> float:
@@ -187,10 +188,15 @@ def unsolved(left: float) -> str:
     )
 
 
+def _cut(A: Tensor, dtype: torch.dtype) -> float:
+    """Up to where directions of a singular A are left out, for weights of type ``dtype``."""
+    cut: float = torch.finfo(dtype).eps ** _LEFT_OUT * A.diagonal().max().item()
+    return cut
+
+
 def _pivoted_cholesky(A: Tensor, most: int, zero: float = 0.0) -> tuple[Tensor, Tensor]:
     """G (n, r) with A - G G^T zero but for what is left out, and the pivots (r,)."""
-    eps: float = torch.finfo(A.dtype).eps
-    zero = max(zero, zero_pivot(A), eps**_LEFT_OUT * A.diagonal().max().item())
+    zero = max(zero, zero_pivot(A), _cut(A, A.dtype))
     left = A.diagonal().clone()  # of A - G G^T
     parts: list[Tensor] = []  # of the rows of G^T
     all_pivots: list[Tensor] = []

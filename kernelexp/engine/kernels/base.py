@@ -17,7 +17,7 @@ class Kernel(ABC):
     """A positive semidefinite function k(x, z) on R^d.
 
     A subclass is a frozen dataclass of its parameters. It knows no blocks, devices or state: those
-    belong to ``engine.products``, which calls it on tiles.
+    belong to ``engine.operator``, which calls it on tiles.
     """
 
     name: ClassVar[str]
