@@ -14,7 +14,13 @@ from torch import Tensor
 
 from kernelexp.checkpoint.folder import Checkpoint, Folder
 from kernelexp.checkpoint.header import Epoch, Header, Origin
-from kernelexp.checkpoint.search import Run, own_checkpoint, refuse_other, shorter_run
+from kernelexp.checkpoint.search import (
+    Run,
+    cannot_go_on,
+    own_checkpoint,
+    refuse_other,
+    shorter_run,
+)
 from kernelexp.checkpoint.settings import CheckpointConfig
 from kernelexp.engine import EpochRecord
 
@@ -93,8 +99,13 @@ class Checkpoints:
         """
         self._origin = self.run.origin(data)
         if self.start is not None:
-            refuse_other(self.start.header, self.folder.path, self._origin)
+            refuse_other(self.start.header, self._origin)
         self._due = time.monotonic() + 60 * self._minutes
+
+    def cannot_go_on(self, why: str) -> ValueError:
+        """The error for a ``start`` that is of no use; ``why`` says what of it."""
+        assert self.start is not None
+        return cannot_go_on(self.start.header, why)
 
     def epoch(self, record: EpochRecord, metrics: dict[str, float]) -> None:
         """An epoch is done; after a divergence they begin at 1 again."""

@@ -13,7 +13,7 @@ import torch
 from kernelexp.checkpoint.file import BrokenCheckpoint, read_content
 from kernelexp.checkpoint.folder import Checkpoint, Folder, kept, load
 from kernelexp.checkpoint.header import Header, Origin
-from kernelexp.engine import Solver
+from kernelexp.engine import SolverOption
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Run:
     family: str
     files: str
     points: Callable[[], str | None]
-    solver: Solver
+    solver: SolverOption
     dtype: torch.dtype
     device: torch.device
     store: str | None = None
@@ -53,7 +53,7 @@ def own_checkpoint(folder: Folder, run: Run) -> Checkpoint | None:
     """
     found = folder.newest()
     if found is not None:
-        refuse_other(found.header, folder.path, run.origin(_data(found.header, run)))
+        refuse_other(found.header, run.origin(_data(found.header, run)))
         if note := found.header.origin.note():
             warnings.warn(f"{folder.path}: the checkpoint was {note}", RuntimeWarning, stacklevel=2)
     return found
@@ -81,7 +81,7 @@ def shorter_run(folder: Path, run: Run) -> Checkpoint | None:
     return None if best is None else load(best[1])
 
 
-def begins(header: Header, solver: Solver) -> bool:
+def begins(header: Header, solver: SolverOption) -> bool:
     """Whether a training by ``solver`` has the epochs of an ended run, and more."""
     records = [epoch.record for epoch in header.epochs]
     if header.stopped_by in ("tolerance", "least_squares") or len(records) >= solver.max_epochs:
@@ -93,17 +93,17 @@ def begins(header: Header, solver: Solver) -> bool:
     )
 
 
-def refuse_other(header: Header, folder: Path, now: Origin) -> None:
+def refuse_other(header: Header, now: Origin) -> None:
     """Raise ``ValueError``, in one line, unless a run of origin ``now`` may go on from a checkpoint."""
     if different := ", ".join(header.origin.differences(now)):
-        raise cannot_go_on(header, folder, f"was made with {different}")
+        raise cannot_go_on(header, f"was made with {different}")
 
 
-def cannot_go_on(header: Header, folder: Path, why: str) -> ValueError:
-    """The error for a checkpoint that ``why`` says what of."""
+def cannot_go_on(header: Header, why: str) -> ValueError:
+    """The error for a checkpoint; ``why`` says what of it."""
     epochs, minutes = len(header.epochs), header.seconds / 60
     return ValueError(
-        f"resume=true: the checkpoint in {folder} ({epochs} epochs, {minutes:.1f} minutes) {why}; "
+        f"resume=true: the checkpoint to go on from ({epochs} epochs, {minutes:.1f} minutes) {why}; "
         "resume=false starts this run again, as does rerun=true"
     )
 

@@ -30,7 +30,9 @@ class Evaluation:
         points = Points.of(X, problem.precision)
         centers = problem.points_of(Z)
         self.training = training
-        self.K: KernelOperator = training.system.kernel(points, centers, keep=training.plan.test_rows or 0)
+        self.K: KernelOperator = training.system.kernel(
+            points, centers, keep=training.plan.test_rows or 0
+        )
 
     def outputs(self) -> Tensor:
         """f(X) as training stands, (m, c)."""

@@ -87,7 +87,9 @@ def test_trains_and_records_what_the_model_does(solver, kernel):
                 assert unmet == (training.warning is not None), where
             if solver in CLEAR and dtype == torch.float64:
                 best = (expected - Y.double()).square().mean().item()
-                assert mse < 1.1 * best + 1e-9 * size or "not solved" in str(training.warning), where
+                assert mse < 1.1 * best + 1e-9 * size or "not solved" in str(training.warning), (
+                    where
+                )
             if solver == "falkon":
                 smoother = K + len(X) * 1e-3 * torch.eye(len(X), dtype=K.dtype)
                 fit = K @ torch.linalg.solve(smoother, Y.double())

@@ -258,5 +258,8 @@ def test_evaluation(gpu):
     evaluation = Evaluation(training, p.X[:20] * 1.0)
     for _ in training.run():
         torch.testing.assert_close(
-            evaluation.outputs().cpu(), training.iterate.predictions[:20].cpu(), rtol=1e-3, atol=1e-4
+            evaluation.outputs().cpu(),
+            training.iterate.predictions[:20].cpu(),
+            rtol=1e-3,
+            atol=1e-4,
         )
