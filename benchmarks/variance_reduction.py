@@ -3,7 +3,7 @@
     python benchmarks/variance_reduction.py       Fashion-MNIST in $KERNELEXP_DATA
 
 Relative error of test predictions against the exact least-squares solution, by epoch. Justifies
-``solvers.projected``: SAGA gradients, from the third epoch on, at half the step of plain ones. No times.
+``projected_sgd``: SAGA gradients, from the third epoch on, at half the step of plain ones. No times.
 """
 
 import os
@@ -15,7 +15,7 @@ from results_file import write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem, fit, prepare
-from kernelexp.engine.solvers import projected
+from kernelexp.engine.solvers import projected_sgd, projected_state
 
 EPOCHS = (1, 2, 3, 5, 10, 20, 40)
 # Plain epochs first, and the share of their step after that; None: no variance reduction.
@@ -57,7 +57,7 @@ def main():
         for solver in ("eigenpro3", "eigenpro4"):
             for variant in VARIANTS:
                 if variant is not None:
-                    projected._PLAIN_EPOCHS, projected._REDUCED_STEP = variant
+                    projected_state._PLAIN_EPOCHS, projected_sgd._REDUCED_STEP = variant
                 made = SOLVERS[solver](
                     n_centers=p, epochs=EPOCHS[-1], variance_reduction=variant is not None
                 )

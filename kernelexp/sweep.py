@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kernelexp.identity import DIGEST_TAG, Identity
+from kernelexp.metrics import RUN, SCORES
 from kernelexp.resume import Finished, children, end_abandoned, finished_or_awaited, link
 from kernelexp.store import TrackingConfig, create_run, experiment_id, open_store
 from kernelexp.tracking import PARENT_VARIABLE, VARIED_TAG
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 JOBS_TAG, PROGRESS_TAG, BEST_TAG = "sweep.jobs", "sweep.progress", "sweep.best"
 _NOTE_TAG = "mlflow.note.content"  # the description on a run's page
-_SCORES = ("test_accuracy", "test_r2")
-_OF_THE_BEST = (*_SCORES, "train_accuracy", "train_r2", "rkhs_norm", "train_seconds")
+_OF_THE_BEST = (*SCORES, RUN.train_accuracy, RUN.train_r2, RUN.rkhs_norm, RUN.train_seconds)
 
 
 def start_parent(config: TrackingConfig, name: str, jobs: int, varied: list[str]) -> None:
@@ -123,7 +123,7 @@ class _Outcome:
 
     def metrics(self) -> dict[str, float]:
         """The totals, and the values of the job with the best test score."""
-        seconds = ("setup_seconds", "train_seconds")
+        seconds = (RUN.setup_seconds, RUN.train_seconds)
         totals = {
             "jobs_finished": float(len(self.finished)),
             "jobs_skipped": float(self.skipped),
@@ -145,4 +145,4 @@ class _Outcome:
 
 
 def _score(run: Run) -> float | None:
-    return next((run.data.metrics[name] for name in _SCORES if name in run.data.metrics), None)
+    return next((run.data.metrics[name] for name in SCORES if name in run.data.metrics), None)

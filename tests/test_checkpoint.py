@@ -266,7 +266,7 @@ def test_what_changes_digits_is_refused_in_one_line(settings, monkeypatch, name)
 
     monkeypatch.setattr(Origin, "here", other)
     with pytest.raises(
-        ValueError, match=r"^resume=true: the checkpoint to go on from .* was made with "
+        ValueError, match=r"^resume=true: the checkpoint of this run .* was made with "
     ) as no:
         train(settings, [])
     assert "resume=false starts this run again" in str(no.value)

@@ -103,7 +103,7 @@ def cannot_go_on(header: Header, why: str) -> ValueError:
     """The error for a checkpoint; ``why`` says what of it."""
     epochs, minutes = len(header.epochs), header.seconds / 60
     return ValueError(
-        f"resume=true: the checkpoint to go on from ({epochs} epochs, {minutes:.1f} minutes) {why}; "
+        f"resume=true: the checkpoint of this run ({epochs} epochs, {minutes:.1f} minutes) {why}; "
         "resume=false starts this run again, as does rerun=true"
     )
 

@@ -31,7 +31,7 @@ def critical_batch_size(beta: float, top_eigenvalue: float) -> float:
 
 
 def removed_weights(values: Tensor, q: int) -> Tensor:
-    """sigma_i - sigma_{q+1} for i <= q, what the adapted kernel takes away: (k,) -> (q,)."""
+    """sigma_i - sigma_{q+1} for i <= q, by which the adapted kernel deflates: (k,) -> (q,)."""
     return values[:q] - values[q]
 
 

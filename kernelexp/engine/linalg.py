@@ -15,8 +15,8 @@ _BLOCK = 512
 _POWER_ITERATIONS = 30
 # A Krylov space pays from this size on, for at most one in so many of the eigenpairs.
 _SMALLEST_KRYLOV, _KRYLOV_SHARE = 1500, 8
-# What the residual of an eigenpair may be, as a share of its eigenvalue: the preconditioner takes a
-# direction down to the next eigenvalue of those asked for, where 1% is nothing.
+# What the residual of an eigenpair may be, as a share of its eigenvalue: the preconditioner deflates each
+# direction to the next eigenvalue after those asked for, where 1% is nothing.
 # What the products round off is about this many times eps times the largest eigenvalue.
 _PAIR_RESIDUAL, _ROUNDING = 0.01, 30.0
 # The first ridge tried where rounding has made a matrix indefinite, in units of eps times its trace
@@ -154,7 +154,7 @@ def top_eigenpairs(
         Q = torch.randn(n, block, generator=generator, dtype=A.dtype).to(A.device)
         basis, images = A.new_empty(n, 0), A.new_empty(n, 0)  # Q_0 .. Q_j and A times them
         while basis.shape[1] + block <= min(n // 2, 5 * rank):
-            for _ in range(2):  # the second time takes out what rounding of the first left
+            for _ in range(2):  # reorthogonalised once, against rounding
                 Q = torch.linalg.qr(Q - basis @ (basis.mT @ Q))[0]
             basis = torch.cat([basis, Q], 1)
             Q = A @ Q

@@ -14,7 +14,7 @@ from kernelexp.data import Dataset, Split, load
 from kernelexp.engine import AnyTraining, Plan, Problem, Saved, memory
 from kernelexp.engine.checks import refuse
 from kernelexp.engine.evaluation import Evaluation
-from kernelexp.engine.plan import GB, memory_limit
+from kernelexp.engine.plan import memory_limit
 from kernelexp.experiment.block_size import block_size, device_name
 from kernelexp.experiment.config import Config
 from kernelexp.experiment.observer import Setup, Start
@@ -22,9 +22,6 @@ from kernelexp.experiment.scores import scores
 
 # Of the free device memory, for training inputs; else they stay on the host.
 _DATA_SHARE = 0.5
-# A plan may take all memory there is to plan with. That there is a little less now must not keep it from
-# being followed again; what is planned with leaves a tenth of the machine's memory free.
-_SLACK = 1 / 0.9
 
 
 @dataclass(frozen=True)
@@ -138,17 +135,12 @@ def _training(
     """Set up, and where the run goes on as it was."""
     if plan is None or checkpoints is None or checkpoints.start is None:
         return engine.prepare(config.solver, problem)
-    limits = problem.measured_limits()
-    held, room = limits.held / GB, _SLACK * limits.allowed / GB
-    needed = plan.peak_gb - plan.gigabytes["process"] + held
-    if needed > room:
-        raise checkpoints.cannot_go_on(f"needs {needed:.2f} GB, and there are {room:.2f} GB")
     try:
         training = engine.prepare(config.solver, problem, plan)
-    except RuntimeError as error:
-        if not memory.is_exhausted(error):
+    except (ValueError, RuntimeError) as error:
+        if not (isinstance(error, ValueError) or memory.is_exhausted(error)):
             raise
-        raise checkpoints.cannot_go_on(f"needs {needed:.2f} GB, and they are not there") from error
+        raise checkpoints.cannot_go_on(f"can not be gone on from ({error})") from error
     training.restore(Saved(checkpoints.start.tensors, checkpoints.start.numbers))
     return training
 

@@ -4,12 +4,11 @@ import pytest
 import torch
 from solving import expected_predictions, new_points, problem, relative
 
-from kernelexp.engine import KERNELS, Problem, ResourceLimits, fit, prepare
+from kernelexp.engine import KERNELS, Limits, ResourceLimits, fit, prepare
 from kernelexp.engine.centers import choose_centers
 from kernelexp.engine.solvers.eigenpro3 import EigenPro3
 from kernelexp.engine.solvers.eigenpro4 import EigenPro4
-from kernelexp.engine.solvers.projected_plan import projects_exactly
-from kernelexp.engine.solvers.projection import ExactProjection, InexactProjection
+from kernelexp.engine.solvers.projection import make_projection
 
 LAPLACIAN = KERNELS["laplacian"](bandwidth=3.0)
 
@@ -114,14 +113,20 @@ def test_an_inexact_projection_states_its_residual():
 
 
 def test_projections_solve():
-    Z = problem(LAPLACIAN, n=100).X
-    on_centers = Problem(LAPLACIAN, Z, torch.zeros(100, 4, dtype=torch.float64))
+    p = problem(LAPLACIAN, n=100)
+    Z = p.X
     h = torch.randn(100, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     expected = torch.linalg.solve(LAPLACIAN(Z, Z), h)
-    theta, image = ExactProjection(on_centers)(h)
+
+    def projected(kind):
+        training = prepare(EigenPro4(n_centers=100, projection=kind), p)
+        projection = make_projection(p, training.plan, Z, 1e-8, 200)
+        return projection(h, training.iterate)
+
+    theta, image = projected("exact")
     torch.testing.assert_close(theta, expected)
     torch.testing.assert_close(image, h)
-    theta, image = InexactProjection(on_centers, 1e-8, 200)(h)
+    theta, image = projected("inexact")
     torch.testing.assert_close(theta, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(image, LAPLACIAN(Z, Z) @ theta)
 
@@ -131,8 +136,9 @@ def test_projects_inexactly_where_the_factor_does_not_fit():
     own = EigenPro4(n_centers=2500, subsample_size=200)
     assert prepare(own, p).derived()["projection"] == "exact"
     process = prepare(own, p).plan.gigabytes["process"]
-    tight = Problem(p.kernel, p.X, p.Y, limits=ResourceLimits(memory_gb=process + 0.09))
-    assert not projects_exactly(own.projection, tight, 2500)
+    tight = Limits(ResourceLimits(), int(process * 1e9), int((process + 0.09) * 1e9), 2048)
+    with pytest.raises(ValueError, match="an inexact projection"):
+        own.plan(own.sizes(p), tight, p.device)
 
 
 @pytest.mark.parametrize("kind", ["all", "random", "kmeans"])
