@@ -82,7 +82,7 @@ def default_batch_size(m_star: float, n: int, max_batch_size: int) -> int:
 
     Progress per sample goes with 1 / (beta + (m - 1) lambda) = 1 / (beta (1 + (m - 1) / m*)): at m*
     half of it is lost, at m* / 8 a ninth. The paper takes m* because a smaller batch leaves its
-    device idle; here blocks of many batches fill the device (``solvers.sgd``), whatever the batch.
+    device idle; here blocks of many batches fill the device (``full_sgd``), whatever the batch.
     """
     return max(1, min(int(m_star / BATCH_DIVISOR), n, max_batch_size))
 

@@ -92,9 +92,9 @@ class Blocker:
             raise ImportError("blocked: " + name)
 sys.meta_path.insert(0, Blocker())
 import torch
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit
 X = torch.randn(100, 3); Y = X[:, :1]
-model = SOLVERS["eigenpro2"](epochs=2).fit(Problem(KERNELS["gaussian"](bandwidth=1.0), X, Y))
+model = fit(SOLVERS["eigenpro2"](epochs=2), Problem(KERNELS["gaussian"](bandwidth=1.0), X, Y))
 print(model.predict(X).shape)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -156,12 +156,12 @@ def test_a_second_plan_after_memory_ran_out(gpu, monkeypatch):
     solver = SOLVERS["eigenpro2"](epochs=1)
     setup = type(solver).setup
 
-    def first_fails(self, problem):
-        limits.append(problem.limits.memory_gb)
+    def first_fails(self, problem, plan):
+        limits.append(plan.limit_gb)
         if len(limits) == 1:
             kept[0] = 77 * 10**9
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return setup(self, problem)
+        return setup(self, problem, plan)
 
     monkeypatch.setattr(type(solver), "setup", first_fails)
     p = problem(LAPLACIAN, n=100, d=5, dtype=torch.float32)
@@ -180,7 +180,7 @@ def test_a_second_run_keeps_as_many_rows(gpu, monkeypatch):
         monkeypatch.setattr(
             torch.cuda, "mem_get_info", lambda _, kept=kept: (80 * 10**9 - kept, 80 * 10**9)
         )
-        plans.append(SOLVERS["eigenpro2"]().setup(p).plan)
+        plans.append(prepare(SOLVERS["eigenpro2"](), p).plan)
     assert plans[0] == plans[1]
 
 

@@ -6,7 +6,7 @@ from kernelexp.engine.registry import discover
 from kernelexp.engine.solvers.base import DivergenceError, Solver, SolverOption
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Iterate, Saved, System
-from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
+from kernelexp.engine.solvers.stopping import Ending, EpochRecord, StopRule
 from kernelexp.engine.solvers.training import AnyTraining, Training, fit, prepare
 
 SOLVERS: dict[str, type[SolverOption]] = discover(sys.modules[__name__], SolverOption)
@@ -15,6 +15,7 @@ __all__ = [
     "SOLVERS",
     "AnyTraining",
     "DivergenceError",
+    "Ending",
     "EpochRecord",
     "Iterate",
     "Problem",

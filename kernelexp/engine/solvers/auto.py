@@ -41,6 +41,13 @@ class Auto(SolverOption):
         n_centers: p; null: all.
         ridge: >= 0, in the units of a mean loss; 0: interpolation, or least squares.
         tolerance: the relative residual wanted; null: predictions as good as a few epochs make them.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(Auto(), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "auto"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, is_rounding, rounds_off, too_coarse, unmet, unsolved
 from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import Iterate, System
+from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum, extend, nystrom_spectrum
 
@@ -48,7 +48,7 @@ class CGSystem(System):
         """|K|, the largest eigenvalue."""
         return len(self.targets) * self.spectrum.top_eigenvalue
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         beta = self.kernel.diag(self.problem.X).max().item()
         return {
             "m_star": critical_batch_size(beta, self.spectrum.top_eigenvalue),
@@ -108,6 +108,13 @@ class CG(Solver[CGSystem, CGIterate]):
         q: deflated directions; null: half the subsample.
         subsample_size: s; null: 2,000.
         epochs: most iterations; null: 1,000.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(CG(), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "cg"
@@ -161,16 +168,19 @@ class CG(Solver[CGSystem, CGIterate]):
 
     def start(self, system: CGSystem, weights: Tensor | None = None) -> CGIterate:
         zeros = torch.zeros_like(system.targets, dtype=torch.float64)
-        nothing = zeros[:0]
+        solution, outputs, nothing = zeros, torch.zeros_like(zeros), zeros[:0]
+        if weights is not None:
+            solution = weights.to(zeros, copy=True)
+            outputs = system.K.matmul(solution)
         return CGIterate(
-            solution=zeros if weights is None else weights.to(zeros, copy=True),
+            solution=solution,
             residual=nothing,
             preconditioned=nothing,
             image=nothing,
             direction=nothing,
             direction_image=nothing,
             weight=nothing,
-            outputs=torch.zeros_like(zeros),
+            outputs=outputs,
         )
 
     def advance(self, system: CGSystem, iterate: CGIterate) -> EpochRecord:

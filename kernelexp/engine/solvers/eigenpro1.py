@@ -26,6 +26,13 @@ class EigenPro1(FullSGD):
         q: deflated directions (paper: 160), fewer where the subsample has not as many.
         tau: <= 1; they are deflated to tau lambda_{q+1}.
         batch_size: m; null: 256 (paper), or n.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(EigenPro1(epochs=20, q=10), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "eigenpro1"

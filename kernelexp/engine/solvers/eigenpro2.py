@@ -21,6 +21,13 @@ class EigenPro2(FullSGD):
 
     Attributes:
         q: deflated directions; null: as many as keep m*(k_G) within m_max.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(EigenPro2(epochs=10), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "eigenpro2"

@@ -16,6 +16,13 @@ class EigenPro3(ProjectedSGD):
 
     Algorithm 1 of the paper with a projection for each batch, m p + p^2 operations on stored kernel
     rows. How it differs from the paper: see ``projected_sgd``.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(EigenPro3(n_centers=25, epochs=10), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "eigenpro3"

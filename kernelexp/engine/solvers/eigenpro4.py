@@ -27,6 +27,13 @@ class EigenPro4(ProjectedSGD):
 
     Attributes:
         projection_interval: T; null: p / m, or sqrt(64 / d) p / m where projections are exact.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(EigenPro4(n_centers=25, epochs=10), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "eigenpro4"

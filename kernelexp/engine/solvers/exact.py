@@ -70,6 +70,13 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         n_centers: p; null: all.
         ridge: >= 0, in the units of a mean loss (scikit-learn's alpha is n times this).
         precision: of matrix and factor: ``float64``, ``float32``, or ``auto``: float64 where it fits.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(Exact(), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "exact"

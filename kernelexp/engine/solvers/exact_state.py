@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.linalg import CholeskyFactor
 from kernelexp.engine.singular import DistinctRows, PseudoInverse
-from kernelexp.engine.solvers.state import Iterate, System
+from kernelexp.engine.solvers.state import Derived, Iterate, System
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ExactSystem(System):
     right: Tensor
     top_eigenvalue: float
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         beta = self.kernel.diag(self.problem.X).max().item()
         return {
             "m_star": critical_batch_size(beta, self.top_eigenvalue),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import factor_or_rows
 from kernelexp.engine.solvers.base import Solver
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import Iterate, System
+from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.tiles import narrow_matmul
 
@@ -50,7 +50,7 @@ class FalkonSystem(System):
     A: CholeskyFactor
     right: Tensor
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         beta = self.kernel.diag(self.problem.X).max().item()
         return {
             "m_star": critical_batch_size(beta, self.top_eigenvalue),
@@ -102,6 +102,13 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         ridge: >= 0, in the units of a mean loss.
         tolerance: stop at this relative residual of every output.
         epochs: most iterations; null: 20.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(Falkon(n_centers=25), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "falkon"

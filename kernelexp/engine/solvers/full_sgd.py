@@ -25,7 +25,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +37,7 @@ from kernelexp.engine.plan import GB, Limits, Plan, Sizes, tile_numbers, with_ca
 from kernelexp.engine.solvers.deflation import Deflation
 from kernelexp.engine.solvers.minibatch import MiniBatchIterate, MiniBatchSolver, MiniBatchSystem
 from kernelexp.engine.solvers.problem import Problem
+from kernelexp.engine.solvers.state import Derived
 from kernelexp.engine.spectrum import nystrom_spectrum
 
 _SUBSAMPLE, _LARGE_SUBSAMPLE, _LARGE_N = 4000, 12_000, 100_000
@@ -55,7 +55,7 @@ class FullSystem(MiniBatchSystem):
 
     K: KernelOperator
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         sizes = {
             "block_size": self.plan.block_size,
             "max_batch_size": self.plan.max_batch_size,

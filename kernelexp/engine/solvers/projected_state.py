@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from kernelexp.engine.operator import KernelOperator
 from kernelexp.engine.solvers.minibatch import MiniBatchIterate, MiniBatchSystem
 from kernelexp.engine.solvers.projection import Projection
+from kernelexp.engine.solvers.state import Derived
 
 # Plain epochs before SAGA takes over.
 _PLAIN_EPOCHS = 2
@@ -33,7 +33,7 @@ class ProjectedSystem(MiniBatchSystem):
     interval: int
     center_features: Tensor
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         return {
             **super().derived(),
             "n_centers": len(self.centers),

@@ -16,6 +16,13 @@ class SGD(FullSGD):
     """Plain mini-batch SGD; Ma, Bassily, Belkin 2018.
 
     Batch m*(k); s = 4,000, or 12,000 where n > 100,000, or what memory allows.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(SGD(epochs=10), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 1)  # sin(3) = 0.141
+    0.1
     """
 
     name: ClassVar[str] = "sgd"

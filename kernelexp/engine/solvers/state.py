@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from torch import Tensor
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Plan
 from kernelexp.engine.solvers.problem import Problem
+
+# What a set-up chose or measured, by name.
+Derived: TypeAlias = dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class System:
         """Of the targets: the training error of f = 0."""
         return self.targets.square().mean().item()
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         """The quantities that set-up chose or measured, by name."""
         return {}
 

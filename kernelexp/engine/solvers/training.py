@@ -23,8 +23,8 @@ from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
 from kernelexp.engine.solvers.base import AnySolver, It, S, Solver, SolverOption
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import Saved, restore, saved
-from kernelexp.engine.solvers.stopping import EpochRecord
+from kernelexp.engine.solvers.state import Derived, Saved, restore, saved
+from kernelexp.engine.solvers.stopping import Ending, EpochRecord
 
 # What is planned with after memory ran out.
 _SMALLER = 0.75
@@ -44,8 +44,7 @@ class Training(Generic[S, It]):
         records: of the epochs so far, since the start or the last restart.
         setup_seconds: time of the set-up.
         reason: why this solver, where it was picked (``solvers.auto``).
-        stopped_by: what ended the run: ``epochs``, ``tolerance``, ``least_squares`` (all that a singular
-            system allows) or the name of a stop rule; None before.
+        stopped_by: what ended the run; None before.
         smaller_plan: whether memory ran out and a smaller plan was made.
     """
 
@@ -66,7 +65,7 @@ class Training(Generic[S, It]):
         self.setup_seconds = setup_seconds
         self.reason = reason
         self.smaller_plan = smaller_plan
-        self.stopped_by: str | None = None
+        self.stopped_by: Ending | None = None
 
     @property
     def problem(self) -> Problem:
@@ -103,12 +102,12 @@ class Training(Generic[S, It]):
         self.records = [*self.records[: record.epoch - 1], record]
         self.stopped_by = self._ending()
 
-    def _ending(self) -> str | None:
+    def _ending(self) -> Ending | None:
         if self.iterate.converged:
-            return "least_squares" if self.warning else "tolerance"
+            return Ending.LEAST_SQUARES if self.warning else Ending.TOLERANCE
         rule = self.solver.stop.reason(self.records, self.seconds)
         if rule is None and self.iterate.epoch >= self.solver.max_epochs:
-            return "epochs"
+            return Ending.EPOCHS
         return rule
 
     def model(self) -> KernelModel:
@@ -123,7 +122,7 @@ class Training(Generic[S, It]):
         """f(X) on the training points, (n, c); at hand, or computed."""
         return self.solver.training_outputs(self.system, self.iterate)
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> Derived:
         """The quantities that set-up chose or measured, by name."""
         return self.system.derived()
 
