@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kernelexp import interrupts
 from kernelexp.comparisons import COMPARISONS, prediction_error
 from kernelexp.data import Dataset, DatasetSource, Split, load
 from kernelexp.data.cache import cache_dir
@@ -144,6 +145,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         ),
         config,
     )
+    interrupts.check()
     train = dataset.train
     if train.labels is None and config.solver.stop.train_error is not None:
         raise refuse(
@@ -168,7 +170,9 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         scores_compared.update(_scores(f"{name}_test", there, dataset.test))
     if compared:
         memory.reset_peak(config.device)
+    interrupts.check()
     state = config.solver.prepare(problem)
+    interrupts.check()
     evaluation = Evaluation(state, dataset.test.X)
     setup = Setup(
         dataset,
@@ -206,6 +210,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
                 metrics["epoch_prediction_error"] = prediction_error(outputs, compared["exact"])
             for observer in observers:
                 observer.epoch(record.epoch, metrics)
+            interrupts.check()
     assert record is not None
     assert state.stopped_by is not None
     norm, outputs = state.rkhs_norm(), state.training_outputs()
