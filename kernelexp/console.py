@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from kernelexp.tracking import Tracker
 
 
+# The keys that a sweep varies, for the jobs it starts in this process and in others.
+VARIED_VARIABLE = "KERNELEXP_VARIED"
 # What is shown of the quantities a solver derived, and in the table at the end; not all have all.
 _CHOSEN = {
     RUN.n_centers: "centers",
@@ -35,12 +38,22 @@ _COUNTS = {
 }
 
 
-class Terminal:
-    """An observer of ``kernelexp.experiment.run``; the progress bar shows on terminals only."""
+def title(overrides: list[str]) -> str | None:
+    """What a job of a sweep varies, ``noise=0.1``; None outside sweeps."""
+    varied = os.environ.get(VARIED_VARIABLE, "").split()
+    return ",".join(o for o in overrides if o.split("=")[0].lstrip("+") in varied) or None
 
-    def __init__(self, tracker: Tracker | None) -> None:
-        """``tracker``: whose run id the table shows."""
+
+class Terminal:
+    """An observer of ``kernelexp.experiment.run``; the progress bar shows on terminals only.
+
+    It comes before the store in the list of observers: a result is shown whatever becomes of the store.
+    """
+
+    def __init__(self, tracker: Tracker | None, title: str | None = None) -> None:
+        """``tracker``: whose run id the table shows, where it is known by then; ``title``: above it."""
         self.tracker = tracker
+        self.title = title
         self.console = _console()
         self.progress = Progress(
             TextColumn("epoch"),
@@ -107,9 +120,9 @@ class Terminal:
             },
             "peak memory": f"{m[RUN.peak_memory_gb]:.2f} GB",
         }
-        if self.tracker is not None:
-            rows["run id"] = self.tracker.run_id
-        table = Table(show_header=False, title=self.tracker.sweep_name if self.tracker else None)
+        if self.tracker is not None and (run_id := self.tracker.run_id) is not None:
+            rows["run id"] = run_id
+        table = Table(show_header=False, title=self.title)
         for name, value in rows.items():
             table.add_row(name.replace("accuracy", "accuracy %"), value)
         self.console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import kernelexp
 from kernelexp.identity import Identity
+from kernelexp.interrupts import Interrupted
 from kernelexp.resume import PARENT_TAG
 from kernelexp.store import TrackingConfig, create_run, open_store
 
@@ -181,6 +183,12 @@ class Tracker:
                 pip_requirements=_MODEL_REQUIREMENTS,
             )
 
+    def kill(self, reason: str) -> None:
+        """Mark the run as killed, from any thread; never raises."""
+        with contextlib.suppress(Exception):
+            self.client.set_tag(self.run_id, "error", reason)
+            self.client.set_terminated(self.run_id, "KILLED")
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -194,7 +202,7 @@ class Tracker:
                 raise
             return  # the store did not open: there is no run to end, and ``error`` says so
         status = "FINISHED"
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, (KeyboardInterrupt, Interrupted)):
             status = "KILLED"
         elif error is not None:
             client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:5000])

@@ -28,7 +28,7 @@ ALLOWED = {
     "store.py": {"mlflow", "kernelexp.commit", "kernelexp.engine.checks", "kernelexp.reach",
                  "kernelexp.resume"},
     "tracking.py": {"mlflow", "numpy", "kernelexp", "kernelexp.experiment", "kernelexp.identity",
-                    "kernelexp.resume", "kernelexp.serving", "kernelexp.store"},
+                    "kernelexp.interrupts", "kernelexp.resume", "kernelexp.serving", "kernelexp.store"},
     "serving.py": {"mlflow", "torch", "numpy", "kernelexp.data", "kernelexp.engine"},
     "sweep.py": {"mlflow", "kernelexp.identity", "kernelexp.metrics", "kernelexp.resume", "kernelexp.store",
                  "kernelexp.tracking"},
@@ -36,6 +36,8 @@ ALLOWED = {
     "sklearn.py": {"sklearn", "torch", "numpy", "kernelexp.engine", "kernelexp.estimator_parameters"},
     "estimator_parameters.py": {"sklearn", "torch", "numpy", "kernelexp.engine"},
     "usage.py": set(),
+    "interrupts.py": set(),
+    "streams.py": {"_typeshed"},
     "report": {"mlflow", "pandas", "numpy", "scipy", "seaborn", "matplotlib", "jinja2", "kernelexp",
                "kernelexp.metrics", "kernelexp.report"},
 }  # fmt: skip

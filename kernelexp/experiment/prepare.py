@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kernelexp import engine
+from kernelexp import engine, interrupts
 from kernelexp.checkpoint import Checkpoints
 from kernelexp.comparisons import COMPARISONS
 from kernelexp.data import Dataset, Split, load
@@ -49,6 +49,7 @@ def prepare(config: Config, checkpoints: Checkpoints | None) -> Prepared:
     """Load, compare, set up; errors as ``run``."""
     memory.reset_peak(config.device)
     dataset = _loaded(config)
+    interrupts.check()
     if checkpoints is not None:
         checkpoints.begin(dataset.digest)
     plan = _pinned(checkpoints)
@@ -59,6 +60,7 @@ def prepare(config: Config, checkpoints: Checkpoints | None) -> Prepared:
         there |= scores(f"{name}_test", outputs, dataset.test)
     if compared:
         memory.reset_peak(config.device)
+    interrupts.check()
     training = _training(config, problem, plan, checkpoints)
     evaluation = Evaluation(training, dataset.test.X)
     setup = Setup(
