@@ -37,34 +37,41 @@ def _run(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from kernelexp import config, experiment, interrupts, jobs, sweep
+    from kernelexp import checkpoint, config, experiment, interrupts, jobs, sweep
     from kernelexp.console import Terminal, show_skipped, show_waiting, title
     from kernelexp.tracking import Tracker
 
     checked, tracking = config.build(cfg), config.tracking(cfg)
     values = config.resolved(cfg)
     identity = jobs.identity(values, checked)
-    del values["rerun"], values["dry_run"]  # of the sweep, not of this run
+    for key in ("rerun", "resume", "dry_run"):  # of the command, not of this run
+        del values[key]
     overrides = list(HydraConfig.get().overrides.task)
     name = " ".join(overrides)
     text = OmegaConf.to_yaml(OmegaConf.create(values))
-    tracker = None
-    if tracking.enabled:
-        tracker = Tracker(tracking, identity, values, text, overrides)
-    terminal = Terminal(tracker, title(overrides))
     with ExitStack() as stack:
-        stack.enter_context(interrupts.on_end(lambda _: terminal.close()))
         interrupts.check()
-        if tracker is not None:
+        if tracking.enabled:
             within = sweep.job(tracking, identity, cfg.rerun, partial(show_waiting, name))
             done = stack.enter_context(within)
             if done is not None:
                 show_skipped(name, done)
                 return
+        run = jobs.checkpointed(checked, identity, tracking)
+        goes_on = cfg.resume and not cfg.rerun
+        own = stack.enter_context(checkpoint.checkpoints(config.checkpoint(cfg), run, goes_on))
+        tracker = None
+        if tracking.enabled:
+            run_id = None if own.longer else own.former_run
+            tracker = Tracker(tracking, identity, values, text, overrides, run_id)
+            own.recorded_in(tracker)
             stack.enter_context(interrupts.on_end(tracker.kill))
             stack.enter_context(tracker)
+        terminal = Terminal(tracker, title(overrides))
+        stack.enter_context(interrupts.on_end(lambda _: terminal.close()))
         stack.callback(terminal.close)
-        experiment.run(checked, [terminal] if tracker is None else [terminal, tracker])
+        observers = [terminal] if tracker is None else [terminal, tracker]
+        experiment.run(checked, observers, own)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -128,7 +128,7 @@ def trained(settings, rounds, run=None, resume=True, killed=True, run_id="r1", e
     run = run or run_of()
     try:
         with checkpoint.checkpoints(settings, run, resume) as own:
-            own.run_id = lambda: run_id
+            own.recorded_in(SimpleNamespace(run_id=run_id))
             own.begin("p")
             for value in rounds:
                 own.after_round(lambda value=value: saved(value))

@@ -40,6 +40,14 @@ class Saved(Protocol):
         """The rest, of what JSON has."""
 
 
+class Recorded(Protocol):
+    """A run in a tracking store."""
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+
+
 class Checkpoints:
     """Those of one run.
 
@@ -49,7 +57,6 @@ class Checkpoints:
         start: where it goes on from; None for the beginning.
         longer: whether that is the end of a shorter run, of which this one is another.
         epochs: those that are done.
-        run_id: says the id of its run in the tracking store, None without.
     """
 
     def __init__(self, settings: CheckpointConfig, run: Run) -> None:
@@ -59,7 +66,7 @@ class Checkpoints:
         self.start: Checkpoint | None = None
         self.longer = False
         self.epochs: list[Epoch] = []
-        self.run_id: Callable[[], str | None] = lambda: None
+        self._recorded: Recorded | None = None
         self._origin: Origin | None = None
         self._minutes = math.inf if settings.minutes is None else settings.minutes
         self._due = math.inf
@@ -90,6 +97,10 @@ class Checkpoints:
             self.longer = self.start is not None
         if self.start is not None:
             self.epochs = list(self.start.header.epochs)
+
+    def recorded_in(self, recorded: Recorded) -> None:
+        """Where the run is recorded, so that it goes on there too."""
+        self._recorded = recorded
 
     def begin(self, data: str) -> None:
         """Training begins, on data of this digest.
@@ -149,7 +160,7 @@ class Checkpoints:
         header = Header(
             origin=self._origin,
             files=self.run.files,
-            run_id=self.run_id(),
+            run_id=None if self._recorded is None else self._recorded.run_id,
             store=self.run.store,
             resumed=self.resumed,
             epochs=tuple(self.epochs),
