@@ -5,8 +5,8 @@ import sqlite3
 
 import pytest
 
-from kernelexp.reach import check_reachable
-from kernelexp.store import TrackingConfig, create_run, experiment_id, find_store, open_store
+from kernelexp.store.reach import check_reachable
+from kernelexp.store import TrackingConfig, experiment_id, find_store, open_store
 
 
 @pytest.fixture
