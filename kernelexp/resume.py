@@ -72,7 +72,8 @@ def finished_or_awaited(
     Raises:
         Exception: of the store.
     """
-    told, held, away_since = False, list[Run](), None
+    told, away_since = False, None
+    held: list[Run] = []
     while True:
         try:
             under_way = _runs(client, experiment_id, _of(job), "RUNNING")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -17,11 +18,12 @@ from kernelexp.resume import PARENT_TAG
 from kernelexp.store import StoreAway, TrackingConfig, open_store
 from kernelexp.store.beginning import beginning
 from kernelexp.store.delivery import ERROR_TAG
-from kernelexp.store.entries import End, Entry, Input, Metrics, Model, Params, Tags, Text
+from kernelexp.store.entries import End, Entry, Input, Metrics, Params, Tags, Text
 from kernelexp.store.journal import Journal, of_run
 from kernelexp.store.models import save_model
 from kernelexp.store.outbox import Outbox, say
 from kernelexp.store.reach import cannot_open, first_line
+from kernelexp.store.record import Record
 from kernelexp.store.unsent import given_up
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 _HURRIED = 4.0
 # The same where the process is about to be ended: for the queue, then for the status alone.
 _KILLED = 1.0
+# To create a run: attempts, seconds between them.
+_TRIES, _PAUSE = 3, 1.0
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -72,7 +76,6 @@ class Tracker:
         self.resumed = run_id
         self.sweep = Sweep.current()
         self.opening: Future[Outbox] | None = None
-        self._client: MlflowClient | None = None
 
     @property
     def outbox(self) -> Outbox:
@@ -83,7 +86,7 @@ class Tracker:
     @property
     def run_id(self) -> str:
         """The run's id, while the store is away the key it will be known by; waits as ``outbox``."""
-        return self.outbox.run_id or self.resumed or self.outbox.key
+        return self.outbox.run_id or self.resumed or self.outbox.record.begin.key
 
     @property
     def sweep_name(self) -> str | None:
@@ -103,9 +106,9 @@ class Tracker:
             self.opening.set_exception(error)
 
     def _opened(self) -> Outbox:
-        config = self.config
+        config, client = self.config, None
         try:
-            self._client = open_store(config)
+            client = open_store(config)
         except StoreAway:
             if self.sweep is None:
                 raise
@@ -116,16 +119,23 @@ class Tracker:
         import mlflow.pyfunc  # noqa: F401
 
         entries, journal = self._former_entries()
-        outbox = Outbox(config, [*entries, *self._beginning()], journal)
-        if self._client is not None:
-            try:
-                outbox.first(self._client)
-            except Exception as error:
-                if self.sweep is None:
-                    raise cannot_open(config.uri, first_line(error)) from error
-        outbox.write_down()
+        record = Record([*entries, *self._beginning()], journal)
+        outbox = Outbox(config, record, uncertain=journal is not None)
+        if client is not None:
+            self._begin(outbox, client)
         outbox.start()
         return outbox
+
+    def _begin(self, outbox: Outbox, client: MlflowClient) -> None:
+        """Create the run, now; in a sweep, whose store was there before, later will do."""
+        for tried in range(1, _TRIES + 1):
+            try:
+                outbox.begin(client)
+                return
+            except Exception as error:
+                if tried == _TRIES and self.sweep is None:
+                    raise cannot_open(self.config.uri, first_line(error)) from error
+            time.sleep(_PAUSE)
 
     def _former_entries(self) -> tuple[list[Entry], Journal | None]:
         """What the process that this one goes on for left unsent."""
@@ -201,13 +211,14 @@ class Tracker:
             self._put_model(result)
 
     def _put_model(self, result: RunResult) -> None:
-        folder = self.outbox.model_folder()
+        record = self.outbox.record
         try:
+            folder = record.model_folder()
             save_model(result, folder)
         except Exception as error:  # of MLflow, or the disk: the rest of the run is worth keeping
             say(f"warning: the model is not kept ({first_line(error)})")
             return
-        self.outbox.put(Model(self.outbox.placed(folder)))
+        self.outbox.put(record.model(folder))
 
     def kill(self, reason: str) -> None:
         """Mark the run as killed, as far as the store allows that at once.
@@ -220,10 +231,10 @@ class Tracker:
             if opening is None or not opening.done():
                 return
             outbox = opening.result()
-            if not outbox.ended:
+            if not outbox.record.ended:
                 outbox.put(End("KILLED"), Tags({ERROR_TAG: reason}))
             if not outbox.hurry(_KILLED):
-                outbox.end_now("KILLED", _KILLED)
+                outbox.set_status("KILLED", _KILLED)
 
     def __exit__(
         self,
@@ -245,7 +256,7 @@ class Tracker:
             return
         told = isinstance(error, KeyboardInterrupt | Interrupted)
         outbox = self.outbox
-        if not outbox.ended:
+        if not outbox.record.ended:
             outbox.put(End("KILLED" if told else "FAILED"))
             if not told:
                 outbox.put(Tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:5000]}))

@@ -73,6 +73,8 @@ def _settle_mlflow() -> None:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault(_TIMEOUT, _LATER)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    import mlflow  # noqa: F401  sets up its logging
+
     warnings.filterwarnings("ignore", module="mlflow")
     for name in ("alembic", "mlflow"):  # they print what they also raise
         logging.getLogger(name).setLevel(logging.CRITICAL)

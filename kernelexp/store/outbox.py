@@ -1,28 +1,23 @@
 """The queue between a training and the store: what is put in is handed over in order by one thread.
 
 Training never waits for it. Whatever goes wrong is tried again, the same entry first, after a pause of
-a few seconds, for as long as the run lasts; at its end the store is waited for, up to a limit. All
-that is put in is also in a journal, which outlives this process.
+a few seconds, for as long as the run lasts; at its end the store is waited for, up to a limit.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernelexp.store.config import TrackingConfig
-from kernelexp.store.delivery import Delivery, together, within
-from kernelexp.store.entries import Begin, Created, End, Entry, Model
-from kernelexp.store.journal import Journal
+from kernelexp.store.delivery import Delivery, together
+from kernelexp.store.entries import Begin, Created, Entry, Model
 from kernelexp.store.opening import open_store
 from kernelexp.store.reach import first_line
+from kernelexp.store.record import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,36 +35,24 @@ def say(line: str) -> None:
         print(f"kernelexp: {line}", file=sys.stderr, flush=True)
 
 
-def _quietly(call: Callable[[str, str], None], run_id: str, status: str) -> None:
-    with suppress(Exception):
-        call(run_id, status)
-
-
 class Outbox:
     """What a run has handed over, and has still to.
 
     Attributes:
-        entries: all, in order.
-        sent: how many of them the store has.
-        begun: set once the store has the run.
+        record: all of it.
+        sent: how many of its entries the store has.
+        run_id: of the run, None until the store has it.
+        reason: what the store said last when it did not take an entry.
     """
 
-    def __init__(
-        self,
-        config: TrackingConfig,
-        entries: Sequence[Entry],
-        journal: Journal | None = None,
-    ) -> None:
-        """``journal``: one that is there and holds the first of the entries; None: a new one."""
+    def __init__(self, config: TrackingConfig, record: Record, uncertain: bool = False) -> None:
+        """``uncertain``: whether the store may have some of the record already."""
         self.config = config
-        self.entries = list(entries)
+        self.record = record
         self.sent = 0
-        self.begun = threading.Event()
         self.run_id: str | None = None
-        self.reason = ""
-        self._journal = journal
-        self._adopted = journal is not None
-        self._whole = False  # the journal holds all entries
+        self.reason = "it does not answer"
+        self._uncertain = uncertain
         self._delivery: Delivery | None = None
         self._changed = threading.Condition()
         self._away_since: float | None = None
@@ -79,75 +62,55 @@ class Outbox:
         self._hurry_until: float | None = None
         self._stopped = False
 
-    @property
-    def key(self) -> str:
-        """Of the run, as long as the store has given it no id."""
-        return next(entry.key for entry in reversed(self.entries) if isinstance(entry, Begin))
-
-    @property
-    def ended(self) -> bool:
-        """Whether the run's end is put in."""
-        return any(isinstance(entry, End) for entry in self.entries)
-
-    def first(self, client: MlflowClient) -> None:
+    def begin(self, client: MlflowClient) -> None:
         """Hand over the run's beginning, now.
 
         Raises:
             Exception: of the store.
         """
-        self._delivery = Delivery(client, say, self._adopted)
-        begins = [place for place, entry in enumerate(self.entries) if isinstance(entry, Begin)]
-        while self.sent <= begins[-1]:
+        self._delivery = Delivery(client, say, self._uncertain)
+        while self.record.begin in self.record.entries[self.sent :]:
             self._hand_over()
 
-    def write_down(self) -> None:
-        """Begin the journal."""
-        with self._changed:
-            try:
-                self._write_all()
-            except OSError as error:
-                say(
-                    f"warning: multirun/unsent cannot be written ({error.strerror or error}): what "
-                    "the store does not take at once would be lost with this process"
-                )
-
     def start(self) -> None:
-        """Hand over what is there and what comes, in the background."""
-        self._away_since = None if self._delivery is not None else time.monotonic()
+        """Write the journal, hand over what is there and what comes, in the background."""
+        try:
+            self.record.write()
+        except OSError as error:
+            say(
+                f"warning: multirun/unsent cannot be written ({error.strerror or error}): what the "
+                "store does not take while this process runs may be lost"
+            )
+        self._away_since = None if self.run_id is not None else time.monotonic()
         threading.Thread(target=self._work, daemon=True, name="kernelexp outbox").start()
 
     def put(self, *entries: Entry) -> None:
         """Add entries; returns at once and raises nothing."""
         with self._changed:
             for entry in entries:
-                self.entries.append(entry)
-                self._note(entry)
+                self.record.append(entry)
             self._changed.notify_all()
 
-    def model_folder(self) -> Path:
-        """Where a model's files are to be written, before its entry is put in."""
-        if self._journal is not None and self._whole:
-            return self._journal.folder / "model"
-        return Path(tempfile.mkdtemp(prefix="kernelexp-")) / "model"
-
-    def close(self, hurried: float | None = None) -> bool:
+    def close(self, seconds: float | None = None) -> bool:
         """Wait until the store has everything; whether it has.
 
         A store that is away is waited for until it has been away for ``tracking.patience_minutes``, at
-        most ``hurried`` seconds where that is given. What it has not got then stays in the journal.
+        most ``seconds`` where that is given. What it has not got then stays in the journal, and a line
+        says so.
         """
         with self._changed:
             began = time.monotonic()
-            if hurried is not None:
-                self._hurry_until = began + hurried
-            self._failures = 0
+            if seconds is not None:
+                self._hurry_until = began + seconds
+            self._failures = 0  # the next attempt is now
             self._changed.notify_all()
             told = False
             try:
                 while not self._done() and not self._in_vain(began):
-                    if not told and self._away(began):
-                        self._tell_waiting()
+                    if not told and self._away_since and time.monotonic() > began + _TELL_AFTER:
                         told = True
+                        limit = f"up to {self.config.patience_minutes:g} minutes in all"
+                        say(f"the store is away ({self.reason}); waiting for it, {limit}")
                     self._changed.wait(0.2)
             finally:
                 self._stopped = True
@@ -155,37 +118,32 @@ class Outbox:
                 self._keep_or_remove()
             return self._done()
 
-    def placed(self, folder: Path) -> str:
-        """How an entry names a model's folder: within that of the journal where it is there."""
-        within_journal = self._journal is not None and folder.parent == self._journal.folder
-        return folder.name if within_journal else str(folder)
-
-    def end_now(self, status: str, seconds: float) -> None:
-        """Set the run's status past the queue, which stands; waits at most so long."""
-        delivery = self._delivery
-        if delivery is None or delivery.run_id is None:
-            return
-        set_terminated, run_id = delivery.client.set_terminated, delivery.run_id
-        thread = threading.Thread(
-            target=lambda: _quietly(set_terminated, run_id, status), daemon=True
-        )
-        thread.start()
-        thread.join(seconds)
-
     def hurry(self, seconds: float) -> bool:
         """Wait at most so long, and let ``close`` wait no longer; whether the store has everything."""
-        until = time.monotonic() + seconds
         with self._changed:
-            self._hurry_until = until
+            self._hurry_until = time.monotonic() + seconds
+            self._failures = 0
             self._changed.notify_all()
             self._changed.wait_for(self._done, seconds)
             return self._done()
 
-    def _done(self) -> bool:
-        return self.sent == len(self.entries)
+    def set_status(self, status: str, seconds: float) -> None:
+        """Set the run's status past the queue, where that stands; waits at most so long."""
+        delivery = self._delivery
+        if delivery is None or delivery.run_id is None:
+            return
+        client, run_id = delivery.client, delivery.run_id
 
-    def _away(self, began: float) -> bool:
-        return self._away_since is not None and time.monotonic() > began + _TELL_AFTER
+        def set_it() -> None:
+            with suppress(Exception):
+                client.set_terminated(run_id, status)
+
+        thread = threading.Thread(target=set_it, daemon=True)
+        thread.start()
+        thread.join(seconds)
+
+    def _done(self) -> bool:
+        return self.sent == len(self.record.entries)
 
     def _in_vain(self, began: float) -> bool:
         """Whether to wait no longer."""
@@ -193,68 +151,27 @@ class Outbox:
         if self._hurry_until is not None and now >= self._hurry_until:
             return True
         since = self._away_since
-        if since is None and self._busy_since is not None and not self._at_a_model():
-            since = self._busy_since
+        if since is None and not isinstance(self.record.entries[self.sent], Model):
+            since = self._busy_since  # a model may take long without anything being wrong
         if since is None:
             return False
         if self._refused and self._failures >= _REFUSALS:
             return True
-        patience = 60 * self.config.patience_minutes
-        return now >= max(since + patience, began + _LAST_ATTEMPT)
-
-    def _at_a_model(self) -> bool:
-        """Which may take long without anything being wrong."""
-        return self.sent < len(self.entries) and isinstance(self.entries[self.sent], Model)
-
-    def _tell_waiting(self) -> None:
-        minutes = self.config.patience_minutes
-        say(f"the store is away ({self.reason}); waiting for it, up to {minutes:g} minutes in all")
+        return now >= max(since + 60 * self.config.patience_minutes, began + _LAST_ATTEMPT)
 
     def _keep_or_remove(self) -> None:
         if self._done():
-            if self._journal is not None:
-                self._journal.remove()
+            self.record.remove()
             return
-        name = next(e.name for e in reversed(self.entries) if isinstance(e, Begin))
-        why = f"run {name!r} is not all in the store ({self.reason or 'it does not answer'})"
+        why = f"run {self.record.begin.name!r} is not all in the store ({self.reason})"
         try:
-            if not self._whole:
-                self._write_all()
+            self.record.write()
         except OSError as error:
             say(f"{why}, and cannot be kept ({error.strerror or error}): what is missing is lost")
         else:
-            say(f"{why}; it is kept in {self._shown()}, python -m kernelexp.store send delivers it")
-        if self._journal is not None:
-            self._journal.close()
-
-    def _write_all(self) -> None:
-        if self._journal is None:
-            self._journal = Journal.create(self.key)
-        self.entries = [self._moved_within(entry, self._journal) for entry in self.entries]
-        self._journal.rewrite(self.entries)
-        self._whole = True
-
-    def _moved_within(self, entry: Entry, journal: Journal) -> Entry:
-        """Of a model that lies elsewhere, since there was no journal when it was made."""
-        if not isinstance(entry, Model) or not Path(entry.folder).is_absolute():
-            return entry
-        shutil.copytree(entry.folder, journal.folder / "model", dirs_exist_ok=True)
-        return Model("model")
-
-    def _shown(self) -> str:
-        assert self._journal is not None
-        with suppress(ValueError):
-            return str(self._journal.folder.relative_to(Path.cwd()))
-        return str(self._journal.folder)
-
-    def _note(self, entry: Entry) -> None:
-        """Into the journal; where that fails, the disk is full, all is written anew at the end."""
-        if self._journal is None or not self._whole:
-            return
-        try:
-            self._journal.append(entry)
-        except OSError:
-            self._whole = False
+            kept = f"it is kept in {self.record.place}"
+            say(f"{why}; {kept}, python -m kernelexp.store send delivers it")
+        self.record.leave()
 
     def _work(self) -> None:
         while True:
@@ -273,11 +190,11 @@ class Outbox:
         """One request, or the few that belong together."""
         assert self._delivery is not None
         with self._changed:
-            batch = together(self.entries[self.sent :])
-            folder = self._journal.folder if self._journal is not None else Path()
+            batch = together(self.record.entries[self.sent :])
+            found = [self.record.found(entry) for entry in batch]
             self._busy_since = time.monotonic()
         try:
-            self._delivery.deliver([within(entry, folder) for entry in batch])
+            self._delivery.deliver(found)
         finally:
             self._busy_since = None
         with self._changed:
@@ -290,11 +207,9 @@ class Outbox:
     def _know(self, run_id: str) -> None:
         self.run_id = run_id
         created = Created(run_id)
-        if created not in self.entries:
-            self.entries.insert(self.sent, created)
+        if created not in self.record.entries:
+            self.record.insert(self.sent, created)
             self.sent += 1
-            self._note(created)
-        self.begun.set()
 
     def _pause(self, error: Exception) -> None:
         with self._changed:
@@ -315,8 +230,5 @@ def _is_refusal(error: Exception) -> bool:
 
     if not isinstance(error, MlflowException) or "API request to" in str(error):
         return False
-    return error.error_code in (
-        "INVALID_PARAMETER_VALUE",
-        "RESOURCE_DOES_NOT_EXIST",
-        "PERMISSION_DENIED",
-    )
+    refusals = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED")
+    return error.error_code in refusals
