@@ -68,7 +68,8 @@ class Outbox:
         Raises:
             Exception: of the store.
         """
-        self._delivery = Delivery(client, say, self._uncertain)
+        if self._delivery is None:  # one that was in vain knows to look first
+            self._delivery = Delivery(client, say, self._uncertain)
         while self.record.begin in self.record.entries[self.sent :]:
             self._hand_over()
 
