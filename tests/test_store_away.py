@@ -147,7 +147,7 @@ def test_a_run_whose_server_never_answers_is_refused(door, cli):
 def test_trained_while_the_store_is_away_and_sent_later(door, recorded, cli, workdir):
     """The server goes for good in the middle of a run with a model."""
     experiment = "tracking.experiment=gone"
-    slow = ("dataset.n_train=400", "solver.epochs=400", "tracking.patience_minutes=0", experiment)
+    slow = ("dataset.n_train=400", "solver.epochs=200", "tracking.patience_minutes=0", experiment)
 
     def shut():
         until(lambda: any("log-batch" in line for line in door.seen))
@@ -175,10 +175,10 @@ def test_trained_while_the_store_is_away_and_sent_later(door, recorded, cli, wor
     sent = cli("send", module="kernelexp.store")
     assert sent.code == 0, sent.err
     assert f"delivered to run {before.info.run_id}, FINISHED" in sent.out
-    assert "400 epochs and its model" in sent.out
+    assert "200 epochs and its model" in sent.out
     [run] = recorded("gone")
     assert run.info.status == "FINISHED"
-    assert steps(recorded.client, run.info.run_id, "epoch_train_mse") == list(range(1, 401))
+    assert steps(recorded.client, run.info.run_id, "epoch_train_mse") == list(range(1, 201))
     assert run.data.params["derived.n_train"] == "400"
     assert [used.dataset.name for used in run.inputs.dataset_inputs] == ["digits"]
     assert len(run.outputs.model_outputs) == 1
@@ -188,7 +188,7 @@ def test_trained_while_the_store_is_away_and_sent_later(door, recorded, cli, wor
 
     mlflow.set_tracking_uri(f"http://127.0.0.1:{door.server_port}")
     model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
-    assert model.predict(np.zeros((2, 64), np.float32)).shape == (2,)
+    assert model.predict(np.zeros((2, 8, 8), np.float32)).shape == (2,)
 
 
 def test_a_sweep_whose_store_goes(door, recorded, cli, server):
