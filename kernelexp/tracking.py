@@ -250,14 +250,9 @@ class Tracker:
             # ``error`` is what went wrong first, and is on its way.
 
     def _end(self, error: BaseException | None) -> None:
-        if error is None:
-            self.outbox.put(End("FINISHED"))
-            self.outbox.close()
-            return
-        told = isinstance(error, KeyboardInterrupt | Interrupted)
-        outbox = self.outbox
-        if not outbox.record.ended:
-            outbox.put(End("KILLED" if told else "FAILED"))
-            if not told:
+        outbox, told = self.outbox, isinstance(error, KeyboardInterrupt | Interrupted)
+        if not outbox.record.ended:  # by ``kill``
+            outbox.put(End("FINISHED" if error is None else "KILLED" if told else "FAILED"))
+            if error is not None and not told:
                 outbox.put(Tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:5000]}))
         outbox.close(_HURRIED if told else None)

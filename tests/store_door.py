@@ -1,5 +1,6 @@
 """A door in front of a tracking server, which tests shut, lock and open again."""
 
+import contextlib
 import select
 import socket
 import threading
@@ -91,7 +92,9 @@ class Door:
     def _ask(self, request):
         """The server's reply, on a connection of its own that it closes."""
         head, _, body = request.partition(b"\r\n\r\n")
-        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
+        lines = [
+            line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")
+        ]
         with socket.create_connection(("127.0.0.1", self.server_port), 60) as server:
             server.sendall(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + body)
             reply = b""
@@ -111,9 +114,7 @@ def _read_message(connection):
             return None
         data += part
     head, _, body = data.partition(b"\r\n\r\n")
-    fields = dict(
-        line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line
-    )
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
     if fields.get(b"transfer-encoding") == b"chunked":
         while not body.endswith(b"0\r\n\r\n"):
             body += connection.recv(65536)
@@ -123,8 +124,6 @@ def _read_message(connection):
 
 
 def _cut(connection):
-    try:
+    with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     connection.close()

@@ -122,7 +122,9 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(door, recorded, monkeypa
 
 
 @pytest.mark.parametrize("mode", ["deaf", "refuse", "login"])
-@pytest.mark.parametrize("path", ["runs/create", "runs/log-batch", "runs/update", "experiments/create"])
+@pytest.mark.parametrize(
+    "path", ["runs/create", "runs/log-batch", "runs/update", "experiments/create"]
+)
 def test_one_reply_that_is_lost_or_wrong(door, recorded, mode, path):
     name = f"lost {mode} {path}"
     door.once(mode, path)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 KEY_TAG, RESUMED_TAG, ERROR_TAG = "kernelexp.run", "resumed", "error"
+_RESUMPTION_TAG = "kernelexp.resumption"
 # Metrics that MLflow takes in one request are 1,000.
 MOST_METRICS = 500
 
@@ -128,13 +129,15 @@ class Delivery:
         self._process = begin.tags.get(PROCESS_TAG, "")
         experiment = self.client.get_experiment_by_name(begin.experiment)
         run = self._known_run(begin, experiment.experiment_id)
+        if run is None and begin.run_id is not None:
+            self.say(f"run {begin.run_id} is no longer in the store; what follows is a new run")
+            if self.run_id is not None:  # made for what its former process left
+                run = self.client.get_run(self.run)
         if run is not None:
             self.run_id = str(run.info.run_id)
             if begin.run_id is not None:
                 self._go_on(run, begin)
             return
-        if begin.run_id is not None:
-            self.say(f"run {begin.run_id} is no longer in the store; what follows is a new run")
         self.run_id = self.client.create_run(
             experiment.experiment_id,
             begin.time,
@@ -166,9 +169,20 @@ class Delivery:
         from mlflow.entities import RunTag
 
         tags, parent = run.data.tags, begin.tags.get(PARENT_TAG)
-        self._continued = True
-        if tags.get(PROCESS_TAG) != self._process or RESUMED_TAG not in tags:
-            changed = {PROCESS_TAG: self._process, RESUMED_TAG: str(_count(tags) + 1)}
+        self._continued, self._last_step = True, 0
+        self._former = {
+            name: {point.step for point in self.client.get_metric_history(self.run, name)}
+            for name in run.data.metrics
+        }
+        last, this = tags.get(_RESUMPTION_TAG, ""), f"{begin.time} {begin.key}"
+        if last > this or (run.info.end_time or 0) > begin.time:
+            return  # what is handed over is older than the last process that had the run
+        if last != this:  # else it was done, and the reply lost
+            changed = {
+                PROCESS_TAG: self._process,
+                RESUMED_TAG: str(_count(tags) + 1),
+                _RESUMPTION_TAG: this,
+            }
             former = tags.get(PARENT_TAG, "none")
             if parent is not None and former != parent:
                 known = tags.get(FORMER_PARENTS_TAG, "").split()
@@ -179,27 +193,24 @@ class Delivery:
             self.client.delete_tag(self.run, ERROR_TAG)
         if run.info.status != "RUNNING":
             self.client.update_run(self.run, status="RUNNING")
-        self._former = {
-            name: {point.step for point in self.client.get_metric_history(self.run, name)}
-            for name in run.data.metrics
-        }
 
     def _metrics(self, entries: Sequence[Metrics]) -> None:
         from mlflow.entities import Metric
 
-        kept = []
+        kept, former, last = [], self._former, self._last_step
         for entry in entries:
-            if 0 < entry.step <= self._last_step:  # training started again, with a smaller step
-                self._former = {}
-            self._last_step = max(entry.step, self._last_step)
+            if 0 < entry.step <= last:  # training started again, with a smaller step
+                former = {}
+            last = max(entry.step, last)
             for name, value in entry.values.items():
-                if entry.step and entry.step in self._former.get(name, ()):
+                if entry.step and entry.step in former.get(name, ()):
                     continue
                 if self.uncertain and (entry.step, entry.time) in self._known_times(name):
                     continue
                 kept.append(Metric(name, value, entry.time, entry.step))
         if kept:
             self.client.log_batch(self.run, metrics=kept)
+        self._former, self._last_step = former, last
         for metric in kept:
             if metric.key in self._times:
                 self._times[metric.key].add((metric.step, metric.timestamp))

@@ -120,7 +120,10 @@ def _file_obstacle(path: Path) -> str | None:
         try:
             found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = {name for (name,) in found}
+            # A write that is taken back: a read-only file or folder, a full disk are known by it alone.
             connection.execute("BEGIN IMMEDIATE")
+            [version] = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {version:d}")
             connection.rollback()
         except sqlite3.DatabaseError as error:
             # Another process may be writing, which passes.
