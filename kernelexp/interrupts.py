@@ -13,3 +13,14 @@ class Interrupted(BaseException):
         super().__init__(signal)
         self.signal = signal
         self.exit_code = 128 + signal
+
+
+def received() -> Interrupted | None:
+    """The first signal that came; None so far."""
+    return None
+
+
+def check() -> None:
+    """Raise ``received()`` where there is one."""
+    if (stop := received()) is not None:
+        raise stop

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kernelexp import interrupts
 from kernelexp.identity import DIGEST_TAG, Identity
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def finished_or_awaited(
     told, away_since = False, None
     held: list[Run] = []
     while True:
+        interrupts.check()
         try:
             under_way = _runs(client, experiment_id, _of(job), "RUNNING")
             held = [run for run in under_way if _is_held_by_another(run)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kernelexp import interrupts
 from kernelexp.current_sweep import Sweep
 from kernelexp.identity import DIGEST_TAG, Identity
 from kernelexp.resume import Finished, children, end_abandoned, finished_or_awaited, link
@@ -14,7 +15,7 @@ from kernelexp.store import TrackingConfig, experiment_id, open_store
 from kernelexp.store.beginning import beginning, create_run
 from kernelexp.store.delivery import RESUMED_TAG
 from kernelexp.store.entries import SweepEnd
-from kernelexp.store.journal import Journal
+from kernelexp.store.journal import UNSENT, Journal
 from kernelexp.store.reach import cannot_open, first_line, is_of_the_store
 from kernelexp.store.unsent import Kept, given_up, send_all, send_of_sweep
 
@@ -122,16 +123,22 @@ def end_parent(interrupted: bool) -> str | None:
     config = TrackingConfig(uri=sweep.uri, experiment=sweep.experiment)
     patience = 0.0 if given_up(sweep.uri) else 60 * sweep.patience_minutes
     until = time.monotonic() + (min(_HURRIED, patience) if interrupted else patience)
+    kept = _keep_end(sweep, interrupted)  # first: this process may be killed while it waits
     while True:
         try:
             client = open_store(config)
             send_of_sweep(sweep.parent, client)
-            return _ended(client, sweep.parent, interrupted)
+            outcome = _ended(client, sweep.parent, interrupted)
         except Exception as error:
             if not is_of_the_store(error):
                 raise
-            if time.monotonic() >= until:
-                return _keep_end(sweep, interrupted, first_line(error))
+            reason = first_line(error)
+        else:
+            if kept is not None:
+                kept.remove()
+            return outcome
+        if time.monotonic() >= until or interrupts.received() is not None:
+            return _left(sweep, reason, kept)
         time.sleep(_PAUSE)
 
 
@@ -157,14 +164,20 @@ def send_end(one: Kept, client: MlflowClient) -> str | None:
     return outcome
 
 
-def _keep_end(sweep: Sweep, interrupted: bool, reason: str) -> str:
+def _keep_end(sweep: Sweep, interrupted: bool) -> Journal | None:
     end = SweepEnd(sweep.uri, sweep.experiment, sweep.parent, interrupted)
-    away = f"sweep {sweep.parent} has ended, and its store is away ({reason})"
     try:
-        Journal.create(sweep.parent, [end]).close()
-    except OSError as error:
-        return f"{away}; its end cannot be kept ({error.strerror or error})"
-    return f"{away}; python -m kernelexp.store send delivers what is kept in multirun/unsent"
+        return Journal.create(sweep.parent, [end])
+    except OSError:  # of a run that a later sweep ends, as those of killed processes
+        return None
+
+
+def _left(sweep: Sweep, reason: str, kept: Journal | None) -> str:
+    away = f"sweep {sweep.parent} has ended, and its store is away ({reason})"
+    if kept is None:
+        return away
+    kept.close()
+    return f"{away}; python -m kernelexp.store send delivers what is kept in {UNSENT}"
 
 
 def _ended(client: MlflowClient, parent: str, interrupted: bool, end: int | None = None) -> str:

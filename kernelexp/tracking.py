@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Seconds that a run which is told to stop waits for the store.
 _HURRIED = 4.0
 # The same where the process is about to be ended: for the queue, then for the status alone.
-_KILLED = 1.0
+_KILLED = 0.8
 # To create a run: attempts, seconds between them.
 _TRIES, _PAUSE = 3, 1.0
 
@@ -250,7 +250,9 @@ class Tracker:
             # ``error`` is what went wrong first, and is on its way.
 
     def _end(self, error: BaseException | None) -> None:
-        outbox, told = self.outbox, isinstance(error, KeyboardInterrupt | Interrupted)
+        assert self.opening is not None
+        told = isinstance(error, KeyboardInterrupt | Interrupted)
+        outbox = self.opening.result(_HURRIED if told else None)
         if not outbox.record.ended:  # by ``kill``
             outbox.put(End("FINISHED" if error is None else "KILLED" if told else "FAILED"))
             if error is not None and not told:

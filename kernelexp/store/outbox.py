@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from kernelexp import interrupts
 from kernelexp.store.config import TrackingConfig
 from kernelexp.store.delivery import Delivery, together
 from kernelexp.store.entries import Begin, Created, Entry, Model
@@ -26,7 +27,7 @@ _PAUSES = (1.0, 2.0, 4.0)  # seconds; the last one again and again
 # Attempts after which a store that answers, and refuses, is believed.
 _REFUSALS = 3
 # Seconds: for one more attempt at the end, whatever the patience; before it is told what is waited for.
-_LAST_ATTEMPT, _TELL_AFTER = 5.0, 3.0
+_LAST_ATTEMPT, _TELL_AFTER = 4.0, 3.0
 
 
 def say(line: str) -> None:
@@ -149,6 +150,8 @@ class Outbox:
     def _in_vain(self, began: float) -> bool:
         """Whether to wait no longer."""
         now = time.monotonic()
+        if self._hurry_until is None and interrupts.received() is not None:
+            self._hurry_until = now + _LAST_ATTEMPT
         if self._hurry_until is not None and now >= self._hurry_until:
             return True
         since = self._away_since
