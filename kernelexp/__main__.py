@@ -70,7 +70,9 @@ def _run(cfg: DictConfig) -> None:
         terminal = Terminal(tracker, title(overrides))
         stack.enter_context(interrupts.on_end(lambda _: terminal.close()))
         stack.callback(terminal.close)
-        observers = [terminal] if tracker is None else [terminal, tracker]
+        observers: list[experiment.Observer] = (
+            [terminal] if tracker is None else [terminal, tracker]
+        )
         experiment.run(checked, observers, own)
 
 

@@ -21,7 +21,7 @@ from kernelexp.engine.checks import refuse
 from kernelexp.errors import JobFailed, JobInterrupted, exit_code, explain
 from kernelexp.jobs import single_job, sweep_jobs
 from kernelexp.preview import preview
-from kernelexp.reach import check_reachable
+from kernelexp.store import check_reachable
 from kernelexp.sweep import start_parent
 
 # Set by the entry point where the user asked for tracebacks.
