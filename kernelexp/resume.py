@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kernelexp import interrupts
 from kernelexp.identity import DIGEST_TAG, Identity
 
 if TYPE_CHECKING:
@@ -58,18 +59,37 @@ def finished_run(client: MlflowClient, experiment_id: str, job: Identity) -> Fin
 
 
 def finished_or_awaited(
-    client: MlflowClient, experiment_id: str, job: Identity, waiting: Callable[[str], None]
+    client: MlflowClient,
+    experiment_id: str,
+    job: Identity,
+    waiting: Callable[[str], None],
+    patience: float = 0.0,
 ) -> Finished | None:
     """``finished_run``; while another living process of this machine is at the job, wait for it.
 
     ``waiting`` is told that run's id, once. Such a process is another sweep, or a worker that outlives
-    its killed launcher by the job it is at.
+    its killed launcher by the job it is at. ``patience``: seconds that the store may be away meanwhile.
+
+    Raises:
+        Exception: of the store.
     """
-    told = False
+    told, away_since = False, None
+    held: list[Run] = []
     while True:
-        under_way = _runs(client, experiment_id, _of(job), "RUNNING")
-        held = [run for run in under_way if _is_held_by_another(run)]
-        done = finished_run(client, experiment_id, job)  # after: what has just ended is not missed
+        interrupts.check()
+        try:
+            under_way = _runs(client, experiment_id, _of(job), "RUNNING")
+            held = [run for run in under_way if _is_held_by_another(run)]
+            done = finished_run(
+                client, experiment_id, job
+            )  # after: one that ends now is not missed
+            away_since = None
+        except Exception:
+            # The store went; the process that is at the job may well go on.
+            away_since = away_since or time.monotonic()
+            if not told or time.monotonic() > away_since + patience:
+                raise
+            done = None
         if done is not None or not held:
             return done
         if not told:
@@ -93,11 +113,19 @@ def end_abandoned(client: MlflowClient, experiment_id: str) -> None:
 
     Runs of other machines, and those of living processes, are left alone.
     """
-    for run in _runs(client, experiment_id, "", "RUNNING"):
-        host, pid, started = _holder(run)
-        if host == socket.gethostname() and _started(pid) != started:
-            client.set_tag(run.info.run_id, "error", f"process {pid} ended without a word")
+    for found in _runs(client, experiment_id, "", "RUNNING"):
+        if not _is_abandoned(found):
+            continue
+        run = client.get_run(found.info.run_id)  # meanwhile a process may have gone on with it
+        if run.info.status == "RUNNING" and _is_abandoned(run):
+            pid = _holder(run)[1]
             client.set_terminated(run.info.run_id, "KILLED")
+            client.set_tag(run.info.run_id, "error", f"process {pid} ended without a word")
+
+
+def is_alive(run: Run) -> bool:
+    """Whether the process that holds a run may be at it: also where it is another machine's."""
+    return not _is_abandoned(run)
 
 
 def children(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]:
@@ -135,6 +163,11 @@ def _runs(
 def _is_held_by_another(run: Run) -> bool:
     host, pid, started = _holder(run)
     return host == socket.gethostname() and pid != os.getpid() and _started(pid) == started
+
+
+def _is_abandoned(run: Run) -> bool:
+    host, pid, started = _holder(run)
+    return host == socket.gethostname() and _started(pid) != started
 
 
 def _holder(run: Run) -> tuple[str, int, str]:

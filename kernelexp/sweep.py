@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kernelexp import interrupts
+from kernelexp.current_sweep import Sweep
 from kernelexp.identity import DIGEST_TAG, Identity
 from kernelexp.metrics import RUN, SCORES
 from kernelexp.resume import Finished, children, end_abandoned, finished_or_awaited, link
-from kernelexp.store import TrackingConfig, create_run, experiment_id, open_store
-from kernelexp.tracking import PARENT_VARIABLE, VARIED_TAG
+from kernelexp.store import TrackingConfig, experiment_id, open_store
+from kernelexp.store.beginning import beginning, create_run
+from kernelexp.store.delivery import RESUMED_TAG
+from kernelexp.store.entries import SweepEnd
+from kernelexp.store.journal import UNSENT, Journal
+from kernelexp.store.reach import cannot_open, first_line, is_of_the_store
+from kernelexp.store.unsent import Kept, given_up, send_all, send_of_sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 JOBS_TAG, PROGRESS_TAG, BEST_TAG = "sweep.jobs", "sweep.progress", "sweep.best"
+VARIED_TAG = "sweep.varied"
 _NOTE_TAG = "mlflow.note.content"  # the description on a run's page
 _OF_THE_BEST = (*SCORES, RUN.train_accuracy, RUN.train_r2, RUN.rkhs_norm, RUN.train_seconds)
+# Seconds: between attempts to end a parent, and for them all where a person is waiting.
+_PAUSE, _HURRIED = 2.0, 4.0
 
 
 def start_parent(config: TrackingConfig, name: str, jobs: int, varied: list[str]) -> None:
     """Create the store, the experiment and a sweep's parent run, before any job starts.
 
-    ``jobs``: how many different ones there are. Runs that a killed process left are ended first.
+    ``jobs``: how many different ones there are. Runs that a killed process left are ended first, and
+    those that were kept while this store was away delivered.
+
+    Raises:
+        ValueError: if the store does not open.
     """
     client = open_store(config)
-    end_abandoned(client, experiment_id(client, config))
-    tags = {
-        **config.tags,
-        JOBS_TAG: str(jobs),
-        PROGRESS_TAG: f"0/{jobs}",
-        VARIED_TAG: " ".join(varied),
-    }
-    os.environ[PARENT_VARIABLE] = create_run(client, config, config.run_name or name, tags)
+    tags = {JOBS_TAG: str(jobs), PROGRESS_TAG: f"0/{jobs}", VARIED_TAG: " ".join(varied)}
+    try:
+        send_all(config.uri, client)
+        end_abandoned(client, experiment_id(client, config))
+        parent = create_run(client, beginning(config, config.run_name or name, tags))
+    except Exception as error:
+        if not is_of_the_store(error):
+            raise
+        raise cannot_open(config.uri, first_line(error)) from error
+    where = config.uri, config.experiment
+    Sweep(parent, *where, config.patience_minutes, tuple(varied)).begin()
 
 
 @contextmanager
@@ -48,23 +65,37 @@ def job(
     """Around a job: the finished run that makes it superfluous, else None.
 
     Such a run becomes the sweep's. At the end the parent is told. ``waiting``: see
-    ``resume.finished_or_awaited``. Outside sweeps every job is run.
+    ``resume.finished_or_awaited``. Outside sweeps every job is run, and in them while the store is away.
     """
-    parent = os.environ.get(PARENT_VARIABLE)
-    if parent is None:
+    sweep = Sweep.current()
+    if sweep is None:
         yield None
         return
-    client = open_store(config)
-    done = None
-    if not rerun:
-        where = experiment_id(client, config)
-        done = finished_or_awaited(client, where, identity, waiting)
-    if done is not None:
-        link(client, done.run, parent)
+    client, done = None, None
+    with _store_may_be_away():
+        client = open_store(config)
+        if not rerun:
+            where = experiment_id(client, config)
+            patience = 60 * config.patience_minutes
+            done = finished_or_awaited(client, where, identity, waiting, patience)
+        if done is not None:
+            link(client, done.run, sweep.parent)
     try:
         yield done
     finally:
-        show_progress(client, parent)
+        if client is not None and not given_up(config.uri):
+            with _store_may_be_away():
+                show_progress(client, sweep.parent)
+
+
+@contextmanager
+def _store_may_be_away() -> Iterator[None]:
+    """What is asked of it here can be left out."""
+    try:
+        yield
+    except Exception as error:
+        if not is_of_the_store(error):
+            raise
 
 
 def show_progress(client: MlflowClient, parent: str) -> None:
@@ -80,13 +111,76 @@ def show_progress(client: MlflowClient, parent: str) -> None:
 
 
 def end_parent(interrupted: bool) -> str | None:
-    """End the parent of a sweep as its jobs ended; one line of the outcome, None without a sweep."""
-    parent = os.environ.pop(PARENT_VARIABLE, None)
-    if parent is None:
-        return None
-    import mlflow
+    """End the parent of a sweep as its jobs ended; one line of the outcome, None without a sweep.
 
-    client = mlflow.MlflowClient()
+    A store that is away is waited for as at the end of a run, see ``TrackingConfig``; then the end is
+    kept in multirun/unsent.
+    """
+    sweep = Sweep.current()
+    if sweep is None:
+        return None
+    sweep.end()
+    config = TrackingConfig(uri=sweep.uri, experiment=sweep.experiment)
+    patience = 0.0 if given_up(sweep.uri) else 60 * sweep.patience_minutes
+    until = time.monotonic() + (min(_HURRIED, patience) if interrupted else patience)
+    kept = _keep_end(sweep, interrupted)  # first: this process may be killed while it waits
+    while True:
+        try:
+            client = open_store(config)
+            send_of_sweep(sweep.parent, client)
+            outcome = _ended(client, sweep.parent, interrupted)
+        except Exception as error:
+            if not is_of_the_store(error):
+                raise
+            reason = first_line(error)
+        else:
+            if kept is not None:
+                kept.remove()
+            return outcome
+        if time.monotonic() >= until or interrupts.received() is not None:
+            return _left(sweep, reason, kept)
+        time.sleep(_PAUSE)
+
+
+def send_end(one: Kept, client: MlflowClient) -> str | None:
+    """End the parent of a sweep that ended while the store was away, once its jobs are delivered.
+
+    A line of the outcome, None where another process is at it.
+
+    Raises:
+        Exception: of the store.
+    """
+    assert isinstance(one.begin, SweepEnd)
+    journal = Journal.take(one.folder)
+    if journal is None:
+        return None
+    try:
+        send_of_sweep(one.begin.parent, client)
+        outcome = _ended(client, one.begin.parent, one.begin.interrupted, one.begin.time)
+    except BaseException:
+        journal.close()
+        raise
+    journal.remove()
+    return outcome
+
+
+def _keep_end(sweep: Sweep, interrupted: bool) -> Journal | None:
+    end = SweepEnd(sweep.uri, sweep.experiment, sweep.parent, interrupted)
+    try:
+        return Journal.create(sweep.parent, [end])
+    except OSError:  # of a run that a later sweep ends, as those of killed processes
+        return None
+
+
+def _left(sweep: Sweep, reason: str, kept: Journal | None) -> str:
+    away = f"sweep {sweep.parent} has ended, and its store is away ({reason})"
+    if kept is None:
+        return away
+    kept.close()
+    return f"{away}; python -m kernelexp.store send delivers what is kept in {UNSENT}"
+
+
+def _ended(client: MlflowClient, parent: str, interrupted: bool, end: int | None = None) -> str:
     run = client.get_run(parent)
     end_abandoned(client, run.info.experiment_id)  # workers that were killed
     show_progress(client, parent)
@@ -98,9 +192,8 @@ def end_parent(interrupted: bool) -> str | None:
         best = outcome.best.info
         client.set_tag(parent, BEST_TAG, f"{best.run_name} ({best.run_id})")
     all_finished = len(outcome.finished) == jobs
-    client.set_terminated(
-        parent, "KILLED" if interrupted else "FINISHED" if all_finished else "FAILED"
-    )
+    status = "KILLED" if interrupted else "FINISHED" if all_finished else "FAILED"
+    client.set_terminated(parent, status, end)
     before = f", {outcome.skipped} of them before" if outcome.skipped else ""
     return f"{len(outcome.finished)} of {jobs} jobs finished{before}; sweep {parent}"
 
@@ -115,7 +208,7 @@ class _Outcome:
         states = [(run, run.info.status) for run in newest.values()]
         self.finished = [run for run, status in states if status == "FINISHED"]
         self.failed = sum(status in ("FAILED", "KILLED") for _, status in states)
-        self.skipped = sum(run.info.start_time < parent.info.start_time for run in self.finished)
+        self.skipped = sum(_is_older(run, parent) for run in self.finished)
         self.ended = len(self.finished) + self.failed
         scores = [(_score(run), run) for run in self.finished]
         rated = [(score, run) for score, run in scores if score is not None]
@@ -142,6 +235,13 @@ class _Outcome:
         if self.best is not None:
             parts.append(f"best {_score(self.best):.4g} ({self.best.info.run_name})")
         return ", ".join(parts)
+
+
+def _is_older(run: Run, parent: Run) -> bool:
+    """Whether a job was there before its sweep began, and not only its first part."""
+    since = parent.info.start_time
+    gone_on = RESUMED_TAG in run.data.tags and (run.info.end_time or since) >= since
+    return run.info.start_time < since and not gone_on
 
 
 def _score(run: Run) -> float | None:

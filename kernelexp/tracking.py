@@ -1,29 +1,42 @@
-"""What MLflow records of a run. Imports MLflow when it is needed, not before."""
+"""What is recorded of a run: an observer that puts it into the outbox to the MLflow store."""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import json
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import kernelexp
+from kernelexp.current_sweep import Sweep
 from kernelexp.identity import Identity
+from kernelexp.interrupts import Interrupted
 from kernelexp.resume import PARENT_TAG
-from kernelexp.store import TrackingConfig, create_run, open_store
+from kernelexp.store import StoreAway, TrackingConfig, open_store
+from kernelexp.store.beginning import beginning
+from kernelexp.store.delivery import ERROR_TAG
+from kernelexp.store.entries import End, Entry, Input, Metrics, Params, Tags, Text
+from kernelexp.store.journal import Journal, of_run
+from kernelexp.store.models import save_model
+from kernelexp.store.outbox import Outbox, say
+from kernelexp.store.reach import cannot_open, first_line
+from kernelexp.store.record import Record
+from kernelexp.store.unsent import given_up
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from kernelexp.experiment import RunResult, Setup
 
-# A sweep's parent run, for the jobs it starts in this process and in others.
-PARENT_VARIABLE = "KERNELEXP_PARENT_RUN_ID"
-VARIED_TAG = "sweep.varied"
-_MODEL_REQUIREMENTS = ["torch", "numpy", "platformdirs", "mlflow"]
+# Seconds that a run which is told to stop waits for the store.
+_HURRIED = 4.0
+# The same where the process is about to be ended: for the queue, then for the status alone.
+_KILLED = 0.8
+# To create a run: attempts, seconds between them.
+_TRIES, _PAUSE = 3, 1.0
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -41,7 +54,8 @@ class Tracker:
     """One run in the store, as a context: its exit says how the run ended.
 
     An observer of ``kernelexp.experiment.run``. The store is opened by a thread: that takes seconds
-    (of imports, mostly), in which data can be read and the spectrum computed.
+    (of imports, mostly), in which data can be read and the spectrum computed. From ``prepared`` on nothing
+    here waits for the store or raises, until the exit waits for what it has not got.
     """
 
     def __init__(
@@ -51,74 +65,111 @@ class Tracker:
         values: dict[str, Any],
         yaml: str,
         overrides: list[str],
+        run_id: str | None = None,
     ) -> None:
-        """``values``: the resolved configuration, ``yaml`` the same as text."""
+        """``values``: the resolved configuration, ``yaml`` the same as text; ``run_id``: what goes on."""
         self.config = config
         self.identity = identity
         self.values = values
         self.yaml = yaml
         self.overrides = overrides
-        self.opening: Future[tuple[MlflowClient, str]] | None = None
+        self.resumed = run_id
+        self.sweep = Sweep.current()
+        self.opening: Future[Outbox] | None = None
 
     @property
-    def client(self) -> MlflowClient:
-        """The store; waits until it is open, and raises what its opening raised."""
+    def outbox(self) -> Outbox:
+        """Where entries are put; waits until the store is open, and raises what its opening raised."""
         assert self.opening is not None
-        return self.opening.result()[0]
+        return self.opening.result()
 
     @property
     def run_id(self) -> str:
-        """The run's id; waits as ``client``."""
-        assert self.opening is not None
-        return self.opening.result()[1]
+        """The run's id, while the store is away the key it will be known by; waits as ``outbox``."""
+        return self.outbox.run_id or self.resumed or self.outbox.record.begin.key
 
     @property
     def sweep_name(self) -> str | None:
         """What this job of a sweep varies, ``noise=0.1``; None outside sweeps."""
-        parent = os.environ.get(PARENT_VARIABLE)
-        return self._name(self.client, parent) if parent is not None else None
+        return None if self.sweep is None else self.sweep.name_of(self.overrides)
 
     def __enter__(self) -> Tracker:
-        pool = ThreadPoolExecutor(1)
-        self.opening = pool.submit(self._start)
-        pool.shutdown(wait=False)
+        self.opening = Future()
+        threading.Thread(target=self._open, daemon=True, name="kernelexp store").start()
         return self
 
-    def _start(self) -> tuple[MlflowClient, str]:
-        client = open_store(self.config)
-        parent = os.environ.get(PARENT_VARIABLE)
-        name = self.config.run_name or self._name(client, parent)
-        tags = {**self.config.tags, **self.identity.tags}
-        if parent is not None:
-            tags[PARENT_TAG] = parent
-        run_id = create_run(client, self.config, name, tags)
-        params = {key: str(value) for key, value in flat(self.values).items()}
-        _log(client, run_id, params=params)
-        client.log_text(run_id, self.yaml, "config.yaml")
-        client.log_text(run_id, "\n".join(self.overrides) + "\n", "overrides.txt")
-        return client, run_id
+    def _open(self) -> None:
+        assert self.opening is not None
+        try:
+            self.opening.set_result(self._opened())
+        except BaseException as error:  # it is raised where the outbox is asked for
+            self.opening.set_exception(error)
 
-    def _name(self, client: MlflowClient, parent: str | None) -> str:
-        if parent is not None:
-            varied = client.get_run(parent).data.tags.get(VARIED_TAG, "").split()
-            return ",".join(o for o in self.overrides if o.split("=")[0].lstrip("+") in varied)
-        return " ".join(self.values[group]["name"] for group in ("kernel", "dataset", "solver"))
+    def _opened(self) -> Outbox:
+        config, client = self.config, None
+        try:
+            client = open_store(config)
+        except StoreAway:
+            if self.sweep is None:
+                raise
+            if given_up(config.uri):  # another job of the sweep has waited
+                config = replace(config, patience_minutes=0)
+        # Here, where one thread is at it: two that import MLflow at once each see half of it.
+        import mlflow.entities
+        import mlflow.pyfunc  # noqa: F401
+
+        entries, journal = self._former_entries()
+        record = Record([*entries, *self._beginning()], journal)
+        outbox = Outbox(config, record, uncertain=journal is not None)
+        if client is not None:
+            self._begin(outbox, client)
+        outbox.start()
+        return outbox
+
+    def _begin(self, outbox: Outbox, client: MlflowClient) -> None:
+        """Create the run, now; in a sweep, whose store was there before, later will do."""
+        for tried in range(1, _TRIES + 1):
+            try:
+                outbox.begin(client)
+                return
+            except Exception as error:
+                if tried == _TRIES and self.sweep is None:
+                    raise cannot_open(self.config.uri, first_line(error)) from error
+            time.sleep(_PAUSE)
+
+    def _former_entries(self) -> tuple[list[Entry], Journal | None]:
+        """What the process that this one goes on for left unsent."""
+        folder = of_run(self.resumed) if self.resumed is not None else None
+        journal = Journal.take(folder) if folder is not None else None
+        if journal is None:
+            return [], None
+        entries = journal.read()
+        # It was going to end there, and goes on.
+        return [entry for entry in entries if not isinstance(entry, End)], journal
+
+    def _beginning(self) -> list[Entry]:
+        name = (
+            self.config.run_name
+            or self.sweep_name
+            or " ".join(self.values[group]["name"] for group in ("kernel", "dataset", "solver"))
+        )
+        tags = self.identity.tags
+        if self.sweep is not None:
+            tags[PARENT_TAG] = self.sweep.parent
+        return [
+            beginning(self.config, name, tags, self.resumed),
+            Params({key: str(value) for key, value in flat(self.values).items()}),
+            Text("config.yaml", self.yaml),
+            Text("overrides.txt", "\n".join(self.overrides) + "\n"),
+        ]
 
     def prepared(self, setup: Setup) -> None:
-        """Record the data set and what set-up derived."""
-        client = self.client  # first: two threads that import MLflow at once each see half of it
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-        from mlflow.exceptions import MlflowException
+        """Record the data set and what set-up derived.
 
-        data = setup.dataset
-        source = Dataset(data.name, data.digest, "kernelexp", data.location)
-        used = DatasetInput(source, [InputTag("mlflow.data.context", "training")])
-        try:
-            client.log_inputs(self.run_id, [used])
-        except MlflowException:
-            # Another worker recorded the same data set in the same moment: now it is there. Stores
-            # say so in words of their own; any other trouble comes again.
-            client.log_inputs(self.run_id, [used])
+        Raises:
+            ValueError: if the store did not open: the run is refused before its first epoch.
+        """
+        outbox, data = self.outbox, setup.dataset
         derived = {
             **setup.derived,
             "n_train": len(data.train.X),
@@ -130,56 +181,62 @@ class Tracker:
             "device_name": setup.device_name,
             "planned_memory_gb": round(setup.plan.peak_gb, 3),
         }
-        params = {f"derived.{key}": str(value) for key, value in derived.items()}
-        _log(self.client, self.run_id, params=params)
+        outbox.put(
+            Input(data.name, data.digest, data.location),
+            Params({f"derived.{key}": str(value) for key, value in derived.items()}),
+        )
+        if setup.start is not None and setup.start.warm_start is not None:
+            outbox.put(Tags({"warm_start": setup.start.warm_start}))
 
     def epoch(self, number: int, metrics: dict[str, float]) -> None:
         """Record the metrics of an epoch."""
-        _log(self.client, self.run_id, metrics=metrics, step=number)
+        self.outbox.put(Metrics(dict(metrics), number))
 
     def finished(self, result: RunResult) -> None:
         """Record the metrics of the run and its model."""
-        client, run_id = self.client, self.run_id
-        _log(client, run_id, metrics=result.metrics)
-        client.set_tag(run_id, "stopped_by", result.stopped_by)
-        client.set_tag(run_id, "rkhs_norm.how", result.norm.how)
-        client.set_tag(run_id, "rkhs_norm.lower_bound", str(result.norm.lower_bound).lower())
+        tags = {
+            "stopped_by": result.stopped_by,
+            "rkhs_norm.how": result.norm.how,
+            "rkhs_norm.lower_bound": str(result.norm.lower_bound).lower(),
+        }
         if result.warning is not None:
-            client.set_tag(run_id, "solver.warning", result.warning)
+            tags["solver.warning"] = result.warning
         if result.setup.reason is not None:
-            client.set_tag(run_id, "solver.reason", result.setup.reason)
+            tags["solver.reason"] = result.setup.reason
         per_output = {"rkhs_norm": result.norm.per_output.tolist()}
-        client.log_dict(run_id, per_output, "rkhs_norm_per_output.json")
-        if self.config.log_model:
-            self._log_model(result)
-
-    def _log_model(self, result: RunResult) -> None:
-        import mlflow
-        import numpy as np
-        from mlflow.models import ModelSignature
-        from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
-
-        from kernelexp import serving
-
-        data = result.setup.dataset
-        scaling = data.preprocessing
-        classifies = data.n_classes is not None
-        out = np.dtype(np.int64 if classifies else np.float32), (-1,) if classifies else (-1, -1)
-        signature = ModelSignature(
-            Schema([TensorSpec(np.dtype(scaling.dtype), (-1, *scaling.shape))]),
-            Schema([TensorSpec(*out)]),
-            ParamSchema([ParamSpec("outputs", DataType.boolean, False)]),
+        self.outbox.put(
+            Metrics(dict(result.metrics)),
+            Tags(tags),
+            Text("rkhs_norm_per_output.json", json.dumps(per_output)),
         )
-        with mlflow.start_run(self.run_id), tempfile.TemporaryDirectory() as folder:
-            serving.save_files(Path(folder), result.model, scaling, data.classes)
-            mlflow.pyfunc.log_model(
-                name="model",
-                python_model=serving.__file__,
-                artifacts={"model": folder},
-                signature=signature,
-                code_paths=[str(Path(kernelexp.__file__).parent)],
-                pip_requirements=_MODEL_REQUIREMENTS,
-            )
+        if self.config.log_model:
+            self._put_model(result)
+
+    def _put_model(self, result: RunResult) -> None:
+        record = self.outbox.record
+        try:
+            folder = record.model_folder()
+            save_model(result, folder)
+        except Exception as error:  # of MLflow, or the disk: the rest of the run is worth keeping
+            say(f"warning: the model is not kept ({first_line(error)})")
+            return
+        self.outbox.put(record.model(folder))
+
+    def kill(self, reason: str) -> None:
+        """Mark the run as killed, as far as the store allows that at once.
+
+        For a process that is about to be ended; from any thread. Returns within about two seconds, raises
+        nothing. What the store did not take is kept, see ``kernelexp.store.outbox``.
+        """
+        with suppress(Exception):
+            opening = self.opening
+            if opening is None or not opening.done():
+                return
+            outbox = opening.result()
+            if not outbox.record.ended:
+                outbox.put(End("KILLED"), Tags({ERROR_TAG: reason}))
+            if not outbox.hurry(_KILLED):
+                outbox.set_status("KILLED", _KILLED)
 
     def __exit__(
         self,
@@ -188,32 +245,18 @@ class Tracker:
         trace: TracebackType | None,
     ) -> None:
         try:
-            client, run_id = self.client, self.run_id
-        except ValueError:
+            self._end(error)
+        except BaseException:
             if error is None:
                 raise
-            return  # the store did not open: there is no run to end, and ``error`` says so
-        status = "FINISHED"
-        if isinstance(error, KeyboardInterrupt):
-            status = "KILLED"
-        elif error is not None:
-            client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:5000])
-            status = "FAILED"
-        client.set_terminated(run_id, status)
+            # ``error`` is what went wrong first, and is on its way.
 
-
-def _log(
-    client: MlflowClient,
-    run_id: str,
-    params: dict[str, str] | None = None,
-    metrics: dict[str, float] | None = None,
-    step: int = 0,
-) -> None:
-    from mlflow.entities import Metric, Param
-
-    now = int(time.time() * 1000)
-    client.log_batch(
-        run_id,
-        metrics=[Metric(key, value, now, step) for key, value in (metrics or {}).items()],
-        params=[Param(key, value) for key, value in (params or {}).items()],
-    )
+    def _end(self, error: BaseException | None) -> None:
+        assert self.opening is not None
+        told = isinstance(error, KeyboardInterrupt | Interrupted)
+        outbox = self.opening.result(_HURRIED if told else None)
+        if not outbox.record.ended:  # by ``kill``
+            outbox.put(End("FINISHED" if error is None else "KILLED" if told else "FAILED"))
+            if error is not None and not told:
+                outbox.put(Tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:5000]}))
+        outbox.close(_HURRIED if told else None)

@@ -115,6 +115,13 @@ def test_environment_names_data_and_store(composed, monkeypatch):
         ("+colour=red", "colour: no such key"),
         ("+kernel.colour=red", "kernel.colour: no such key"),
         ("resource.memory_gb=-1", "resource.memory_gb=-1.0: must be a number above 0, or null"),
+        ("checkpoint.minutes=-1", "checkpoint.minutes=-1.0: must be a number >= 0, or null"),
+        ("checkpoint.minutes=soon", "checkpoint.minutes=soon: must be a number"),
+        (
+            "checkpoint.hours=1",
+            "checkpoint.hours: no such key; checkpoint has minutes, keep, folder",
+        ),
+        ("resume=2.5", "resume=2.5: must be true or false"),
         ("tracking.enabled=maybe", "tracking.enabled=maybe: must be true or false"),
         (
             "seed=[1",

@@ -5,8 +5,9 @@ import sqlite3
 
 import pytest
 
-from kernelexp.reach import check_reachable
-from kernelexp.store import TrackingConfig, create_run, experiment_id, find_store, open_store
+from kernelexp.store import TrackingConfig, experiment_id, find_store, open_store
+from kernelexp.store.beginning import beginning, create_run
+from kernelexp.store.reach import check_reachable
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_deleted_experiment(cli, client):
 def test_an_experiment_by_any_name(workdir, name):
     config = TrackingConfig(uri="sqlite:///mlflow.db", experiment=name)
     client = open_store(config)
-    run = create_run(client, config, "r", {})
+    run = create_run(client, beginning(config, "r", {}))
     assert client.get_run(run).info.experiment_id == experiment_id(find_store(config), config)
 
 

@@ -1,6 +1,5 @@
 """What a run leaves, read back with MLflow's own client from a SQLite store and from a server."""
 
-import contextlib
 import json
 import os
 import signal
@@ -16,6 +15,11 @@ from conftest import free_port, wait_for
 
 from kernelexp import tracking
 from kernelexp.engine.points import bytes_are_fast
+from kernelexp.store import TrackingConfig, open_store
+from kernelexp.store.beginning import beginning
+from kernelexp.store.entries import Input
+from kernelexp.store.outbox import Outbox
+from kernelexp.store.record import Record
 
 METRICS = {
     "m_star", "m_star_adapted", "batch_size", "q", "top_eigenvalue", "setup_seconds",
@@ -96,13 +100,21 @@ def test_mlflow_is_imported_by_one_thread_at_a_time(monkeypatch):
     class NotOpenYet(Exception):
         pass
 
-    def client(self):
+    def outbox(self):
         raise NotOpenYet
 
-    monkeypatch.setattr(tracking.Tracker, "client", property(client))
+    monkeypatch.setattr(tracking.Tracker, "outbox", property(outbox))
     monkeypatch.setitem(sys.modules, "mlflow.entities", None)  # an import of it raises ImportError
     tracker = tracking.Tracker(None, None, {}, "", [])
-    for call in (lambda: tracker.prepared(None), lambda: tracker.epoch(1, {})):
+    norm = SimpleNamespace(how="", lower_bound=False, per_output=torch.zeros(1))
+    result = SimpleNamespace(
+        metrics={}, stopped_by="", norm=norm, warning=None, setup=SimpleNamespace(reason=None)
+    )
+    for call in (
+        lambda: tracker.prepared(None),
+        lambda: tracker.epoch(1, {}),
+        lambda: tracker.finished(result),
+    ):
         with pytest.raises(NotOpenYet):
             call()
 
@@ -244,7 +256,7 @@ def test_interrupted_runs_are_killed(workdir, runs, stop):
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 128 + stop
     assert "Traceback" not in err
     parent, child = runs()
     assert (parent.info.status, child.info.status) == ("KILLED", "KILLED")
@@ -293,8 +305,6 @@ def test_two_workers_record_one_data_set_at_once(monkeypatch, workdir):
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    from kernelexp.tracking import Tracker
-
     log_inputs, tried = MlflowClient.log_inputs, []
 
     def loses_the_race_once(self, *args, **kwargs):
@@ -306,16 +316,13 @@ def test_two_workers_record_one_data_set_at_once(monkeypatch, workdir):
         return log_inputs(self, *args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, "log_inputs", loses_the_race_once)
-    client = MlflowClient(f"sqlite:///{workdir}/race.db")
-    monkeypatch.setattr(Tracker, "client", client)
-    tracker = Tracker.__new__(Tracker)
-    run_id = client.create_run("0").info.run_id
-    monkeypatch.setattr(Tracker, "run_id", run_id)
-    split = SimpleNamespace(X=torch.zeros(3, 2))
-    data = SimpleNamespace(name="d", digest="1", location="{}", train=split, test=split)
-    setup = SimpleNamespace(dataset=data)
-    with contextlib.suppress(AttributeError):  # the rest of what is recorded is not there
-        tracker.prepared(setup)
+    config = TrackingConfig(uri=f"sqlite:///{workdir}/mlflow.db")
+    client = open_store(config)
+    outbox = Outbox(config, Record([beginning(config, "r", {})]))
+    outbox.begin(client)
+    outbox.put(Input("d", "1", "{}"))
+    outbox.start()
+    assert outbox.close()
     assert len(tried) == 2
-    recorded = client.get_run(run_id).inputs.dataset_inputs
+    recorded = client.get_run(outbox.run_id).inputs.dataset_inputs
     assert [used.dataset.name for used in recorded] == ["d"]

@@ -6,16 +6,27 @@ import os
 import re
 import socket
 import sqlite3
+import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from kernelexp.engine.checks import refuse
 
 _SQLITE = "sqlite:///"
-# To connect; an answer may take longer.
-_SECONDS = 4
+# To connect; for an answer; for all of it, of drivers and file systems that know no limit.
+_SECONDS, _ANSWER_SECONDS, _MOST_SECONDS = 4, 8, 10
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _NO_SERVER = "no server answers there"
+_SILENT = "a server is there and does not answer"
+# Packages whose errors are those of a store.
+_OF_STORES = {"mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3", "psycopg2", "pymysql"}
+# Of the tables of an MLflow store of any version.
+_MLFLOW_TABLES = {"experiments", "alembic_version"}
+
+
+class StoreAway(ValueError):
+    """The store cannot be opened."""
 
 
 def check_reachable(uri: str) -> None:
@@ -25,18 +36,10 @@ def check_reachable(uri: str) -> None:
     and MLflow would make the folder and record there.
 
     Raises:
-        ValueError: in one line.
+        StoreAway: in one line.
     """
-    path = sqlite_file(uri)
     try:
-        if path is not None:
-            obstacle = _file_obstacle(path)
-        elif uri.startswith(("http://", "https://")):
-            obstacle = _server_obstacle(uri)
-        elif "://" in uri and not uri.startswith(("sqlite:", "file:")):
-            obstacle = _database_obstacle(uri)
-        else:
-            return
+        obstacle = _within(_MOST_SECONDS, lambda: _obstacle(uri))
     except Exception as error:  # of the system, SQLAlchemy and each driver
         raise cannot_open(uri, first_line(error)) from error
     if obstacle is not None:
@@ -51,16 +54,53 @@ def sqlite_file(uri: str) -> Path | None:
     return None if name in ("", ":memory:") else Path(name)
 
 
-def cannot_open(uri: str, reason: str) -> ValueError:
+def cannot_open(uri: str, reason: str) -> StoreAway:
     """The error to raise for a store that does not open; a password in ``uri`` is not shown."""
     shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", uri)
     allowed = f"a store that opens ({reason}); tracking.enabled=false runs without one"
-    return refuse("tracking.uri", shown, allowed)
+    return StoreAway(refuse("tracking.uri", shown, allowed))
+
+
+def is_of_the_store(error: Exception) -> bool:
+    """Whether an error says that the store did not do what it was asked; else it is of our own code."""
+    origin = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError | StoreAway) or origin in _OF_STORES
 
 
 def first_line(error: Exception) -> str:
     """What an error says, without the details below."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _obstacle(uri: str) -> str | None:
+    path = sqlite_file(uri)
+    if path is not None:
+        return _file_obstacle(path)
+    if uri.startswith(("http://", "https://")):
+        return _server_obstacle(uri)
+    if "://" in uri and not uri.startswith(("sqlite:", "file:")):
+        return _database_obstacle(uri)
+    return None
+
+
+def _within(seconds: float, ask: Callable[[], str | None]) -> str | None:
+    """What ``ask`` returns or raises; ``_SILENT`` where it takes longer."""
+    answers: list[str | Exception | None] = []
+
+    def asking() -> None:
+        try:
+            answers.append(ask())
+        except Exception as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=asking, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not answers:
+        return _SILENT
+    if isinstance(answers[0], Exception):
+        raise answers[0]
+    return answers[0]
 
 
 def _file_obstacle(path: Path) -> str | None:
@@ -78,10 +118,18 @@ def _file_obstacle(path: Path) -> str | None:
         return f"{path} is read-only for this user"
     with closing(sqlite3.connect(path, timeout=1)) as connection:
         try:
-            connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = {name for (name,) in found}
+            # A write that is taken back: a read-only file or folder, a full disk are known by it alone.
+            connection.execute("BEGIN IMMEDIATE")
+            [version] = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {version:d}")
+            connection.rollback()
         except sqlite3.DatabaseError as error:
             # Another process may be writing, which passes.
             return None if "locked" in str(error) else f"{path}: {error}"
+    if tables and not tables & _MLFLOW_TABLES:
+        return f"{path} is a SQLite file of another program"
     return None
 
 
@@ -89,9 +137,11 @@ def _server_obstacle(uri: str) -> str | None:
     import requests
 
     try:
-        requests.get(uri, timeout=(_SECONDS, None), stream=True).close()
+        requests.get(uri, timeout=(_SECONDS, _ANSWER_SECONDS), stream=True).close()
     except requests.exceptions.SSLError:
         return None  # it is there; whether its certificate will do is MLflow's to say
+    except requests.exceptions.ReadTimeout:
+        return _SILENT
     except requests.exceptions.ConnectionError:
         return _NO_SERVER
     return None

@@ -1,0 +1,143 @@
+"""Runs that the store has not got, in ``multirun/unsent``: handed over once it is back."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernelexp.resume import PARENT_TAG, is_alive
+from kernelexp.store.config import TrackingConfig
+from kernelexp.store.delivery import ERROR_TAG, Delivery, together, within
+from kernelexp.store.entries import Begin, End, Entry, Metrics, Model, SweepEnd
+from kernelexp.store.journal import Journal, read, unsent
+from kernelexp.store.opening import open_store
+from kernelexp.store.outbox import say
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A journal in ``multirun/unsent``, as it was read.
+
+    Attributes:
+        folder: where it lies.
+        begin: its first entry.
+        entries: all of them.
+    """
+
+    folder: Path
+    begin: Begin | SweepEnd
+    entries: list[Entry]
+
+    @property
+    def store(self) -> TrackingConfig:
+        """Where it is to go."""
+        return TrackingConfig(uri=self.begin.uri, experiment=self.begin.experiment)
+
+
+def kept() -> list[Kept]:
+    """All that can be read, sweeps after their jobs."""
+    found = []
+    for folder in unsent():
+        with suppress(OSError, ValueError):
+            entries = read(folder)
+            if entries and isinstance(entries[0], Begin | SweepEnd):
+                found.append(Kept(folder, entries[0], entries))
+    return found
+
+
+def given_up(uri: str) -> bool:
+    """Whether a run waited for this store in vain, and it was not reached since."""
+    return any(one.begin.uri == uri and _is_free(one.folder) for one in kept())
+
+
+def send(one: Kept, client: MlflowClient) -> str | None:
+    """Hand a run over and remove what was kept; a line of what it was, None where it is being written.
+
+    Done again, or after a kill in between, the store ends the same.
+
+    Raises:
+        Exception: of the store; all is kept.
+    """
+    journal = Journal.take(one.folder)
+    if journal is None:
+        return None
+    try:
+        entries = journal.read()
+        delivery = Delivery(client, say, uncertain=True)
+        left = [within(entry, one.folder) for entry in entries]
+        while left:
+            batch = together(left)
+            delivery.deliver(batch)
+            left = left[len(batch) :]
+        status = _end_of_killed(delivery, entries)
+    except BaseException:
+        journal.close()
+        raise
+    journal.remove()
+    return f"{_what(entries)} delivered to run {delivery.run_id}, {status}"
+
+
+def send_of_sweep(parent: str, client: MlflowClient) -> None:
+    """Hand over the runs of a sweep that were kept while its store was away.
+
+    Raises:
+        Exception: of the store; what is not delivered is kept.
+    """
+    for one in kept():
+        if isinstance(one.begin, Begin) and one.begin.tags.get(PARENT_TAG) == parent:
+            send(one, client)
+
+
+def send_all(uri: str, client: MlflowClient) -> None:
+    """Hand over every run that was kept for a store, and say so.
+
+    Raises:
+        Exception: of the store; what is not delivered is kept.
+    """
+    for one in kept():
+        if isinstance(one.begin, Begin) and one.begin.uri == uri and (line := send(one, client)):
+            say(line)
+
+
+def open_for(one: Kept) -> MlflowClient:
+    """The store that a run is to go to.
+
+    Raises:
+        ValueError: if it cannot be opened.
+    """
+    return open_store(one.store)
+
+
+def _end_of_killed(delivery: Delivery, entries: list[Entry]) -> str:
+    """The run's status; a run without an end was killed, if its process is no more."""
+    run = delivery.client.get_run(delivery.run)
+    ended = any(isinstance(entry, End) for entry in entries)
+    if not ended and run.info.status == "RUNNING" and not is_alive(run):
+        delivery.client.set_terminated(delivery.run, "KILLED", _last_time(entries))
+        delivery.client.set_tag(delivery.run, ERROR_TAG, "its process ended without a word")
+        return "KILLED"
+    return str(run.info.status)
+
+
+def _last_time(entries: list[Entry]) -> int:
+    return max(entry.time for entry in entries if isinstance(entry, Begin | Metrics))
+
+
+def _what(entries: list[Entry]) -> str:
+    steps = {entry.step for entry in entries if isinstance(entry, Metrics) and entry.step}
+    name = next(e.name for e in reversed(entries) if isinstance(e, Begin))
+    model = " and its model" if any(isinstance(entry, Model) for entry in entries) else ""
+    return f"{name}: metrics of {len(steps)} epochs{model}"
+
+
+def _is_free(folder: Path) -> bool:
+    journal = Journal.take(folder)
+    if journal is None:
+        return False
+    journal.close()
+    return True
