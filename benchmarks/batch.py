@@ -14,7 +14,7 @@ from pathlib import Path
 from results_file import write
 
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, Problem
+from kernelexp.engine import KERNELS, Problem, prepare
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 
 EPOCHS = 5
@@ -24,14 +24,14 @@ def measure(problem, divisor, relaxation, m_star):
     cls = type("EigenPro2", (EigenPro2,), {"relaxation": relaxation})
     m = max(1, round(m_star / divisor))
     solver = cls(epochs=EPOCHS, batch_size=m)
-    state = solver.prepare(problem)
-    records = list(solver.run(state))
+    training = prepare(solver, problem)
+    records = list(training.run())
     return {
         "divisor": divisor,
         "relaxation": relaxation,
         "batch_size": m,
-        "inflation": state.inflation,
-        "halved_step": state.step_scale < 1,
+        "inflation": training.system.inflation,
+        "halved_step": training.iterate.step_scale < 1,
         "train_mse": [r.train_mse for r in records],
         "rkhs_norm": [r.rkhs_norm for r in records],
         "seconds": sorted(r.seconds for r in records)[EPOCHS // 2],
@@ -45,7 +45,7 @@ def main():
     for name in ("laplacian", "gaussian"):
         train = data.train
         problem = Problem(KERNELS[name](), train.X, train.Y, train.labels, block_size=1024)
-        m_star = EigenPro2(epochs=1).prepare(problem).m_star_adapted
+        m_star = prepare(EigenPro2(epochs=1), problem).system.m_star_adapted
         for divisor, relaxation in ((1, 1.5), (4, 1.5), (8, 1.0), (8, 1.5), (8, 1.8), (16, 1.5)):
             rows.append({"kernel": name, **measure(problem, divisor, relaxation, m_star)})
             print(rows[-1], flush=True)

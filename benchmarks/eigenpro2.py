@@ -18,15 +18,16 @@ import torch
 from results_file import ratios, spread, write
 
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem, memory
-from kernelexp.engine.products import kernel_matmul
+from kernelexp.engine import KERNELS, SOLVERS, Problem, memory, prepare
+from kernelexp.engine.operator import BlockedKernel
 
 EPOCHS = 5
 KERNEL = KERNELS["laplacian"](bandwidth=10.0)
 
 
 def accuracy(X, alpha, test):
-    right = kernel_matmul(KERNEL, test.X, X, alpha).argmax(1) == test.labels
+    kernel = BlockedKernel.on(KERNEL, X.device)
+    right = kernel(test.X, X).matmul(alpha).argmax(1) == test.labels
     return 100 * right.double().mean().item()
 
 
@@ -36,21 +37,21 @@ def ours(data, seed):
     memory.reset_peak(train.X.device)
     start = time.perf_counter()
     problem = Problem(KERNEL, train.X, train.Y, train.labels, seed=seed)
-    state = SOLVERS["eigenpro2"](epochs=EPOCHS).prepare(problem)
+    training = prepare(SOLVERS["eigenpro2"](epochs=EPOCHS), problem)
     setup = time.perf_counter() - start
-    epochs = [record.seconds for record in state.solver.run(state)]
+    epochs = [record.seconds for record in training.run()]
     peak = memory.peak_bytes(train.X.device) / 1e9
     start = time.perf_counter()
-    norm = state.rkhs_norm().value
+    norm = training.rkhs_norm().value
     return {
         "setup": setup,
         "epochs": epochs,
         "norm_percent": 100 * (time.perf_counter() - start) / sum(epochs),
         "norm": norm,
         "peak_gb": peak,
-        "plan_gb": state.plan.peak_gb,
-        "rows_kept": len(state.rows.kept),
-        "accuracy": accuracy(train.X, state.model().weights, data.test),
+        "plan_gb": training.plan.peak_gb,
+        "rows_kept": training.plan.kept_rows,
+        "accuracy": accuracy(train.X, training.model().weights, data.test),
     }
 
 

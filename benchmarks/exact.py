@@ -13,8 +13,8 @@ import torch
 from results_file import ratios, spread, write
 from timing import DEVICE, timed
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem
-from kernelexp.engine.products import kernel_matrix
+from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
+from kernelexp.engine.operator import BlockedKernel
 
 D, OUTPUTS, REPEATS = 20, 10, 3
 KERNEL = KERNELS["laplacian"](bandwidth=5.0)
@@ -27,16 +27,16 @@ def compare(n):
     solver = SOLVERS["exact"](precision="float32")
     row = {"n": n, "cholesky": [], "setup": [], "solve": [], "residual": []}
     for _ in range(REPEATS):
-        K = kernel_matrix(KERNEL, X, X)
+        K = BlockedKernel.on(KERNEL, DEVICE)(X, X).dense()
         seconds, L = timed(lambda K=K: torch.linalg.cholesky(K))
         del K, L
         row["cholesky"].append(seconds)
-        seconds, state = timed(lambda: solver.prepare(Problem(KERNEL, X, Y)))
+        seconds, training = timed(lambda: prepare(solver, Problem(KERNEL, X, Y)))
         row["setup"].append(seconds)
-        seconds, _ = timed(lambda state=state: list(solver.run(state)))
+        seconds, _ = timed(lambda training=training: list(training.run()))
         row["solve"].append(seconds)
-        row["residual"].append(state.residuals()["relative_residual"])
-        del state
+        row["residual"].append(training.residuals()["relative_residual"])
+        del training
         print({name: values[-1] for name, values in row.items() if name != "n"}, flush=True)
     return row
 

@@ -14,7 +14,7 @@ import torch
 from results_file import spread, write
 from timing import DEVICE, timed
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits
+from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits, prepare
 
 D, OUTPUTS, EPOCHS = 784, 10, 2
 ROWS, COLUMNS = 4096, 8192
@@ -41,10 +41,10 @@ def measure(kind, n):
     Y = torch.nn.functional.one_hot(torch.arange(n) % OUTPUTS).float().to(DEVICE)
     problem = Problem(KERNELS["laplacian"](), X, Y, limits=ResourceLimits(cache_gb=0))
     solver = SOLVERS["eigenpro2"](epochs=EPOCHS)
-    state = solver.prepare(problem)
-    row = {"points": kind, "n": n, "setup": state.setup_seconds, "epochs": [], "ratios": []}
+    training = prepare(solver, problem)
+    row = {"points": kind, "n": n, "setup": training.setup_seconds, "epochs": [], "ratios": []}
     before = rate()
-    for record in solver.run(state):
+    for record in training.run():
         after = rate()
         row["epochs"].append(record.seconds)
         row["ratios"].append(record.seconds * (before + after) / 2 / (2 * n * n * D))

@@ -15,8 +15,8 @@ from results_file import ratios, spread, write
 from timing import DEVICE, timed
 
 from kernelexp.engine import KERNELS
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import kernel_matrix
 
 N, M, D, REPEATS = 4096, 8192, 784, 7
 
@@ -36,8 +36,8 @@ def main():
     work = {("bare", kind): product for kind, product in bare.items()}
     for kind, points in kinds.items():
         for name in KERNELS:
-            kernel = KERNELS[name]()
-            work[name, kind] = lambda k=kernel, p=points: kernel_matrix(k, p[:N], p[N:], out)
+            K = BlockedKernel.on(KERNELS[name](), DEVICE)(points[:N], points[N:])
+            work[name, kind] = lambda K=K: K.dense(out)
     seconds = {key: [] for key in work}
     for block in work.values():
         block()  # once for what is done once, such as compiling

@@ -15,9 +15,9 @@ import torch
 from results_file import ratios, write
 
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import kernel_matrix
 
 N, TEST, EPOCHS, REPEATS = 5000, 2000, 20, 5
 CASES = [("unit", 10.0), ("standard", 30.0)]
@@ -35,16 +35,16 @@ def main():
         exact = kernel(test.double(), X.double()) @ torch.linalg.solve(K, data.train.Y.double())
         seconds = {precision: [] for precision in PRECISIONS}
         made = {precision: Points.of(X, precision) for precision in PRECISIONS}
-        out = torch.zeros(N, N)
+        out, blocked = torch.zeros(N, N), BlockedKernel.on(kernel, X.device)
         for _ in range(REPEATS):
             for precision, points in made.items():
                 start = time.perf_counter()
-                kernel_matrix(kernel, points, points[:N], out)
+                blocked(points, points[:N]).dense(out)
                 seconds[precision].append(time.perf_counter() - start)
         for precision, points in made.items():
-            kernel_matrix(kernel, points, points, out)
+            blocked(points, points).dense(out)
             problem = Problem(kernel, X, data.train.Y, data.train.labels, precision=precision)
-            got = SOLVERS["eigenpro2"](epochs=EPOCHS).fit(problem).predict(test)
+            got = fit(SOLVERS["eigenpro2"](epochs=EPOCHS), problem).predict(test)
             rows.append(
                 {
                     "scale": scale,

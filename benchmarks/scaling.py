@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from results_file import RESULTS, write
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits
+from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits, prepare
 
 BASE = {"n": 8000, "d": 256, "m": 256}
 SERIES = {
@@ -37,7 +37,7 @@ def eigenpro2(n, d, m):
     """Seconds of an epoch."""
     made = problem(n, d, limits=ResourceLimits(cache_gb=0))
     solver = SOLVERS["eigenpro2"](batch_size=m, subsample_size=2000, epochs=2)
-    return min(record.seconds for record in solver.run(solver.prepare(made)))
+    return min(record.seconds for record in prepare(solver, made).run())
 
 
 def eigenpro4(p):
@@ -45,10 +45,10 @@ def eigenpro4(p):
     solver = SOLVERS["eigenpro4"](n_centers=p, epochs=1)
     made = problem(MANY, WIDTH)
     start = time.perf_counter()
-    state = solver.prepare(made)
+    training = prepare(solver, made)
     setup = time.perf_counter() - start
-    [record] = solver.run(state)
-    kind = type(state.projection).__name__
+    [record] = training.run()
+    kind = type(training.system.projection).__name__
     return {"setup": setup, "seconds": record.seconds, "mse": record.train_mse, "projection": kind}
 
 

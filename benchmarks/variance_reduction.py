@@ -3,7 +3,7 @@
     python benchmarks/variance_reduction.py       Fashion-MNIST in $KERNELEXP_DATA
 
 Relative error of test predictions against the exact least-squares solution, by epoch. Justifies
-``solvers.projected``: SAGA gradients, from the third epoch on, at half the step of plain ones. No times.
+``projected_sgd``: SAGA gradients, from the third epoch on, at half the step of plain ones. No times.
 """
 
 import os
@@ -14,8 +14,8 @@ import torch
 from results_file import write
 
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem
-from kernelexp.engine.solvers import projected
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit, prepare
+from kernelexp.engine.solvers import projected_sgd, projected_state
 
 EPOCHS = (1, 2, 3, 5, 10, 20, 40)
 # Plain epochs first, and the share of their step after that; None: no variance reduction.
@@ -35,13 +35,13 @@ def fmnist_problem(kernel, n, p):
 
 
 def errors(solver, problem, X_test, expected):
-    state = solver.prepare(problem)
+    training = prepare(solver, problem)
     found = {}
-    for record in solver.run(state):
+    for record in training.run():
         if record.epoch in EPOCHS:
-            off = state.model().predict(X_test) - expected
+            off = training.model().predict(X_test) - expected
             found[record.epoch] = (off.norm() / expected.norm()).item()
-    return {"errors": found, "restarted": state.step_scale < 1}
+    return {"errors": found, "restarted": training.iterate.step_scale < 1}
 
 
 def main():
@@ -53,11 +53,11 @@ def main():
     }
     rows = []
     for name, (problem, X_test, p) in problems.items():
-        expected = SOLVERS["exact"](n_centers=p).fit(problem).predict(X_test)
+        expected = fit(SOLVERS["exact"](n_centers=p), problem).predict(X_test)
         for solver in ("eigenpro3", "eigenpro4"):
             for variant in VARIANTS:
                 if variant is not None:
-                    projected._PLAIN_EPOCHS, projected._REDUCED_STEP = variant
+                    projected_state._PLAIN_EPOCHS, projected_sgd._REDUCED_STEP = variant
                 made = SOLVERS[solver](
                     n_centers=p, epochs=EPOCHS[-1], variance_reduction=variant is not None
                 )

@@ -11,11 +11,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kernelexp.engine import SOLVERS, Problem
+from kernelexp.engine import Problem, fit
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.points import Points
+from kernelexp.engine.solvers.exact import Exact
 
-EXACT = SOLVERS["exact"](precision="float64")  # type: ignore[call-arg]
+EXACT = Exact(precision="float64")
 # Distances computed together, in numbers.
 _DISTANCES = 2**24
 
@@ -28,7 +29,7 @@ def exact(problem: Problem, X: Tensor) -> Tensor:
     """
     in_double = replace(problem, X=problem.X.double(), Y=problem.Y.double(), precision="auto")
     try:
-        model = EXACT.fit(in_double)
+        model = fit(EXACT, in_double)
     except ValueError as error:
         raise ValueError(f"compare=[exact]: {error}, or leave the comparison out") from error
     return model.predict(X.double()).to(problem.Y.dtype)

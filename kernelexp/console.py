@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from kernelexp.metrics import EPOCH, RUN
+
 if TYPE_CHECKING:
     from kernelexp.experiment import RunResult, Setup
     from kernelexp.resume import Finished
@@ -18,14 +20,19 @@ if TYPE_CHECKING:
 
 # What is shown of the quantities a solver derived, and in the table at the end; not all have all.
 _CHOSEN = {
-    "n_centers": "centers",
-    "batch_size": "batch",
-    "q": "q",
+    RUN.n_centers: "centers",
+    RUN.batch_size: "batch",
+    RUN.q: "q",
     "step_size": "step",
     "projection_interval": "projection every",
 }
 _WIDE = 160  # a table in a file or a pipe
-_COUNTS = {"n_centers": "centers", "m_star_adapted": "adapted m*", "batch_size": "batch", "q": "q"}
+_COUNTS = {
+    RUN.n_centers: "centers",
+    RUN.m_star_adapted: "adapted m*",
+    RUN.batch_size: "batch",
+    RUN.q: "q",
+}
 
 
 class Terminal:
@@ -66,7 +73,7 @@ class Terminal:
 
     def epoch(self, number: int, metrics: dict[str, float]) -> None:
         """Move the bar."""
-        shown = ("epoch_train_mse", "epoch_test_accuracy", "epoch_test_r2")
+        shown = (EPOCH.epoch_train_mse, EPOCH.epoch_test_accuracy, EPOCH.epoch_test_r2)
         text = ", ".join(
             f"{name.removeprefix('epoch_').replace('_', ' ')} {metrics[name]:.4g}"
             for name in shown
@@ -78,25 +85,27 @@ class Terminal:
         """Show the table."""
         self.close()
         m, setup = result.metrics, result.setup
-        score = "accuracy" if "test_accuracy" in m else "r2"
-        scale = 100 if score == "accuracy" else 1
+        classifies = RUN.test_accuracy in m
+        scores = (
+            (RUN.train_accuracy, RUN.test_accuracy) if classifies else (RUN.train_r2, RUN.test_r2)
+        )
+        scale = 100 if classifies else 1
         rows = {
             "kernel": str(setup.kernel),
             "dataset": setup.dataset.name,
             "n": f"{len(setup.dataset.train.X):,}",
-            **({"m*": f"{m['m_star']:.2f}"} if "m_star" in m else {}),
+            **({"m*": f"{m[RUN.m_star]:.2f}"} if RUN.m_star in m else {}),
             **{label: f"{m[name]:,.0f}" for name, label in _COUNTS.items() if name in m},
-            "epochs": f"{m['epochs']:.0f} (stopped by {result.stopped_by})",
-            "seconds": f"{m['setup_seconds']:.2f} set-up, {m['train_seconds']:.2f} training",
-            f"train {score}": f"{scale * m[f'train_{score}']:.2f}",
-            f"test {score}": f"{scale * m[f'test_{score}']:.2f}",
+            "epochs": f"{m[RUN.epochs]:.0f} (stopped by {result.stopped_by})",
+            "seconds": f"{m[RUN.setup_seconds]:.2f} set-up, {m[RUN.train_seconds]:.2f} training",
+            **{name.replace("_", " "): f"{scale * m[name]:.2f}" for name in scores},
             "RKHS norm": _norm(result),
             **{
                 name.replace("_", " "): f"{m[name]:.2g}"
-                for name in ("relative_residual", "projection_residual")
+                for name in (RUN.relative_residual, RUN.projection_residual)
                 if name in m
             },
-            "peak memory": f"{m['peak_memory_gb']:.2f} GB",
+            "peak memory": f"{m[RUN.peak_memory_gb]:.2f} GB",
         }
         if self.tracker is not None:
             rows["run id"] = self.tracker.run_id

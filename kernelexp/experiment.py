@@ -20,19 +20,20 @@ from kernelexp.engine import (
     EpochRecord,
     Kernel,
     KernelModel,
-    MemoryPlan,
+    Plan,
     Problem,
     ResourceLimits,
     RKHSNorm,
-    Solver,
+    SolverOption,
     measure_block_size,
     memory,
+    prepare,
 )
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.model import predicted_labels
+from kernelexp.engine.plan import memory_limit
 from kernelexp.engine.points import check_precision
-from kernelexp.engine.resource import memory_limit
 from kernelexp.engine.singular import SingularMatrixWarning
 
 _DRIFT_POINTS = 1000
@@ -46,7 +47,7 @@ class Config:
 
     dataset: DatasetSource
     kernel: Kernel
-    solver: Solver
+    solver: SolverOption
     resource: ResourceLimits = field(default_factory=ResourceLimits)
     noise: float = 0.0
     noise_kind: str = "uniform"
@@ -83,7 +84,7 @@ class Setup:
 
     dataset: Dataset
     kernel: Kernel
-    plan: MemoryPlan
+    plan: Plan
     derived: dict[str, Any]
     device_name: str
     max_epochs: int
@@ -168,21 +169,21 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         scores_compared.update(_scores(f"{name}_test", there, dataset.test))
     if compared:
         memory.reset_peak(config.device)
-    state = config.solver.prepare(problem)
-    evaluation = Evaluation(state, dataset.test.X)
+    training = prepare(config.solver, problem)
+    evaluation = Evaluation(training, dataset.test.X)
     setup = Setup(
         dataset,
         kernel,
-        state.plan,
+        training.plan,
         {
-            "solver": state.solver.name,
+            "solver": training.solver.name,
             "precision": problem.points.arithmetic,
-            **state.derived(),
-            **({"smaller_plan": True} if state.smaller_plan else {}),
+            **training.derived(),
+            **({"smaller_plan": True} if training.smaller_plan else {}),
         },
         _device_name(config),
-        state.solver.max_epochs,
-        state.reason,
+        training.solver.max_epochs,
+        training.reason,
     )
     for observer in observers:
         observer.prepared(setup)
@@ -191,7 +192,7 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
     with warnings.catch_warnings():
         # The result says what a system left undone, and so do its observers.
         warnings.simplefilter("ignore", SingularMatrixWarning)
-        for record in config.solver.run(state):
+        for record in training.run():
             seconds += record.seconds
             outputs = evaluation.outputs()
             test = _scores("test", outputs, dataset.test)
@@ -207,12 +208,12 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
             for observer in observers:
                 observer.epoch(record.epoch, metrics)
     assert record is not None
-    assert state.stopped_by is not None
-    norm, outputs = state.rkhs_norm(), state.training_outputs()
+    assert training.stopped_by is not None
+    norm, outputs = training.rkhs_norm(), training.training_outputs()
     recorded = ("m_star", "m_star_adapted", "batch_size", "q", "top_eigenvalue", "n_centers")
     metrics = {
         **{name: float(setup.derived[name]) for name in recorded if name in setup.derived},
-        "setup_seconds": state.setup_seconds,
+        "setup_seconds": training.setup_seconds,
         "train_seconds": seconds,
         "epochs": float(record.epoch),
         **_scores("train", outputs, train),
@@ -220,11 +221,13 @@ def run(config: Config, observers: Sequence[Observer] = ()) -> RunResult:
         **scores_compared,
         "rkhs_norm": norm.value,
         "rkhs_norm_error": norm.relative_error,
-        **state.residuals(),
-        "prediction_drift": _drift(state.model(), train.X, outputs),
+        **training.residuals(),
+        "prediction_drift": _drift(training.model(), train.X, outputs),
         "peak_memory_gb": memory.peak_bytes(config.device) / 1e9,
     }
-    result = RunResult(setup, metrics, norm, state.stopped_by, state.model(), state.warning)
+    result = RunResult(
+        setup, metrics, norm, training.stopped_by, training.model(), training.warning
+    )
     for observer in observers:
         observer.finished(result)
     return result

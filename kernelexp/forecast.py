@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from typing import NoReturn
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from kernelexp.comparisons import EXACT
 from kernelexp.data.base import Shape
-from kernelexp.engine import MemoryPlan, Problem, ResourceLimits
-from kernelexp.engine.resource import GB
-from kernelexp.engine.singular import DistinctRows
-from kernelexp.engine.solvers.auto import Auto
-from kernelexp.engine.solvers.base import RestrictedSolver
-from kernelexp.engine.solvers.sgd import SGD
-from kernelexp.engine.solvers.sgd_plan import plan_sgd
+from kernelexp.engine import Plan, Sizes
+from kernelexp.engine.plan import GB
 from kernelexp.experiment import Config
 
-
-class _Planned(Exception):
-    """Carries the plan out of a solver's set-up, of which nothing else is wanted."""
-
-    def __init__(self, plan: MemoryPlan) -> None:
-        self.plan = plan
+# Rows that keep the device busy are measured on data; these do so on most.
+_BUSY_BLOCK = 2048
 
 
-class _PlanOnly(ResourceLimits):
-    """The same limits; the work ends where a plan is made."""
-
-    def accept(self, plan: MemoryPlan) -> NoReturn:
-        raise _Planned(plan)
-
-
-class _SizesAlone(Problem):
-    """Points that were not read: they are taken to differ."""
-
-    def distinct_rows(self, X: Tensor) -> DistinctRows:
-        index = torch.arange(len(X))
-        return DistinctRows(index, index, torch.ones_like(index))
-
-
-def planned_memory(config: Config) -> MemoryPlan | None:
+def planned_memory(config: Config) -> Plan | None:
     """The memory plan of a run, None where the data's sizes are not known without reading them.
 
-    The solver's own plan, made for points that take no memory, and the data, with codes as if they were
-    bytes. Kernel rows that a solver keeps for speed come on top, as far as there is room.
+    The solver's own plan for these sizes, of points that all differ, and the data, with codes as if they
+    were bytes. Kernel rows that a solver keeps for speed are left out: they come as far as there is room.
 
     Raises:
         ValueError: where the run does not fit, or a size exceeds the data.
@@ -65,23 +39,11 @@ def planned_memory(config: Config) -> MemoryPlan | None:
     return replace(plan, gigabytes={**plan.gigabytes, "process": process})
 
 
-def _plan(config: Config, shape: Shape) -> MemoryPlan:
-    """The plan without the data."""
-    nothing = torch.zeros(1, 1, dtype=config.dtype, device=config.device)
-    X = nothing.expand(shape.n_train, shape.n_features)
-    Y = nothing.expand(shape.n_train, shape.n_outputs)
-    problem = _SizesAlone(config.kernel, X, Y, limits=_PlanOnly(**asdict(config.resource)))
-    solver = config.solver
-    if isinstance(solver, Auto):
-        solver, _ = solver.pick(problem)
-    if isinstance(solver, SGD):
-        solver.check_sizes(problem)
-        sizes = solver.subsample_size, solver.fixed_q(problem), solver.batch_size
-        return plan_sgd(problem, *sizes, solver.corrects_all)
-    if isinstance(solver, RestrictedSolver) and solver.centers == "kmeans":
-        solver = replace(solver, centers="random")  # as many, without computing the means
-    try:
-        solver.setup(problem)
-    except _Planned as planned:
-        return planned.plan
-    raise AssertionError(f"{solver.name} makes no memory plan")
+def _plan(config: Config, shape: Shape) -> Plan:
+    """The plan without the data, and without rows that are kept."""
+    n, d, c = shape.n_train, shape.n_features, shape.n_outputs
+    sizes = Sizes(n, d, c, n, config.dtype.itemsize)
+    limits = config.resource.measured(config.device, _BUSY_BLOCK)
+    solver, _ = config.solver.choose(sizes, limits, config.device)
+    plan = solver.plan(sizes, limits, config.device)
+    return replace(plan, gigabytes={**plan.gigabytes, "cache": 0.0})

@@ -28,8 +28,9 @@ from kernelexp.engine import (
     KernelModel,
     Problem,
     ResourceLimits,
-    Solver,
+    SolverOption,
     StopRule,
+    prepare,
 )
 from kernelexp.engine.checks import number, one_of, refuse
 
@@ -110,13 +111,13 @@ class _KernelMachine(BaseEstimator):  # type: ignore[misc]
             limits=ResourceLimits(memory_gb=_plain(self.memory_gb)),
         )
         try:
-            state = solver.prepare(problem)
+            training = prepare(solver, problem)
         except ValueError as error:
             raise ValueError(_by_our_names(str(error))) from error
-        self.solver_ = state.solver
-        self.n_iter_ = sum(1 for _ in solver.run(state))
-        self.model_ = state.model()
-        self.rkhs_norm_ = state.rkhs_norm().value
+        self.solver_ = training.solver
+        self.n_iter_ = sum(1 for _ in training.run())
+        self.model_ = training.model()
+        self.rkhs_norm_ = training.rkhs_norm().value
         return self
 
     def _outputs(self, X: Any) -> np.ndarray:
@@ -237,7 +238,7 @@ def _kernel(kernel: Any, bandwidth: Any, given: Any) -> Kernel:
     return KERNELS[kernel](**values)
 
 
-def _solver(name: Any, given: Any) -> Solver:
+def _solver(name: Any, given: Any) -> SolverOption:
     one_of("solver", name, SOLVERS)
     values = _parameters("solver_params", given, SOLVERS[name])
     if not isinstance(values.get("stop", StopRule()), StopRule):

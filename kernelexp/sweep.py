@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kernelexp import interrupts
 from kernelexp.current_sweep import Sweep
 from kernelexp.identity import DIGEST_TAG, Identity
+from kernelexp.metrics import RUN, SCORES
 from kernelexp.resume import Finished, children, end_abandoned, finished_or_awaited, link
 from kernelexp.store import TrackingConfig, experiment_id, open_store
 from kernelexp.store.beginning import beginning, create_run
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 JOBS_TAG, PROGRESS_TAG, BEST_TAG = "sweep.jobs", "sweep.progress", "sweep.best"
 VARIED_TAG = "sweep.varied"
 _NOTE_TAG = "mlflow.note.content"  # the description on a run's page
-_SCORES = ("test_accuracy", "test_r2")
-_OF_THE_BEST = (*_SCORES, "train_accuracy", "train_r2", "rkhs_norm", "train_seconds")
+_OF_THE_BEST = (*SCORES, RUN.train_accuracy, RUN.train_r2, RUN.rkhs_norm, RUN.train_seconds)
 # Seconds: between attempts to end a parent, and for them all where a person is waiting.
 _PAUSE, _HURRIED = 2.0, 4.0
 
@@ -216,7 +216,7 @@ class _Outcome:
 
     def metrics(self) -> dict[str, float]:
         """The totals, and the values of the job with the best test score."""
-        seconds = ("setup_seconds", "train_seconds")
+        seconds = (RUN.setup_seconds, RUN.train_seconds)
         totals = {
             "jobs_finished": float(len(self.finished)),
             "jobs_skipped": float(self.skipped),
@@ -245,4 +245,4 @@ def _is_older(run: Run, parent: Run) -> bool:
 
 
 def _score(run: Run) -> float | None:
-    return next((run.data.metrics[name] for name in _SCORES if name in run.data.metrics), None)
+    return next((run.data.metrics[name] for name in SCORES if name in run.data.metrics), None)

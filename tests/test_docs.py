@@ -95,9 +95,11 @@ def own_arrays(workdir):
         np.save(workdir / "arrays" / f"{name}.npy", array)
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in blocks("python")])
-def test_example(text, workdir):
-    exec(compile(text, "example", "exec"), {})
+@pytest.mark.parametrize("name", sorted({name for name, _ in blocks("python")}))
+def test_examples(name, workdir):
+    """The blocks of a document in their order, each after the ones before."""
+    texts = [text for document, text in blocks("python") if document == name]
+    exec(compile("\n".join(texts), name, "exec"), {})
 
 
 def test_links_lead_somewhere():

@@ -8,8 +8,8 @@ import torch
 from conftest import REAL_DATA, needs_fmnist
 
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
+from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
+from kernelexp.engine.operator import BlockedKernel
 
 pytestmark = needs_fmnist
 
@@ -38,15 +38,16 @@ WELL_POSED = ["laplacian", "gaussian", "exponential_power", "cauchy", "matern", 
 def test_thirty_epochs_reach_the_exact_solution(name):
     data = load(SOURCES["fmnist"](n_train=2000, n_test=1000), REAL_DATA)
     kernel, X, Y = KERNELS[name](), data.train.X.double(), data.train.Y.double()
-    K = kernel_matrix(kernel, X, X)
+    blocked = BlockedKernel.on(kernel, X.device)
+    K = blocked(X, X).dense()
     values = torch.linalg.eigvalsh(K)
     assert values[-1] / values[0] < 2e5
     alpha = torch.linalg.solve(K, Y)
-    expected = kernel_matmul(kernel, data.test.X.double(), X, alpha)
+    expected = blocked(data.test.X.double(), X).matmul(alpha)
     solver = SOLVERS["eigenpro2"](epochs=30)
-    state = solver.prepare(Problem(kernel, data.train.X, data.train.Y, data.train.labels))
-    *_, last = solver.run(state)
-    got = state.model().predict(data.test.X).double()
+    training = prepare(solver, Problem(kernel, data.train.X, data.train.Y, data.train.labels))
+    *_, last = training.run()
+    got = training.model().predict(data.test.X).double()
     assert (got - expected).norm() / expected.norm() < 1e-2
     exact_norm = (alpha * Y).sum().sqrt().item()
     assert last.rkhs_norm == pytest.approx(exact_norm, rel=0.03)

@@ -1,6 +1,7 @@
 """The layers of docs/design.md, read off the imports: nothing below reaches up."""
 
 import ast
+import graphlib
 import sys
 
 import pytest
@@ -11,10 +12,12 @@ ALLOWED = {
     "engine": {"torch", "numpy", "triton", "kernelexp.engine"},
     "data": {"torch", "numpy", "torchvision", "sklearn", "platformdirs", "kernelexp.data",
              "kernelexp.engine.registry", "kernelexp.engine.checks"},
-    "experiment.py": {"torch", "kernelexp.comparisons", "kernelexp.data", "kernelexp.engine"},
+    "experiment.py": {"torch", "kernelexp.comparisons", "kernelexp.data", "kernelexp.engine",
+                      "kernelexp.metrics"},
     "comparisons.py": {"torch", "kernelexp.engine"},
     "forecast.py": {"torch", "kernelexp.comparisons", "kernelexp.data", "kernelexp.engine",
                     "kernelexp.experiment"},
+    "metrics.py": set(),
     "commit.py": {"kernelexp"},
     "identity.py": {"mlflow", "kernelexp.commit"},
     "resume.py": {"mlflow", "kernelexp.identity", "kernelexp.interrupts"},
@@ -27,12 +30,12 @@ ALLOWED = {
                     "kernelexp.interrupts", "kernelexp.resume", "kernelexp.store"},
     "serving.py": {"mlflow", "torch", "numpy", "kernelexp.data", "kernelexp.engine"},
     "sweep.py": {"mlflow", "kernelexp.current_sweep", "kernelexp.identity", "kernelexp.interrupts",
-                 "kernelexp.resume", "kernelexp.store"},
-    "console.py": {"rich", "kernelexp.experiment", "kernelexp.resume", "kernelexp.tracking"},
+                 "kernelexp.metrics", "kernelexp.resume", "kernelexp.store"},
+    "console.py": {"rich", "kernelexp.experiment", "kernelexp.metrics", "kernelexp.resume", "kernelexp.tracking"},
     "sklearn.py": {"sklearn", "torch", "numpy", "kernelexp.engine"},
     "usage.py": set(),
     "report": {"mlflow", "pandas", "numpy", "scipy", "seaborn", "matplotlib", "jinja2", "kernelexp",
-               "kernelexp.report"},
+               "kernelexp.metrics", "kernelexp.report"},
 }  # fmt: skip
 
 
@@ -60,6 +63,28 @@ def test_imports(part):
     for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
         wrong = [name for name in imports(path) if not within(name, ALLOWED[part])]
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+def engine_imports(path):
+    """The files of the engine that one of them imports, for types alone too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("kernelexp.engine"):
+            place = ROOT / node.module.replace(".", "/")
+            for alias in node.names:
+                part, module = place / f"{alias.name}.py", place.with_suffix(".py")
+                yield next(f for f in (part, module, place / "__init__.py") if f.is_file())
+
+
+def test_no_circles_in_the_engine():
+    graph = {path: set(engine_imports(path)) for path in (PACKAGE / "engine").rglob("*.py")}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, with the circle
+
+
+@pytest.mark.parametrize("part", ["norms", "spectrum", "preconditioner", "evaluation", "model"])
+def test_k_is_multiplied_by_operators_alone(part):
+    found = set(imports(PACKAGE / "engine" / f"{part}.py"))
+    assert "kernelexp.engine.operator" in found
+    assert "kernelexp.engine.tiles" not in found
 
 
 def test_an_idea_a_file():

@@ -28,7 +28,7 @@ def test_npy_is_mapped_and_not_read(tmp_path):
 from pathlib import Path
 import torch
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem, memory
+from kernelexp.engine import KERNELS, SOLVERS, Problem, memory, prepare
 here = torch.device("cpu")
 source = SOURCES["npy"](path={str(tmp_path)!r})
 before = memory.held_bytes(here)
@@ -40,9 +40,9 @@ twice = memory.held_bytes(here) - before - held
 problem = Problem(KERNELS["gaussian"](), X, train.Y, train.labels)
 memory.reset_peak(here)
 solver = SOLVERS["eigenpro4"](n_centers=100, batch_size=90, epochs=1)
-state = solver.prepare(problem)
-list(solver.run(state))
-print(held, twice, memory.held_bytes(here) / 1e9, state.plan.peak_gb)
+training = prepare(solver, problem)
+list(training.run())
+print(held, twice, memory.held_bytes(here) / 1e9, training.plan.peak_gb)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

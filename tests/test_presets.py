@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from kernelexp import config
-from kernelexp.report.build import Options, build
+from kernelexp.report.build import build
+from kernelexp.report.options import Options
 from kernelexp.usage import CONF_DIR, describe
 
 PRESETS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))

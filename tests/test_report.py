@@ -11,9 +11,10 @@ import pytest
 import report_store as made
 
 from kernelexp.report import frames, growth, paper, safe
-from kernelexp.report.build import Options, build
+from kernelexp.report.build import build
 from kernelexp.report.comparison import comparison, readable
 from kernelexp.report.figures import discover
+from kernelexp.report.options import Options
 from kernelexp.report.page import shown_store
 from kernelexp.report.store import Store, typed
 

@@ -7,10 +7,16 @@ whose top eigenvalue is lambda_{q+1}. (The paper flattens the first q to lambda_
 the next one wastes no pair.)
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
 from kernelexp.engine.spectrum import Spectrum
+
+# The batch where none is asked for, of m*(k), m*(k_G), n and m_max.
+BatchRule: TypeAlias = Callable[[float, float, int, int], int]
 
 # A Nystrom subsample of s points says little about critical batch sizes close to s: the measured
 # beta(k_G) leaves its in-sample estimate there.
@@ -25,7 +31,7 @@ def critical_batch_size(beta: float, top_eigenvalue: float) -> float:
 
 
 def removed_weights(values: Tensor, q: int) -> Tensor:
-    """sigma_i - sigma_{q+1} for i <= q, what the adapted kernel takes away: (k,) -> (q,)."""
+    """sigma_i - sigma_{q+1} for i <= q, by which the adapted kernel deflates: (k,) -> (q,)."""
     return values[:q] - values[q]
 
 
@@ -51,12 +57,32 @@ def choose_q(spectrum: Spectrum, max_batch_size: int) -> int:
     return int(allowed.nonzero().max()) if allowed.any() else 0
 
 
+def critical(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
+    """m*(k), a ``BatchRule``."""
+    return round(m_star)
+
+
+def fixed(m: int) -> BatchRule:
+    """The same m whatever the spectrum."""
+    return lambda m_star, m_star_adapted, n, m_max: m
+
+
+def critical_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
+    """m*(k_G), at least 1 and at most n and m_max; a ``BatchRule``."""
+    return max(1, min(int(m_star_adapted), n, m_max))
+
+
+def eighth_of_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
+    """``default_batch_size`` of m*(k_G), a ``BatchRule``."""
+    return default_batch_size(m_star_adapted, n, m_max)
+
+
 def default_batch_size(m_star: float, n: int, max_batch_size: int) -> int:
     """m* / 8, at least 1 and at most n and m_max.
 
     Progress per sample goes with 1 / (beta + (m - 1) lambda) = 1 / (beta (1 + (m - 1) / m*)): at m*
     half of it is lost, at m* / 8 a ninth. The paper takes m* because a smaller batch leaves its
-    device idle; here blocks of many batches fill the device (``solvers.sgd``), whatever the batch.
+    device idle; here blocks of many batches fill the device (``full_sgd``), whatever the batch.
     """
     return max(1, min(int(m_star / BATCH_DIVISOR), n, max_batch_size))
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from kernelexp.engine.checks import number, one_of, refuse
+from kernelexp.engine.devices import tiling
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.points import Points
+from kernelexp.engine.singular import DistinctRows
 
-# Rounds of Lloyd's algorithm, and rows assigned at a time.
-_ROUNDS, _ROWS = 10, 1024
+# Of Lloyd's algorithm.
+_ROUNDS = 10
 
 
 def choose_centers(X: Tensor, kind: str, p: int, generator: torch.Generator) -> Tensor:
@@ -33,10 +38,10 @@ def _random(X: Tensor, p: int, generator: torch.Generator) -> Tensor:
 
 
 def _kmeans(X: Tensor, p: int, generator: torch.Generator) -> Tensor:
-    Z = _random(X, p, generator)
+    Z, parts = _random(X, p, generator), torch.split(X, tiling(X.device).rows)
     for _ in range(_ROUNDS):
         nearest = torch.cat(
-            [squared_distances(Points(rows), Points(Z)).argmin(1) for rows in torch.split(X, _ROWS)]
+            [squared_distances(Points(rows), Points(Z)).argmin(1) for rows in parts]
         )
         counts = nearest.bincount(minlength=len(Z))  # (p,)
         sums = torch.zeros_like(Z).index_add_(0, nearest, X)
@@ -46,3 +51,58 @@ def _kmeans(X: Tensor, p: int, generator: torch.Generator) -> Tensor:
 
 
 KINDS = {"all": _all, "random": _random, "kmeans": _kmeans}
+
+
+def check_centers(kind: str | None, n_centers: int | None) -> None:
+    """Refuse a kind that there is not, or a number beside ``all``."""
+    number("n_centers", n_centers, 1, whole=True, optional=True)
+    if kind is not None:
+        one_of("centers", kind, KINDS)
+    if kind == "all" and n_centers is not None:
+        raise refuse("n_centers", n_centers, "left out with centers=all")
+
+
+@dataclass(frozen=True)
+class CenterRule:
+    """Which points are the centers of a model.
+
+    Attributes:
+        kind: asked for; None: ``random`` where a number is given, else ``default``.
+        n_centers: asked for; None: all, or max(1,000, n / 10).
+        default: where neither is given.
+    """
+
+    kind: str | None
+    n_centers: int | None
+    default: str = "random"
+
+    @property
+    def chosen(self) -> str:
+        """The kind."""
+        return self.kind or (self.default if self.n_centers is None else "random")
+
+    def takes_all(self, n: int) -> bool:
+        """Whether all n points are the centers, those that coincide as one."""
+        return self.chosen != "kmeans" and self.count(n) >= n
+
+    def count(self, n: int) -> int:
+        """P, at most, of n points.
+
+        Raises:
+            ValueError: where there are more centers than points.
+        """
+        number("solver.n_centers", self.n_centers, 1, n, whole=True, optional=True)
+        if self.chosen == "all":
+            return n
+        return self.n_centers or min(n, max(1000, n // 10))
+
+    def choose(
+        self, X: Tensor, generator: torch.Generator, device: torch.device
+    ) -> tuple[Tensor, DistinctRows | None]:
+        """Z (p, d), no two alike; and how the points X (n, d) are the centers, where all of them are."""
+        Z = choose_centers(X, self.chosen, self.count(len(X)), generator)
+        distinct = DistinctRows.of(Z)
+        all_of_them = distinct if Z is X else None
+        if len(distinct.first) < len(Z):
+            Z = Z[distinct.first]
+        return Z if Z is X else Z.to(device), all_of_them

@@ -1,14 +1,13 @@
-"""Dense symmetric systems in place, and conjugate gradients for many right-hand sides."""
+"""Dense symmetric systems in place: factors, and the top of their spectra."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from kernelexp.engine.products import ranges
+from kernelexp.engine.tiles import ranges
 
 # Columns factored together: wide enough for fast matrix products, narrow enough that the dense
 # factorisations of the diagonal blocks do not count.
@@ -16,8 +15,8 @@ _BLOCK = 512
 _POWER_ITERATIONS = 30
 # A Krylov space pays from this size on, for at most one in so many of the eigenpairs.
 _SMALLEST_KRYLOV, _KRYLOV_SHARE = 1500, 8
-# What the residual of an eigenpair may be, as a share of its eigenvalue: the preconditioner takes a
-# direction down to the next eigenvalue of those asked for, where 1% is nothing.
+# What the residual of an eigenpair may be, as a share of its eigenvalue: the preconditioner deflates each
+# direction to the next eigenvalue after those asked for, where 1% is nothing.
 # What the products round off is about this many times eps times the largest eigenvalue.
 _PAIR_RESIDUAL, _ROUNDING = 0.01, 30.0
 # The first ridge tried where rounding has made a matrix indefinite, in units of eps times its trace
@@ -35,6 +34,7 @@ class CholeskyFactor:
         jitter: what was added to the diagonal because A is not positive definite in its precision;
             0 where it is.
         smallest_pivot: the smallest L_ii^2; -inf where there is no factor.
+        restored: whether the array is A again, and no factor any more.
     """
 
     def __init__(self, A: Tensor, jitters: bool = True) -> None:
@@ -46,7 +46,7 @@ class CholeskyFactor:
             ValueError: where A has NaN, no positive diagonal, or is far from positive definite.
         """
         self.array = A
-        self.jitter, self.smallest_pivot = 0.0, math.inf
+        self.jitter, self.smallest_pivot, self.restored = 0.0, math.inf, False
         mean = A.diagonal().mean().item()
         if not (mean > 0 and all(bool(end.isfinite()) for end in A.aminmax())):
             raise ValueError(
@@ -63,7 +63,7 @@ class CholeskyFactor:
 
     def _factor(self) -> bool:
         A, n = self.array, len(self.array)
-        self.smallest_pivot = math.inf
+        self.smallest_pivot, self.restored = math.inf, False
         for k in ranges(n, _BLOCK):
             A[k, k].diagonal().add_(self.jitter)
             L, info = torch.linalg.cholesky_ex(A[k, k])
@@ -88,6 +88,7 @@ class CholeskyFactor:
         for b, block in zip(ranges(len(self.array), _BLOCK), self.blocks, strict=True):
             self.array[b, b] = block
         mirror_(self.array)
+        self.restored = True
 
     def solve_lower(self, B: Tensor) -> Tensor:
         """L^-1 B: (n, c) -> (n, c)."""
@@ -153,7 +154,7 @@ def top_eigenpairs(
         Q = torch.randn(n, block, generator=generator, dtype=A.dtype).to(A.device)
         basis, images = A.new_empty(n, 0), A.new_empty(n, 0)  # Q_0 .. Q_j and A times them
         while basis.shape[1] + block <= min(n // 2, 5 * rank):
-            for _ in range(2):  # the second time takes out what rounding of the first left
+            for _ in range(2):  # reorthogonalised once, against rounding
                 Q = torch.linalg.qr(Q - basis @ (basis.mT @ Q))[0]
             basis = torch.cat([basis, Q], 1)
             Q = A @ Q
@@ -182,74 +183,6 @@ def mirror_(A: Tensor) -> None:
     """Copy what is above the diagonal blocks of A (n, n) to below them."""
     for b in ranges(len(A), _BLOCK):
         A[b.stop :, b] = A[b, b.stop :].mT
-
-
-def conjugate_gradients(
-    matmul: Callable[[Tensor], Tensor],
-    precondition: Callable[[Tensor], Tensor],
-    B: Tensor,
-    X: Tensor,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Preconditioned conjugate gradients on A X = B, each of the c columns with its own steps.
-
-    X (n, c) is the start and is improved in place; each iteration costs one product with A and one
-    with the preconditioner, and yields the residual B - A X (n, c), carried along, not recomputed,
-    and the step (c,) taken along the direction that ``matmul`` saw last. Columns that are solved
-    stand still.
-    """
-    R = B - matmul(X) if X.any() else B.clone()
-    D: Tensor | None = None
-    weight = B.new_zeros(B.shape[1])
-    while True:
-        Z = precondition(R)
-        new = (R * Z).sum(0)  # (c,)
-        D = Z if D is None else Z.addcmul_(D, _ratio(new, weight))
-        weight = new
-        AD = matmul(D)
-        step = _ratio(weight, (D * AD).sum(0))
-        X.addcmul_(D, step)
-        R.addcmul_(AD, step, value=-1)
-        yield R, step
-
-
-def conjugate_residuals(
-    matmul: Callable[[Tensor], Tensor],
-    precondition: Callable[[Tensor], Tensor],
-    B: Tensor,
-    X: Tensor,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Preconditioned conjugate residuals on A X = B (Stiefel 1955), each column with its own steps.
-
-    Unlike conjugate gradients they lower |B - A X| at each step and take no notice of what of B is outside
-    the range of A, so they go to a least-squares solution where A is singular. Cost, start and the standing
-    still of solved columns are those of ``conjugate_gradients``.
-
-    Yields:
-        The residual R = B - A X (n, c), carried along, and A R: (n, c), of the preconditioned R.
-    """
-    R = B - matmul(X) if X.any() else B.clone()
-    Z = precondition(R)
-    AZ = matmul(Z)
-    D, AD = Z.clone(), AZ.clone()
-    weight = (Z * AZ).sum(0)  # (c,)
-    while True:
-        MAD = precondition(AD)
-        step = _ratio(weight, (AD * MAD).sum(0))
-        X.addcmul_(D, step)
-        R.addcmul_(AD, step, value=-1)
-        Z.addcmul_(MAD, step, value=-1)
-        AZ = matmul(Z)
-        yield R, AZ
-        new = (Z * AZ).sum(0)
-        ratio = _ratio(new, weight)
-        D.mul_(ratio).add_(Z)
-        AD.mul_(ratio).add_(AZ)
-        weight = new
-
-
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """Quotient a / b, 0 where b is not above 0: a column without a residual takes no step."""
-    return torch.where(b > 0, a / b, torch.zeros_like(a))
 
 
 def relative_residual(R: Tensor, B: Tensor) -> float:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kernelexp.engine.kernels import KERNELS, Kernel
 from kernelexp.engine.norms import RKHSNorm, rkhs_norm
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
-from kernelexp.engine.products import kernel_matmul
 
 _FORMAT, _VERSION = "kernelexp model", 2
 
@@ -40,14 +40,15 @@ class KernelModel:
         device = self.weights.device  # centers may be on the host
         points = Points.of(X.to(device, self.centers.dtype))
         centers = Points.of(self.centers, device=device)
-        return kernel_matmul(self.kernel, points, centers, self.weights)
+        return BlockedKernel.on(self.kernel, device)(points, centers).matmul(self.weights)
 
-    def rkhs_norm(self) -> RKHSNorm:
+    def rkhs_norm(self, outputs: Tensor | None = None) -> RKHSNorm:
         """||f|| of the model and of each output; p^2 d operations.
 
-        A solver that carries its outputs along has it for nothing (``State.rkhs_norm``).
+        ``outputs``: f(Z), (p, c), by whoever has carried it along; then it costs next to nothing.
         """
-        return rkhs_norm(self)
+        kernel = BlockedKernel.on(self.kernel, self.weights.device)
+        return rkhs_norm(kernel, self.centers, self.weights, outputs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write kernel, centers and weights to one file: a JSON header and two tensors.

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
-
-if TYPE_CHECKING:
-    from kernelexp.engine.model import KernelModel
+from kernelexp.engine.operator import BlockedKernel
 
 # Rows of f(Z) computed again in float64 to see how far the given ones are off, and their seed.
 _CHECKED_ROWS, _SEED = 512, 0
@@ -33,7 +29,7 @@ class RKHSNorm:
         how: ``dense`` (K(Z, Z) stored, float64), ``by-product`` (f(Z) was at hand) or ``blocked``
             (f(Z) computed tile by tile in the model's precision).
         relative_error: of ``value``. Dense: a bound, what float64 can be off. Else an estimate, see
-            ``norm_from_outputs``. inf where nothing is known of it.
+            ``rkhs_norm``. inf where nothing is known of it.
         lower_bound: whether this is the norm of a solution that a solver left unfinished: that of the
             interpolating function is larger, in ill-conditioned systems by much.
     """
@@ -49,43 +45,51 @@ class RKHSNorm:
         return self.per_output.square().sum().sqrt().item()
 
 
-def rkhs_norm(model: KernelModel) -> RKHSNorm:
-    """The norm of a model by itself: dense up to 2,048 centers, blocked beyond, p^2 d operations."""
-    Z, alpha = model.centers, model.weights
-    if len(Z) > DENSE_CENTERS:
-        return norm_from_outputs(model, kernel_matmul(model.kernel, Z, Z, alpha), "blocked")
+def rkhs_norm(
+    kernel: BlockedKernel, Z: Tensor, alpha: Tensor, outputs: Tensor | None = None
+) -> RKHSNorm:
+    """The norm of f = sum_j alpha_j k(., z_j): Z (p, d), alpha (p, c), f(Z) as ``outputs`` (p, c) if at hand.
+
+    Up to 2,048 centers it is dense all the same; beyond, f(Z) that is not given takes p^2 d operations.
+    """
+    if len(Z) <= DENSE_CENTERS:
+        return _dense(kernel, Z, alpha)
+    if outputs is None:
+        return _from_outputs(kernel, Z, alpha, kernel(Z, Z).matmul(alpha), "blocked")
+    return _from_outputs(kernel, Z, alpha, outputs, "by-product")
+
+
+def _dense(kernel: BlockedKernel, Z: Tensor, alpha: Tensor) -> RKHSNorm:
+    rounding = _rounding(kernel, Z, alpha)
     Z, alpha = Z.to(alpha.device, torch.float64), alpha.double()
-    squares = (alpha * (kernel_matrix(model.kernel, Z, Z) @ alpha)).sum(0)
-    return RKHSNorm(
-        squares.clamp(min=0).sqrt_(), "dense", _relative(_rounding(model), squares.sum())
-    )
+    squares = (alpha * (kernel(Z, Z).dense() @ alpha)).sum(0)
+    return RKHSNorm(squares.clamp(min=0).sqrt_(), "dense", _relative(rounding, squares.sum()))
 
 
-def norm_from_outputs(model: KernelModel, outputs: Tensor, how: str = "by-product") -> RKHSNorm:
-    """The norm from f(Z) (p, c), and an estimate of its error; up to 2,048 centers dense all the same.
+def _from_outputs(
+    kernel: BlockedKernel, Z: Tensor, alpha: Tensor, outputs: Tensor, how: str
+) -> RKHSNorm:
+    """The norm from f(Z), and an estimate of its error.
 
     With e = F - K(Z, Z) alpha the error of ||f||^2 is tr(alpha^T e), at most |alpha| |e| (Frobenius
     norms, Cauchy-Schwarz). |e| is estimated: 512 rows of K(Z, Z) alpha, drawn from all p with a fixed
     seed, are computed in float64 and their part scaled to all p. A few rows much worse than the rest may
     be missed, so this is no bound. What float64 itself can be off, eps p |alpha| max k(z, z), is added.
     """
-    Z, alpha = model.centers, model.weights.double()
-    p = len(Z)
-    if p <= DENSE_CENTERS:
-        return rkhs_norm(model)
+    alpha, p = alpha.double(), len(Z)
     squares = (alpha * outputs.double()).sum(0)  # (c,)
     drawn = torch.randperm(p, generator=torch.Generator().manual_seed(_SEED))[:_CHECKED_ROWS]
     rows = drawn.to(Z.device)
-    exact = kernel_matmul(model.kernel, Z[rows].double(), Z, alpha)
+    exact = kernel(Z[rows].double(), Z).matmul(alpha)
     off = (outputs[drawn.to(outputs.device)] - exact).square_().sum().mul_(p / len(rows)).sqrt_()
-    error = _relative(alpha.norm() * off + _rounding(model), squares.sum())
+    error = _relative(alpha.norm() * off + _rounding(kernel, Z, alpha), squares.sum())
     return RKHSNorm(squares.clamp_(min=0).sqrt_(), how, error)
 
 
-def _rounding(model: KernelModel) -> Tensor:
+def _rounding(kernel: BlockedKernel, Z: Tensor, alpha: Tensor) -> Tensor:
     """What float64 can be off in tr(alpha^T K alpha)."""
-    alpha = model.weights.double()
-    largest = model.kernel.diag(model.centers).max().to(alpha)
+    alpha = alpha.double()
+    largest = kernel.diag(Z).max().to(alpha)
     return torch.finfo(torch.float64).eps * len(alpha) * alpha.square().sum() * largest
 
 

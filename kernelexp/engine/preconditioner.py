@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.batch import batch_curvature
-from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.linalg import top_eigenvalue
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points, as_points
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from kernelexp.engine.spectrum import Spectrum
 
 # Rows squared at a time.
@@ -52,7 +51,7 @@ class Preconditioner:
 
     @classmethod
     def from_spectrum(
-        cls, kernel: Kernel, X: Tensor | Points, spectrum: Spectrum, q: int
+        cls, kernel: BlockedKernel, X: Tensor | Points, spectrum: Spectrum, q: int
     ) -> Preconditioner:
         """Build for training points X (n, d); costs one kernel block of n x s."""
         X, sigma = as_points(X), spectrum.values
@@ -60,13 +59,13 @@ class Preconditioner:
         D = (1 - sigma[q] / sigma[:q]) / (sigma[:q] * spectrum.size)
         features = V.new_empty(len(X), 0)
         if q:
-            features = kernel_matmul(kernel, X, X[spectrum.rows], V)
+            features = kernel(X, X[spectrum.rows]).matmul(V)
         return cls.with_features(kernel, X, spectrum.rows, V, D, features, sigma[q].item())
 
     @classmethod
     def with_features(
         cls,
-        kernel: Kernel,
+        kernel: BlockedKernel,
         X: Points,
         rows: Tensor,
         vectors: Tensor,
@@ -75,7 +74,7 @@ class Preconditioner:
         top_eigenvalue: float,
     ) -> Preconditioner:
         """From all its parts but beta, which is found here."""
-        diagonal = kernel.diag(X.values).to(features.device)
+        diagonal = kernel.diag(X).to(features.device)
         for start in range(0, len(X), _ROWS):
             part = slice(start, start + _ROWS)
             diagonal[part] -= features[part].square() @ scales
@@ -86,7 +85,7 @@ class Preconditioner:
         return (features.T @ g).mul_(self.scales[:, None])
 
     def curvature_inflation(
-        self, kernel: Kernel, X: Tensor | Points, m: int, generator: torch.Generator
+        self, kernel: BlockedKernel, X: Tensor | Points, m: int, generator: torch.Generator
     ) -> float:
         """Measured over expected top eigenvalue of K_G(X_b, X_b) / m on a random batch, at least 1.
 
@@ -97,7 +96,7 @@ class Preconditioner:
         m = min(m, _CURVATURE_POINTS, len(X))
         rows = torch.randperm(len(X), generator=generator)[:m].to(self.features.device)
         X_b = X[rows]
-        K = kernel_matrix(kernel, X_b, X_b)
+        K = kernel(X_b, X_b).dense()
         Phi = self.features[rows]
         K.addmm_(Phi * self.scales, Phi.T, alpha=-1)
         measured = top_eigenvalue(K, generator) / m

@@ -20,12 +20,12 @@ SOLVED = 1e-6
 # A pivot is zero below this many times sqrt(n) eps max_i A_ii: sums of n rounded terms are off by about
 # sqrt(n) eps.
 _PIVOT_ROUNDING = 4.0
-# Where A is singular directions are left out from this power of eps on: what is kept is amplified by up
-# to eps^(-2/3), and its rounding stays below eps^(1/3).
-_LEFT_OUT = 2 / 3
-# Columns of the pivoted factor computed together, and the share of the largest pivot left that a column
+# Where A is singular its spectrum is truncated at this power of eps: the rest is amplified by up to
+# eps^(-2/3), and its rounding stays below eps^(1/3).
+_TRUNCATION_POWER = 2 / 3
+# Columns of the pivoted factor computed together, and the share of the largest remaining pivot that a column
 # must have to be among them: pivots are then nearly the largest, as in the algorithm one by one.
-_BLOCK, _NEARLY = 128, 1 / 16
+_BLOCK, _PIVOT_SHARE = 128, 1 / 16
 # A v may differ from the factor's G G^T v by this share where A is positive semidefinite.
 _INDEFINITE = 1e-3
 
@@ -67,8 +67,8 @@ class DistinctRows:
 class PseudoInverse:
     """A^+ of a positive semidefinite A (n, n) of rank r: A = G G^T, G = Q R, A^+ = Q R^-T R^-1 Q^T.
 
-    G (n, r) is the pivoted Cholesky factor (Higham 1990), by blocks; what is left of A's diagonal is below
-    eps^(2/3) of its largest entry. n r^2 operations for G, 2 n r^2 for Q, and 2 n r numbers beside A.
+    G (n, r) is the pivoted Cholesky factor (Higham 1990), by blocks; the residual A - G G^T has a diagonal below
+    eps^(2/3) of A's largest entry. n r^2 operations for G, 2 n r^2 for Q, and 2 n r numbers beside A.
 
     Attributes:
         array: A.
@@ -85,8 +85,9 @@ class PseudoInverse:
             ValueError: where A is not positive semidefinite, or its rank exceeds ``most``.
         """
         self.array, self.coarse = A, dtype not in (None, A.dtype)
-        coarse = torch.finfo(dtype or A.dtype).eps ** _LEFT_OUT * A.diagonal().max().item()
-        G, _ = _pivoted_cholesky(A, len(A) if most is None else most, coarse)
+        G, _ = _pivoted_cholesky(
+            A, len(A) if most is None else most, _truncation(A, dtype or A.dtype)
+        )
         probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
         image = A @ probe
         if not (image - G @ (G.mT @ probe)).norm() <= _INDEFINITE * image.norm():
@@ -120,16 +121,18 @@ def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInv
     return PseudoInverse(A, most)
 
 
-def independent_rows(A: Tensor, zero: float = 0.0) -> Tensor | None:
-    """Rows (r,) of A (n, n) that span all of them, r its numerical rank; None where all are needed.
+def factor_or_rows(A: Tensor, zero: float = 0.0) -> CholeskyFactor | Tensor:
+    """The Cholesky factor of A (n, n), in place, where its rows are independent; else some that span all.
 
-    Of K(Z, Z): centers whose functions span those of all. ``zero``: pivots up to this are none. A is the
-    same afterwards.
+    Of K(Z, Z): centers whose functions span those of all, (r,) with r the numerical rank; A is then the
+    same afterwards. ``zero``: pivots up to this are none.
     """
     zero = max(zero, zero_pivot(A))
     factor = CholeskyFactor(A, jitters=False)
+    if factor.smallest_pivot > zero:
+        return factor
     factor.restore()
-    return None if factor.smallest_pivot > zero else _pivoted_cholesky(A, len(A), zero)[1]
+    return _pivoted_cholesky(A, len(A), zero)[1]
 
 
 def zero_pivot(A: Tensor) -> float:
@@ -150,7 +153,7 @@ def is_rounding(weights: Tensor, size: float, Y: Tensor) -> Tensor:
 
 def rounds_off(outputs: Tensor, exact: Tensor, dtype: torch.dtype) -> bool:
     """Whether f(X) of weights rounded to ``dtype`` is too far from f(X) as solved: both (n, c)."""
-    held: float = torch.finfo(dtype).eps ** (1 - _LEFT_OUT)
+    held: float = torch.finfo(dtype).eps ** (1 - _TRUNCATION_POWER)
     return relative_residual(outputs - exact, exact) > held
 
 
@@ -187,10 +190,15 @@ def unsolved(left: float) -> str:
     )
 
 
+def _truncation(A: Tensor, dtype: torch.dtype) -> float:
+    """The eigenvalue up to which a singular A is truncated, for weights of type ``dtype``."""
+    level: float = torch.finfo(dtype).eps ** _TRUNCATION_POWER * A.diagonal().max().item()
+    return level
+
+
 def _pivoted_cholesky(A: Tensor, most: int, zero: float = 0.0) -> tuple[Tensor, Tensor]:
-    """G (n, r) with A - G G^T zero but for what is left out, and the pivots (r,)."""
-    eps: float = torch.finfo(A.dtype).eps
-    zero = max(zero, zero_pivot(A), eps**_LEFT_OUT * A.diagonal().max().item())
+    """G (n, r) with A - G G^T zero up to the truncation, and the pivots (r,)."""
+    zero = max(zero, zero_pivot(A), _truncation(A, A.dtype))
     left = A.diagonal().clone()  # of A - G G^T
     parts: list[Tensor] = []  # of the rows of G^T
     all_pivots: list[Tensor] = []
@@ -199,7 +207,7 @@ def _pivoted_cholesky(A: Tensor, most: int, zero: float = 0.0) -> tuple[Tensor, 
         C = A[block]  # (b, n)
         for part in parts:
             C = C.addmm_(part[:, block].mT, part, alpha=-1)
-        pivots, L = _pivots(C[:, block], max(zero, _NEARLY * largest))
+        pivots, L = _pivots(C[:, block], max(zero, _PIVOT_SHARE * largest))
         rows = torch.linalg.solve_triangular(L, C[pivots], upper=False)
         parts.append(rows)
         all_pivots.append(block[pivots])

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.linalg import top_eigenpairs
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points, as_points
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 
 # Eigenvalues below minus this share of the largest are no rounding, in float32 neither.
 _INDEFINITE = 1e-3
@@ -45,7 +44,7 @@ class Spectrum:
 
 
 def nystrom_spectrum(
-    kernel: Kernel,
+    kernel: BlockedKernel,
     X: Tensor | Points,
     size: int,
     generator: torch.Generator,
@@ -64,7 +63,7 @@ def nystrom_spectrum(
     X = as_points(X)
     rows = torch.randperm(len(X), generator=generator)[:size].to(X.device)
     Xs = X[rows].to(dtype or X.values.dtype, X.device)
-    K = kernel_matrix(kernel, Xs, Xs).div_(size)
+    K = kernel(Xs, Xs).dense().div_(size)
     values, vectors, bottom = top_eigenpairs(K, rank, generator)
     top = values[0].item()
     if not top > 0 or bottom < -_INDEFINITE * top:
@@ -74,11 +73,11 @@ def nystrom_spectrum(
         )
     values = values.clamp_(min=0)
     left = (K @ vectors).sub_(vectors * values).norm(dim=0).max() / values[0]
-    return Spectrum(rows, values, vectors, kernel.diag(Xs.values), left.item())
+    return Spectrum(rows, values, vectors, kernel.diag(Xs), left.item())
 
 
 def extend(
-    kernel: Kernel, X: Tensor | Points, spectrum: Spectrum, rank: int | None = None
+    kernel: BlockedKernel, X: Tensor | Points, spectrum: Spectrum, rank: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Eigensystem of the Nystrom approximation of all of K: values of K / n (k,), vectors (n, k).
 
@@ -90,7 +89,7 @@ def extend(
     sigma = sigma[sigma > 100 * torch.finfo(sigma.dtype).eps * sigma[0]]
     V = spectrum.vectors[:, : len(sigma)] / (spectrum.size * sigma).sqrt()
     X = as_points(X)
-    B = kernel_matmul(kernel, X, X[spectrum.rows], V)  # (n, k)
+    B = kernel(X, X[spectrum.rows]).matmul(V)  # (n, k)
     values, W = torch.linalg.eigh((B.mT @ B).double())
     used = values > 1e-12 * values[-1]
     values, W = values[used].flip(0), W[:, used].flip(1)
@@ -99,7 +98,7 @@ def extend(
 
 
 def restricted_spectrum(
-    kernel: Kernel,
+    kernel: BlockedKernel,
     X: Points,
     Z: Points,
     size: int,
@@ -122,12 +121,12 @@ def restricted_spectrum(
     sigma = base.values[base.values > 100 * torch.finfo(Z.values.dtype).eps * base.values[0]]
     W = base.vectors[:, : len(sigma)] / (size * sigma).sqrt()  # (size, k)
     rows = torch.randperm(len(X), generator=generator)[: 4 * size].to(X.device)
-    B = kernel_matmul(kernel, X[rows], Z[base.rows], W)  # (r, k)
+    B = kernel(X[rows], Z[base.rows]).matmul(W)  # (r, k)
     moments = (B.mT @ B).div_(len(rows)).double()
     values, U = torch.linalg.eigh(moments)
     left = (moments @ U - U * values).norm(dim=0).max() / values[-1]
     values, U = values.flip(0)[:rank].to(B.dtype), U.flip(1)[:, :rank].to(B.dtype)
     values = values.clamp_(min=torch.finfo(B.dtype).tiny)
     vectors = (B @ U) / (len(rows) * values).sqrt()  # (r, k), orthonormal
-    spectrum = Spectrum(rows, values, vectors, kernel.diag(X[rows].values), left.item())
+    spectrum = Spectrum(rows, values, vectors, kernel.diag(X[rows]), left.item())
     return spectrum, base.rows, W @ U

@@ -57,8 +57,9 @@ def main() -> int:
     """Build the report; 0 if anything was built, 2 if nothing could be."""
     given = _arguments()
     # After the options are parsed: importing MLflow and seaborn takes seconds.
-    from kernelexp.report.build import Options, build
+    from kernelexp.report.build import build
     from kernelexp.report.frames import counted
+    from kernelexp.report.options import Options
 
     options = Options(
         experiments=given.experiments,

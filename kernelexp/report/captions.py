@@ -7,25 +7,16 @@ from typing import Any
 
 import pandas as pd
 
+from kernelexp.metrics import RUN
 from kernelexp.report.frames import HERE, counted
 from kernelexp.report.store import typed
 
 _SHORT_ID = 8
 # Settings that a reader wants to see; the others stand in the runs themselves.
-_SETTINGS = {
-    "dataset": "dataset.name",
-    "kernel": "kernel.name",
-    "bandwidth": None,
-    "n": None,
-    "solver": "solver.name",
-    "p": None,
-    "batch_size": None,
-    "noise": "noise",
-    "noise_kind": "label_noise.name",
-    "dtype": "dtype",
-    "seed": "seed",
-    "scale": "scale",
-}
+_SETTINGS = (
+    "dataset", "kernel", "bandwidth", "n", "solver", "p", RUN.batch_size, "noise", "noise_kind", "dtype",
+    "seed", "scale",
+)  # fmt: skip
 
 
 def short_id(run: str) -> str:

@@ -7,23 +7,24 @@ import math
 
 import pandas as pd
 
+from kernelexp.metrics import RUN
 from kernelexp.report.captions import varied
 
 _KEYS = ["experiment", "kernel", "bandwidth", "dataset", "n", "noise", "solver", "p"]
 _SCORES = {
-    "test_accuracy": "test %",
-    "test_r2": "test R2",
-    "rkhs_norm": "norm",
-    "rkhs_norm_error": "norm error",
+    RUN.test_accuracy: "test %",
+    RUN.test_r2: "test R2",
+    RUN.rkhs_norm: "norm",
+    RUN.rkhs_norm_error: "norm error",
 }
 _VALUES = {
-    "m_star": "m*",
-    "m_star_adapted": "adapted m*",
-    "batch_size": "batch",
-    "epochs": "epochs",
-    "setup_seconds": "set-up s",
-    "train_seconds": "training s",
-    "train_accuracy": "train %",
+    RUN.m_star: "m*",
+    RUN.m_star_adapted: "adapted m*",
+    RUN.batch_size: "batch",
+    RUN.epochs: "epochs",
+    RUN.setup_seconds: "set-up s",
+    RUN.train_seconds: "training s",
+    RUN.train_accuracy: "train %",
     **_SCORES,
 }
 # The longest text of a cell on the page.
@@ -106,8 +107,8 @@ def _cell(name: str, value: object) -> str:
         return ""
     if name.endswith("_accuracy"):
         return f"{100 * number:.2f}"
-    if name == "rkhs_norm_error":
+    if name == RUN.rkhs_norm_error:
         return "?" if math.isinf(number) else f"{number:.1g}"
     if 1e3 <= abs(number) < 1e9 or (number.is_integer() and abs(number) < 1e3):
         return f"{number:,.0f}"
-    return f"{number:.4g}" if name == "rkhs_norm" else f"{number:.3g}"
+    return f"{number:.4g}" if name == RUN.rkhs_norm else f"{number:.3g}"

@@ -1,4 +1,4 @@
-"""One figure as files and as what the page shows; what Matplotlib complains of becomes a note."""
+"""One figure as files and as what the page shows; what Matplotlib complains of is kept."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _METADATA: dict[str, dict[str, None]] = {
     "png": {},
 }
 # Characters of the small line below that fit into an inch.
-_CHARACTERS = 19
-# Inches: the screen of a telephone.
-_NARROW = 3.3
+_CHARACTERS_PER_INCH = 19
+# The screen of a telephone.
+_NARROW_INCHES = 3.3
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ class Drawn:
         embedded: the one for the page, as a data URI.
         key: its legend alone, for narrow screens; empty without one.
         inches: its width.
+        complaints: what Matplotlib had to say, a line each.
     """
 
     files: list[Path]
     embedded: str
     key: str
     inches: float
+    complaints: list[str]
 
 
 def draw(
@@ -59,7 +61,6 @@ def draw(
     below: str,
     files: Sequence[Path],
     dpi: int,
-    notes: list[str],
 ) -> Drawn:
     """Draw a table into files, whose endings are of ``FORMATS``, and for the page."""
     size = figure.size(table)
@@ -70,15 +71,14 @@ def draw(
         inner = canvas.add_subfigure(canvas.add_gridspec()[0])
         figure.draw(safe.labels(table), inner)
         inner.suptitle(figure.title)
-        below = textwrap.fill(safe.escaped(below), int(_CHARACTERS * size[0]))
+        below = textwrap.fill(safe.escaped(below), int(_CHARACTERS_PER_INCH * size[0]))
         canvas.supxlabel(below, fontsize=6.5, color=style.GREY)
         for path in files:
             canvas.savefig(path, dpi=dpi, metadata=_METADATA[path.suffix[1:]])
         kinds = [path.suffix[1:] for path in files]
         shown = next((kind for kind in kinds if kind in _MIME), "png")
         embedded, key = _embedded(canvas, shown, dpi), _key(inner, shown, dpi)
-    notes += _said(complaints)
-    return Drawn(list(files), embedded, key, size[0])
+    return Drawn(list(files), embedded, key, size[0], _said(complaints))
 
 
 def _canvas(size: tuple[float, float], layout: ConstrainedLayoutEngine | None = None) -> Canvas:
@@ -103,7 +103,7 @@ def _key(inner: SubFigure, kind: str, dpi: int) -> str:
             names += [text.get_text() for text in legend.get_texts()]
     if not names:
         return ""
-    canvas = _canvas((_NARROW, 0.1 + 0.19 * len(names)))
+    canvas = _canvas((_NARROW_INCHES, 0.1 + 0.19 * len(names)))
     canvas.legend(handles, names, loc="center left", borderaxespad=0, handlelength=2.6)
     return _embedded(canvas, kind, dpi)
 

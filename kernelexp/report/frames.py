@@ -12,6 +12,8 @@ HERE = "here"
 OVERFITTED, INTERPOLATED = "overfitted", "interpolated"
 # Was to be overfitted, and ended before zero training error.
 EARLY = "ended too early"
+# What a run was stopped by that got to the training error it was to stop at.
+BY_TRAIN_ERROR = "train_error"
 # Where a run does not say how many classes there are.
 _CLASSES = dict.fromkeys(("digits", "mnist", "fmnist", "kmnist", "cifar10", "svhn"), 10)
 _CLASSES |= {"synthetic1": 2, "synthetic2": 2}
@@ -95,7 +97,7 @@ def with_stop(data: Data) -> None:
     """
     runs = data.runs
     solved = runs["solver"].isin(["exact", "cg"])
-    reached = runs["stopped_by"].eq("train_error")
+    reached = runs["stopped_by"].eq(BY_TRAIN_ERROR)
     stop = np.select([solved, reached], [INTERPOLATED, OVERFITTED], EARLY)
     rule = pd.Series(runs.get("solver.stop.train_error", np.nan), runs.index, dtype=float)
     data.runs = runs.assign(stop=stop)

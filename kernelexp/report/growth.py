@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from kernelexp.metrics import RUN
 from kernelexp.report.captions import listed
 
 # A norm is not known to better than this, for rounding and the draw of the points: smaller residuals
@@ -85,10 +86,10 @@ def fits(table: pd.DataFrame, keys: Sequence[str], d: dict[str, float]) -> pd.Da
     """
     rows = []
     for values, series in table.groupby([*keys, "source"], dropna=False):
-        series = series[series["rkhs_norm"] > 0].drop_duplicates("n")
+        series = series[series[RUN.rkhs_norm] > 0].drop_duplicates("n")
         if len(series) >= 2:
             own = dict(zip([*keys, "source"], values, strict=True))
-            n, norm = series["n"].to_numpy(float), series["rkhs_norm"].to_numpy(float)
+            n, norm = series["n"].to_numpy(float), series[RUN.rkhs_norm].to_numpy(float)
             rows.append({**own, **fit(n, norm, d[str(series["dataset"].iloc[0])])})
     return pd.DataFrame(rows)
 

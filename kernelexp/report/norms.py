@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import RUN
 from kernelexp.report import growth, style
 from kernelexp.report.frames import (
     EARLY,
@@ -24,7 +25,7 @@ from kernelexp.report.frames import (
     with_stop,
 )
 
-NEEDS = ("kernel", "dataset", "n", "noise", "solver", "rkhs_norm")
+NEEDS = ("kernel", "dataset", "n", "noise", "solver", RUN.rkhs_norm)
 SERIES = ("dataset", "kernel", "bandwidth", "noise", "stop")
 POINT = ("dataset", "kernel", "bandwidth", "n", "noise", "solver")
 _FIXED = ["dataset", "kernel", "bandwidth"]
@@ -33,11 +34,11 @@ _FIXED = ["dataset", "kernel", "bandwidth"]
 def table(data: Data) -> pd.DataFrame:
     """||f|| and its relative error by ``SERIES`` and n."""
     with_stop(data)
-    if "rkhs_norm_error" not in data.runs:
-        data.runs = data.runs.assign(rkhs_norm_error=float("nan"))
+    if RUN.rkhs_norm_error not in data.runs:
+        data.runs = data.runs.assign(**{RUN.rkhs_norm_error: float("nan")})
     by = [*SERIES, "n", "d"]
-    found = summary(data.runs, by, ["rkhs_norm", "rkhs_norm_error"])
-    spread = ["rkhs_norm_error_sd", "rkhs_norm_error_min"]
+    found = summary(data.runs, by, [RUN.rkhs_norm, RUN.rkhs_norm_error])
+    spread = [f"{RUN.rkhs_norm_error}_sd", f"{RUN.rkhs_norm_error}_min"]
     return found.drop(columns=spread).astype({"n": float})
 
 
@@ -52,11 +53,11 @@ def panel(ax: Axes, frame: pd.DataFrame, levels: Sequence[float]) -> None:
     colours = style.noise_colours(levels)
     for (noise, stop), series in here(frame).groupby(["noise", "stop"]):
         look = style.STOP_STYLES[stop]
-        style.mean_and_range(ax, series, "n", "rkhs_norm", color=colours[noise], **look)
+        style.mean_and_range(ax, series, "n", RUN.rkhs_norm, color=colours[noise], **look)
     for (noise, stop), series in paper(frame).groupby(["noise", "stop"]):
         series = series.sort_values("n")
         marker = style.STOP_STYLES[stop]["marker"]
-        style.hollow(ax, series["n"], series["rkhs_norm"], color=colours[noise], marker=marker)
+        style.hollow(ax, series["n"], series[RUN.rkhs_norm], color=colours[noise], marker=marker)
     style.log_axis(ax.xaxis, frame["n"])
     style.log_axis(ax.yaxis)
 
@@ -96,7 +97,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 def _errors(own: pd.DataFrame) -> list[str]:
     """How far the norms may be off, where that is worth a word, and where it is not known."""
-    worst = own["rkhs_norm_error_max"]
+    worst = own[f"{RUN.rkhs_norm_error}_max"]
     unknown, known = int(np.isinf(worst).sum()), worst[np.isfinite(worst)].max()
     said = []
     if known > 1e-3:
@@ -114,7 +115,7 @@ def _ordering(own: pd.DataFrame, column: str, rest: list[str], claim: str) -> st
     held = compared = 0
     for _, group in own.groupby([*_FIXED, *rest, "n"], dropna=False):
         ascending = column != "stop"
-        values = group.sort_values(column, ascending=ascending)["rkhs_norm"].to_list()
+        values = group.sort_values(column, ascending=ascending)[RUN.rkhs_norm].to_list()
         held += sum(b > a for a, b in pairwise(values))
         compared += max(0, len(values) - 1)
     return f"{claim} in {held} of {compared} comparisons at equal n." if compared else ""
@@ -123,10 +124,10 @@ def _ordering(own: pd.DataFrame, column: str, rest: list[str], claim: str) -> st
 def _distance(frame: pd.DataFrame) -> str:
     """Our norm over the paper's where both have one."""
     keys = ["dataset", "kernel", "noise", "stop", "n"]
-    both = here(frame).merge(paper(frame)[[*keys, "rkhs_norm"]], on=keys, suffixes=("", "_paper"))
+    both = here(frame).merge(paper(frame)[[*keys, RUN.rkhs_norm]], on=keys, suffixes=("", "_paper"))
     if both.empty:
         return ""
-    ratio = both["rkhs_norm"] / both["rkhs_norm_paper"]
+    ratio = both[RUN.rkhs_norm] / both[f"{RUN.rkhs_norm}_paper"]
     return (
         f"Norm here over the paper's at the same n, noise and stop: median {ratio.median():.2f}, "
         f"{ratio.min():.2f} to {ratio.max():.2f} over {counted(len(ratio), 'point')}."

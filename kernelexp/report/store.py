@@ -16,6 +16,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from kernelexp.metrics import RUN
+
 PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.digest"
 # Of a job that later sweeps have taken over: those it belonged to before.
 FORMER_PARENTS_TAG = "sweep.former_parents"
@@ -35,7 +37,7 @@ _SHORT = {
     "solver": ["solver.name"],
     "noise_kind": ["label_noise.name"],
     "n": ["derived.n_train", "dataset.n_train"],
-    "p": ["n_centers", "derived.n_centers", "solver.n_centers"],
+    "p": [RUN.n_centers, f"derived.{RUN.n_centers}", "solver.n_centers"],
     "d": ["derived.n_features"],
     "bandwidth": ["derived.bandwidth", "kernel.bandwidth"],
     "device_name": ["derived.device_name"],

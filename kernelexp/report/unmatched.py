@@ -13,15 +13,15 @@ from kernelexp.report.store import Store
 
 # A parameter or a metric in an MLflow filter, in quotes or without.
 _ASKED = re.compile(r"""\b(?:params?|parameters?|metrics?)\.(?:[`"]([^`"]+)[`"]|([\w./-]+))""")
-# Values that are listed each.
-_FEW = 6
+# Names or values that are listed one by one.
+_MOST_LISTED = 6
 
 
 def unmatched(store: Store, names: Sequence[str], query: str, parent: str | None) -> str:
     """One sentence on experiments (none named: all) of which filter and sweep have left no run."""
     every_name = names or sorted(store.experiments)
     frames = [store.runs(name, "", parent).frame for name in every_name]
-    few = len(every_name) <= _FEW
+    few = len(every_name) <= _MOST_LISTED
     where = ", ".join(every_name) if few else f"{len(every_name)} experiments"
     every = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()])
     if query and len(every):
@@ -38,7 +38,9 @@ def _values(runs: pd.DataFrame, name: str) -> str:
     """What a parameter is among runs, as it was recorded: a filter compares text."""
     recorded = sorted({s[name] for s in runs["settings"] if name in s})
     if recorded:
-        few = ", ".join(map(repr, recorded[:_FEW])) + (", ..." if len(recorded) > _FEW else "")
+        few = ", ".join(map(repr, recorded[:_MOST_LISTED])) + (
+            ", ..." if len(recorded) > _MOST_LISTED else ""
+        )
         return f"{name} is {few}"
     if name in runs and runs[name].notna().any():
         return f"{name} is {listed(runs[name].dropna())}"

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 
 import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from kernelexp.engine import products
+from kernelexp.engine import devices, tiles
 from kernelexp.engine.kernels import KERNELS
 from kernelexp.engine.kernels.geometry import moved_to_common_origin
 
@@ -230,10 +231,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tile: int = 128, triton: bool = Tr
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(Tensor, "record_stream", lambda *_: None)
-    monkeypatch.setattr(products, "_copying", lambda _: _Stream())
-    monkeypatch.setattr(products, "GPU_TILE", tile)
+    monkeypatch.setattr(tiles, "_copying", lambda _: _Stream())
+    monkeypatch.setattr(devices, "GPU", dataclasses.replace(devices.GPU, tile=tile))
     monkeypatch.setattr(
-        products, "_fused", lambda place: _Fused(device) if triton and _is_gpu(place) else None
+        tiles, "_fused", lambda place: _Fused(device) if triton and _is_gpu(place) else None
     )
     with device:
         yield device

@@ -4,8 +4,8 @@ import pytest
 import torch
 from test_fused import error, points
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit
+from kernelexp.engine.operator import BlockedKernel
 
 if not torch.cuda.is_available():
     pytest.skip("PyTorch finds no CUDA device", allow_module_level=True)
@@ -17,9 +17,9 @@ def test_products_on_a_gpu(name):
     kernel = KERNELS[name]()
     W = torch.randn(9000, 3, dtype=torch.float64)
     exact = kernel(X.double(), Z.double())
-    K = kernel_matrix(kernel, X.to("cuda"), Z.to("cuda")).cpu()
-    assert error(kernel, K, X, Z) < 2e-6
-    got = kernel_matmul(kernel, X.to("cuda"), Z.to("cuda"), W.float().to("cuda")).cpu()
+    K = BlockedKernel.on(kernel, torch.device("cuda"))(X.to("cuda"), Z.to("cuda"))
+    assert error(kernel, K.dense().cpu(), X, Z) < 2e-6
+    got = K.matmul(W.float().to("cuda")).cpu()
     torch.testing.assert_close(got.double(), exact @ W, rtol=1e-4, atol=1e-4 * exact.norm().item())
 
 
@@ -31,8 +31,8 @@ def test_points_that_stay_on_the_host(solver, n):
     Y = torch.sin(X[:, :1] + X[:, 1:2]).to("cuda")
     kernel = KERNELS["laplacian"](bandwidth=5.0)
     made = SOLVERS[solver](epochs=2)
-    there = made.fit(Problem(kernel, X.to("cuda"), Y))
-    here = made.fit(Problem(kernel, X, Y))
+    there = fit(made, Problem(kernel, X.to("cuda"), Y))
+    here = fit(made, Problem(kernel, X, Y))
     torch.testing.assert_close(
         here.predict(X[:500]), there.predict(X[:500].to("cuda")), rtol=1e-3, atol=1e-3
     )

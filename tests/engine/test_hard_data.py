@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solving import relative
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem, SingularMatrixWarning
+from kernelexp.engine import KERNELS, SOLVERS, Problem, SingularMatrixWarning, prepare
 from kernelexp.sklearn import KernelClassifier, KernelRegressor
 
 RADIAL = {"bandwidth": 2.0}
@@ -38,11 +38,11 @@ TYPES = (torch.float64, torch.float32)
 
 
 def train(solver, parameters, problem):
-    state = SOLVERS[solver](**parameters).prepare(problem)
+    training = prepare(SOLVERS[solver](**parameters), problem)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SingularMatrixWarning)
-        *_, last = state.solver.run(state)
-    return state, last
+        *_, last = training.run()
+    return training, last
 
 
 def dense(model, X):
@@ -70,8 +70,8 @@ def test_trains_and_records_what_the_model_does(solver, kernel):
             if kind == "time_stamp" and (dtype == torch.float32 or "bandwidth" not in vars(k)):
                 continue  # it has no digits left for the rest
             X, Y = table(kind, dtype)
-            state, last = train(solver, SOLVER_CASES[solver], Problem(k, X, Y))
-            model = state.model()
+            training, last = train(solver, SOLVER_CASES[solver], Problem(k, X, Y))
+            model = training.model()
             outputs, where = dense(model, X), f"{kind}, {dtype}"
             K, Z = k(X.double(), X.double()), model.centers.double()
             off = rounding(k(X.double(), Z), model, outputs)
@@ -84,15 +84,17 @@ def test_trains_and_records_what_the_model_does(solver, kernel):
             if solver in CLEAR and smallest > CLEAR[solver][dtype]:
                 assert relative(outputs, expected) < 1e-6 + off, where
                 unmet = relative(expected, Y.double()) > 1e-6
-                assert unmet == (state.warning is not None), where
+                assert unmet == (training.warning is not None), where
             if solver in CLEAR and dtype == torch.float64:
                 best = (expected - Y.double()).square().mean().item()
-                assert mse < 1.1 * best + 1e-9 * size or "not solved" in str(state.warning), where
+                assert mse < 1.1 * best + 1e-9 * size or "not solved" in str(training.warning), (
+                    where
+                )
             if solver == "falkon":
                 smoother = K + len(X) * 1e-3 * torch.eye(len(X), dtype=K.dtype)
                 fit = K @ torch.linalg.solve(smoother, Y.double())
                 assert relative(outputs, fit) < (1e-6 if dtype == torch.float64 else 2e-2), where
-            norm, alpha = state.rkhs_norm(), model.weights.double()
+            norm, alpha = training.rkhs_norm(), model.weights.double()
             square = (alpha * (k(Z, Z) @ alpha)).sum().item()
             spread = norm.relative_error * norm.value**2 * 3 + 1e-12
             assert norm.value**2 == pytest.approx(square, abs=spread), where
@@ -107,8 +109,8 @@ def test_very_few_points(solver, n):
     }
     if solver == "eigenpro1":
         parameters |= {"q": 1, "batch_size": 1}
-    state, last = train(solver, parameters, Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y))
-    assert torch.isfinite(state.model().weights).all()
+    training, last = train(solver, parameters, Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y))
+    assert torch.isfinite(training.model().weights).all()
     if solver in ("auto", "exact"):
         assert last.train_mse < 1e-20
 
@@ -122,8 +124,8 @@ def test_odd_numbers_of_centers(solver, n, p):
     Y = torch.sin(X[:, :1])
     problem = Problem(KERNELS["laplacian"](bandwidth=3.0), X, Y)
     ridge = {"ridge": 1e-8} if solver == "falkon" else {}
-    state, _ = train(solver, {"n_centers": p, "epochs": 20, **ridge}, problem)
-    model = state.model()
+    training, _ = train(solver, {"n_centers": p, "epochs": 20, **ridge}, problem)
+    model = training.model()
     assert len(model.centers) in (p, p - 1)
     K = model.kernel(X.double(), model.centers.double())
     expected = K @ torch.linalg.lstsq(K, Y.double()).solution
@@ -146,9 +148,9 @@ def test_heavy_tails_are_no_divergence(solver, targets):
     k = KERNELS["laplacian"](bandwidth=3.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        state, last = train(solver, {"n_centers": 300, "epochs": 4}, Problem(k, X, Y))
-    assert state.step_scale == 1
-    K = k(X.double(), state.centers.double())
+        training, last = train(solver, {"n_centers": 300, "epochs": 4}, Problem(k, X, Y))
+    assert training.iterate.step_scale == 1
+    K = k(X.double(), training.system.centers.double())
     best = (K @ torch.linalg.lstsq(K, Y.double()).solution - Y).square().mean().item()
     assert last.train_mse < 1.1 * best
 
@@ -209,9 +211,9 @@ def test_direct_solvers_on_any_table(made, kernel, solver):
             train(solver, {}, Problem(k, X, Y))
         return
     expected, smallest = least_squares(K, Y.double())
-    state, last = train(solver, {"tolerance": 1e-10} if solver == "cg" else {}, Problem(k, X, Y))
-    outputs = dense(state.model(), X)
-    off = rounding(K, state.model(), outputs) if outputs.any() else 0.0
+    training, last = train(solver, {"tolerance": 1e-10} if solver == "cg" else {}, Problem(k, X, Y))
+    outputs = dense(training.model(), X)
+    off = rounding(K, training.model(), outputs) if outputs.any() else 0.0
     if smallest > CLEAR[solver][X.dtype]:
         assert relative(outputs, expected) < 1e-6 + off
     mse, size = (outputs - Y.double()).square().mean().item(), outputs.square().mean().item()

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from kernelexp.engine import KERNELS, SOLVERS, KernelModel, Problem
+from kernelexp.engine import KERNELS, SOLVERS, KernelModel, Problem, prepare
 from kernelexp.engine.model import predicted_labels
 
 
@@ -56,10 +56,10 @@ def test_a_model_does_not_change_with_the_next_epoch():
     X = torch.randn(60, 4, generator=generator)
     for name, solver in SOLVERS.items():
         own = solver(epochs=3)
-        state = own.prepare(Problem(KERNELS["laplacian"](bandwidth=3.0), X, X[:, :1]))
+        training = prepare(own, Problem(KERNELS["laplacian"](bandwidth=3.0), X, X[:, :1]))
         kept = []
-        for _ in own.run(state):
-            kept.append((state.model(), state.model().weights.clone()))
+        for _ in training.run():
+            kept.append((training.model(), training.model().weights.clone()))
         assert all(torch.equal(made.weights, weights) for made, weights in kept), name
 
 
@@ -92,9 +92,9 @@ class Blocker:
             raise ImportError("blocked: " + name)
 sys.meta_path.insert(0, Blocker())
 import torch
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit
 X = torch.randn(100, 3); Y = X[:, :1]
-model = SOLVERS["eigenpro2"](epochs=2).fit(Problem(KERNELS["gaussian"](bandwidth=1.0), X, Y))
+model = fit(SOLVERS["eigenpro2"](epochs=2), Problem(KERNELS["gaussian"](bandwidth=1.0), X, Y))
 print(model.predict(X).shape)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

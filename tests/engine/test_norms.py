@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from kernelexp.engine import KERNELS, KernelModel
-from kernelexp.engine.norms import DENSE_CENTERS, norm_from_outputs
-from kernelexp.engine.products import kernel_matmul
+from kernelexp.engine.norms import DENSE_CENTERS
 
 KERNEL = KERNELS["laplacian"](bandwidth=3.0)
 
@@ -27,7 +26,7 @@ def dense(made):
 @pytest.mark.parametrize("seed", range(5))
 def test_up_to_2048_centers_the_error_is_a_bound(seed):
     made = model(511, seed)
-    norm = norm_from_outputs(made, torch.zeros(511, 1))  # whatever was carried along
+    norm = made.rkhs_norm(torch.zeros(511, 1))  # whatever was carried along
     assert norm.how == "dense"
     assert 0 <= abs(norm.value / dense(made) - 1) <= norm.relative_error < 1e-9
 
@@ -37,8 +36,8 @@ def test_up_to_2048_centers_the_error_is_a_bound(seed):
 def test_beyond_it_is_an_estimate_that_sees_all_rows(seed, wrong):
     p = DENSE_CENTERS + 100
     made = model(p, seed)
-    outputs = kernel_matmul(
-        KERNEL, made.centers.double(), made.centers.double(), made.weights.double()
+    outputs = KernelModel(KERNEL, made.centers.double(), made.weights.double()).predict(
+        made.centers
     )
     rows = {
         "last rows": slice(p // 2, None),
@@ -46,16 +45,16 @@ def test_beyond_it_is_an_estimate_that_sees_all_rows(seed, wrong):
         "every tenth": slice(3, None, 10),
     }
     outputs[rows[wrong]] += 0.01 * made.weights[rows[wrong]].sign()
-    norm = norm_from_outputs(made, outputs)
+    norm = made.rkhs_norm(outputs)
     assert norm.how == "by-product"
     true = abs(norm.value / dense(made) - 1)
     assert 0 < true <= norm.relative_error < 1000 * true
-    assert norm == norm_from_outputs(made, outputs)  # the same rows each time
+    assert norm == made.rkhs_norm(outputs)  # the same rows each time
 
 
 def test_a_norm_that_is_not_known_has_an_infinite_error():
     p = DENSE_CENTERS + 1
     made = model(p, 0)
-    assert norm_from_outputs(made, -made.weights).relative_error == math.inf
+    assert made.rkhs_norm(-made.weights).relative_error == math.inf
     nothing = KernelModel(KERNEL, made.centers, torch.zeros(p, 1))
-    assert norm_from_outputs(nothing, torch.zeros(p, 1)).relative_error == 0
+    assert nothing.rkhs_norm(torch.zeros(p, 1)).relative_error == 0

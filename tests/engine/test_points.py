@@ -1,22 +1,15 @@
 """Products of points: exact for bytes, of the stated precision otherwise."""
 
-import contextlib
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits
+from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits, prepare
 from kernelexp.engine.byte_codes import ByteCodes
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.linalg import top_eigenpairs
-from kernelexp.engine.points import (
-    Points,
-    as_points,
-    check_precision,
-)
-from kernelexp.engine.products import KernelRows, _tiles, kernel_matmul, kernel_matrix
+from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.points import Points, check_precision
 
 CPU = torch.device("cpu")
 
@@ -75,7 +68,7 @@ def test_kernels_of_bytes(name, dtype):
     assert points.codes is not None or dtype == torch.float64
     expected = kernel(X.double(), X.double())
     tolerance = 1e-4 if dtype == torch.float32 else 1e-10
-    got = kernel_matrix(kernel, points, points)
+    got = BlockedKernel.on(kernel, CPU)(points, points).dense()
     torch.testing.assert_close(got, got.T)
     scale = expected.abs().max()
     torch.testing.assert_close(got.double() / scale, expected / scale, rtol=0, atol=tolerance)
@@ -87,7 +80,8 @@ def test_close_bytes_keep_their_distance():
     X = torch.full((2, 784), 250 / 255)
     X[1, 5] = 251 / 255
     X[0, 0] = X[1, 0] = 1.0
-    K = kernel_matrix(KERNELS["laplacian"](bandwidth=1e-3), Points.of(X), Points.of(X))
+    kernel = BlockedKernel.on(KERNELS["laplacian"](bandwidth=1e-3), CPU)
+    K = kernel(Points.of(X), Points.of(X)).dense()
     assert K[0, 1].item() == pytest.approx(np.exp(-1000 / 255), rel=1e-4)
 
 
@@ -100,7 +94,7 @@ def test_error_of_a_precision(precision, error):
     assert got.dtype == torch.float32
     assert (got - exact).abs().max() / exact.abs().max() < error
     kernel = KERNELS["laplacian"](bandwidth=5.0)
-    K = kernel_matrix(kernel, points, points).double()
+    K = BlockedKernel.on(kernel, CPU)(points, points).dense().double()
     assert (K - kernel(X, X)).abs().max() < 3 * error
 
 
@@ -115,41 +109,6 @@ def test_error_of_a_precision(precision, error):
 def test_refuses_a_precision(precision, dtype, allowed):
     with pytest.raises(ValueError, match=f"precision={precision}: must be {allowed}"):
         check_precision(precision, dtype, CPU)
-
-
-@pytest.mark.parametrize("keep", [0, 37, 700])
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_rows_kept_or_not(keep, symmetric):
-    """Every way to use KernelRows against the dense matrix, twice: computed, then kept."""
-    X = torch.tensor(np.random.default_rng(0).normal(size=(700, 5)))
-    Z = X if symmetric else X[::2] + 0.1
-    kernel = KERNELS["gaussian"](bandwidth=2.0)
-    K = kernel(X, Z)
-    rows = KernelRows(kernel, X, Z, keep)
-    rows.kept.fill_(torch.nan)  # what is not filled shows
-    picked = torch.randperm(700, generator=torch.Generator().manual_seed(0))[:600]
-    W = torch.tensor(np.random.default_rng(1).normal(size=(600, 3)))
-    for _ in range(2):
-        torch.testing.assert_close(rows[picked[:300]], K[picked[:300]])
-        out = torch.ones(3, len(Z), dtype=K.dtype).mT
-        rows.add_transposed_matmul(picked, W, out)
-        torch.testing.assert_close(out, K[picked].T @ W + 1)
-        some = X[picked[:50]]
-        torch.testing.assert_close(kernel_matrix(kernel, some, some), kernel(some, some))
-        torch.testing.assert_close(rows.matmul(Z), K @ Z)
-        joined = torch.cat([block.clone() for _, block in rows.blocks(256)])
-        torch.testing.assert_close(joined, K)
-
-
-def test_products_of_strided_points_of_one_column():
-    X = torch.tensor(np.random.default_rng(0).normal(size=(600, 2)))[:, ::2]
-    W = torch.tensor(np.random.default_rng(1).normal(size=(4, 600))).T
-    kernel = KERNELS["matern"]()
-    expected = kernel(X, X) @ W
-    torch.testing.assert_close(kernel_matmul(kernel, X, X, W), expected)
-    out = torch.full_like(expected, 2.0)
-    kernel_matmul(kernel, as_points(X), X, W, out)
-    torch.testing.assert_close(out, expected + 2)
 
 
 @pytest.mark.parametrize("decay", [1.0, 2.0, "flat"])
@@ -179,15 +138,15 @@ def test_evaluation_keeps_what_there_is_room_for():
         limits = ResourceLimits(cache_gb=cache_gb)
         problem = Problem(kernel, X, Y, limits=limits, block_size=256)
         solver = SOLVERS["eigenpro2"](epochs=2)
-        state = solver.prepare(problem)
-        before = state.plan.gigabytes["cache"]
-        evaluation = Evaluation(state, X[:100] * 1.0)
+        training = prepare(solver, problem)
+        before = training.plan.gigabytes["cache"]
+        evaluation = Evaluation(training, X[:100] * 1.0)
         kept = {None: 100, 0.0: 0}.get(cache_gb, 50)
-        assert len(evaluation.rows.kept) == kept
-        assert state.plan.gigabytes["cache"] == pytest.approx(before + kept * 400 * 4e-9)
-        for _ in solver.run(state):
+        assert evaluation.K.kept_rows == kept
+        assert training.plan.gigabytes["cache"] == pytest.approx(before + kept * 400 * 4e-9)
+        for _ in training.run():
             torch.testing.assert_close(
-                evaluation.outputs(), state.predictions[:100], rtol=1e-3, atol=1e-4
+                evaluation.outputs(), training.iterate.predictions[:100], rtol=1e-3, atol=1e-4
             )
 
 
@@ -197,42 +156,7 @@ def test_a_single_epoch_keeps_all_rows_or_none():
     for cache_gb, epochs, kept in ((None, 1, 400), (1e-4, 1, 0), (1e-4, 2, 62)):
         limits = ResourceLimits(cache_gb=cache_gb)
         problem = Problem(KERNELS["laplacian"](), X, Y, limits=limits, block_size=256)
-        assert len(SOLVERS["eigenpro2"](epochs=epochs).prepare(problem).rows.kept) == kept
-
-
-def test_tiles_of_points_on_the_host_are_copied_ahead(monkeypatch):
-    """The order of copies and waits, with stand-ins for what a GPU has; what it does with them is
-    tested where there is one (test_fused.py)."""
-    happened = []
-
-    class Stream:
-        def record_event(self):
-            return len([word for word in happened if word == "copy"]) - 1
-
-        def wait_event(self, event):
-            happened.append(f"wait for {event}")
-
-    def pin_memory(values):
-        happened.append("copy")
-        return values
-
-    monkeypatch.setattr("kernelexp.engine.products._copying", lambda device: Stream())
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
-    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: happened.append("hold"))
-    X = torch.randn(1100, 3)
-    elsewhere = SimpleNamespace(device=torch.device("cpu:0"), dtype=torch.float64)
-    got = []
-    for rows, tile in _tiles(Points.of(X), elsewhere):
-        happened.append(f"use {rows.start}")
-        assert torch.equal(tile.values, X[rows].double())
-        got.append(rows)
-    assert [(rows.start, rows.stop) for rows in got] == [(0, 512), (512, 1024), (1024, 1100)]
-    assert happened == [
-        *["copy", "copy", "wait for 0", "hold", "use 0"],
-        *["copy", "wait for 1", "hold", "use 512", "wait for 2", "hold", "use 1024"],
-    ]
+        assert prepare(SOLVERS["eigenpro2"](epochs=epochs), problem).plan.kept_rows == kept
 
 
 def test_norms_are_computed_once(monkeypatch):
@@ -241,4 +165,5 @@ def test_norms_are_computed_once(monkeypatch):
     points = Points.of(X)
     monkeypatch.setattr("kernelexp.engine.points.row_norms", None)
     for kernel in (KERNELS["laplacian"](), KERNELS["arc_cosine"](), KERNELS["relu_ntk"]()):
-        kernel_matmul(kernel, points, points[torch.arange(700)], torch.ones(700, 1))
+        K = BlockedKernel.on(kernel, CPU)(points, points[torch.arange(700)])
+        K.matmul(torch.ones(700, 1))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit, prepare
 
 X = torch.arange(30.0).reshape(10, 3)
 Y, LABELS = X[:, :1], torch.arange(10) % 2
@@ -29,12 +29,13 @@ Y, LABELS = X[:, :1], torch.arange(10) % 2
 )
 def test_refuses(changes, message):
     with pytest.raises(ValueError, match=message) as error:
-        SOLVERS["eigenpro2"]().prepare(
-            Problem(KERNELS["gaussian"](), **{"X": X, "Y": Y, "labels": LABELS, **changes})
+        prepare(
+            SOLVERS["eigenpro2"](),
+            Problem(KERNELS["gaussian"](), **{"X": X, "Y": Y, "labels": LABELS, **changes}),
         )
     assert "\n" not in str(error.value)
 
 
 def test_large_numbers_that_do_not_overflow_are_taken():
     scaled = Problem(KERNELS["gaussian"](bandwidth=1e15), X * 1e14, Y * 1e15, LABELS)
-    assert torch.isfinite(SOLVERS["exact"]().fit(scaled).weights).all()
+    assert torch.isfinite(fit(SOLVERS["exact"](), scaled).weights).all()

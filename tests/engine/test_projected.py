@@ -4,30 +4,29 @@ import pytest
 import torch
 from solving import expected_predictions, new_points, problem, relative
 
-from kernelexp.engine import KERNELS, Problem, ResourceLimits
+from kernelexp.engine import KERNELS, Limits, ResourceLimits, fit, prepare
 from kernelexp.engine.centers import choose_centers
 from kernelexp.engine.solvers.eigenpro3 import EigenPro3
 from kernelexp.engine.solvers.eigenpro4 import EigenPro4
-from kernelexp.engine.solvers.projected_plan import projects_exactly
-from kernelexp.engine.solvers.projection import ExactProjection, InexactProjection
+from kernelexp.engine.solvers.projection import make_projection
 
 LAPLACIAN = KERNELS["laplacian"](bandwidth=3.0)
 
 
 def weights(solver, p):
-    state = solver.prepare(p)
-    list(solver.run(state))
-    return state.model().weights
+    training = prepare(solver, p)
+    list(training.run())
+    return training.model().weights
 
 
-def published_eigenpro4(p, state, epochs, T):
+def published_eigenpro4(p, training, epochs, T):
     """T batches on temporary centers, then one projection, all dense (Abedsoltan et al. 2025)."""
-    X, Y, Z, P = p.X, p.Y, state.centers, state.preconditioner
+    X, Y, Z, P = p.X, p.Y, training.system.centers, training.system.preconditioner
     K_XZ, K_ZZ, K_XX = p.kernel(X, Z), p.kernel(Z, Z), p.kernel(X, X)
     Z_s = Z[P.rows]
     features = p.kernel(X, Z_s) @ P.vectors
     at_centers = p.kernel(Z, Z_s) @ P.vectors
-    step = state.step_size(state.batch_size) / state.batch_size
+    step = training.system.step_size(training.system.batch_size) / training.system.batch_size
     alpha = torch.zeros(len(Z), Y.shape[1], dtype=Y.dtype)
     rounds = [order[i : i + T] for order in epochs for i in range(0, len(order), T)]
     for batches in rounds:
@@ -54,14 +53,14 @@ def test_iterates_are_those_of_the_algorithm(T, rows_kept):
     solver = EigenPro4(
         n_centers=60, epochs=2, batch_size=16, projection_interval=T, variance_reduction=False
     )
-    state = solver.prepare(p)
-    assert len(state.rows.kept) == rows_kept
+    training = prepare(solver, p)
+    assert training.plan.kept_rows == rows_kept
     generator = torch.Generator()
-    generator.set_state(state.generator.get_state())
-    list(solver.run(state))
+    generator.set_state(training.system.generator)
+    list(training.run())
     epochs = [torch.randperm(200, generator=generator).tensor_split(13) for _ in range(2)]
-    expected = published_eigenpro4(p, state, epochs, T)
-    torch.testing.assert_close(state.weights, expected, rtol=1e-8, atol=1e-10)
+    expected = published_eigenpro4(p, training, epochs, T)
+    torch.testing.assert_close(training.weights(), expected, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("projection", ["exact", "inexact"])
@@ -84,21 +83,21 @@ def test_goes_to_least_squares_where_it_does_not_interpolate(solver, projection)
     p = problem(KERNELS["laplacian"](bandwidth=4.0), n=3000, d=10, c=2, dtype=torch.float32)
     new = new_points(p, 500)
     own = solver(n_centers=300, epochs=40, projection=projection)
-    state = own.prepare(p)
-    *_, last = own.run(state)
-    expected = expected_predictions(p, new, state.centers)
-    assert relative(state.model().predict(new.float()), expected) < 1e-2
+    training = prepare(own, p)
+    *_, last = training.run()
+    expected = expected_predictions(p, new, training.system.centers)
+    assert relative(training.model().predict(new.float()), expected) < 1e-2
     assert last.train_mse > 0.05  # it is far from interpolating
     if projection == "exact":
-        plain = solver(n_centers=300, epochs=20, variance_reduction=False).fit(p)
+        plain = fit(solver(n_centers=300, epochs=20, variance_reduction=False), p)
         assert relative(plain.predict(new.float()), expected) > 5e-2
 
 
 def test_the_interval_is_p_over_m():
     p = problem(LAPLACIAN)
-    state = EigenPro4(n_centers=60, batch_size=10).prepare(p)
-    assert state.interval == 6
-    assert EigenPro3(n_centers=60, batch_size=10).prepare(p).interval == 1
+    training = prepare(EigenPro4(n_centers=60, batch_size=10), p)
+    assert training.system.interval == 6
+    assert prepare(EigenPro3(n_centers=60, batch_size=10), p).system.interval == 1
 
 
 def test_an_inexact_projection_states_its_residual():
@@ -108,20 +107,26 @@ def test_an_inexact_projection_states_its_residual():
             n_centers=60, epochs=2, projection="inexact",
             projection_tolerance=tolerance, projection_epochs=50,
         )  # fmt: skip
-        state = own.prepare(p)
-        list(own.run(state))
-        assert 0 < state.residuals()["projection_residual"] <= tolerance
+        training = prepare(own, p)
+        list(training.run())
+        assert 0 < training.residuals()["projection_residual"] <= tolerance
 
 
 def test_projections_solve():
-    Z = problem(LAPLACIAN, n=100).X
-    on_centers = Problem(LAPLACIAN, Z, torch.zeros(100, 4, dtype=torch.float64))
+    p = problem(LAPLACIAN, n=100)
+    Z = p.X
     h = torch.randn(100, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     expected = torch.linalg.solve(LAPLACIAN(Z, Z), h)
-    theta, image = ExactProjection(on_centers)(h)
+
+    def projected(kind):
+        training = prepare(EigenPro4(n_centers=100, projection=kind), p)
+        projection = make_projection(p, training.plan, Z, 1e-8, 200)
+        return projection(h, training.iterate)
+
+    theta, image = projected("exact")
     torch.testing.assert_close(theta, expected)
     torch.testing.assert_close(image, h)
-    theta, image = InexactProjection(on_centers, 1e-8, 200)(h)
+    theta, image = projected("inexact")
     torch.testing.assert_close(theta, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(image, LAPLACIAN(Z, Z) @ theta)
 
@@ -129,10 +134,11 @@ def test_projections_solve():
 def test_projects_inexactly_where_the_factor_does_not_fit():
     p = problem(LAPLACIAN, n=3000, d=5)
     own = EigenPro4(n_centers=2500, subsample_size=200)
-    assert own.prepare(p).derived()["projection"] == "exact"
-    process = own.prepare(p).plan.gigabytes["process"]
-    tight = Problem(p.kernel, p.X, p.Y, limits=ResourceLimits(memory_gb=process + 0.09))
-    assert not projects_exactly(own.projection, tight, 2500)
+    assert prepare(own, p).derived()["projection"] == "exact"
+    process = prepare(own, p).plan.gigabytes["process"]
+    tight = Limits(ResourceLimits(), int(process * 1e9), int((process + 0.09) * 1e9), 2048)
+    with pytest.raises(ValueError, match="an inexact projection"):
+        own.plan(own.sizes(p), tight, p.device)
 
 
 @pytest.mark.parametrize("kind", ["all", "random", "kmeans"])

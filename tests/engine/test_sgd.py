@@ -7,21 +7,21 @@ import torch
 from sklearn.datasets import load_digits
 from solving import problem, relative, with_step
 
-from kernelexp.engine import KERNELS, DivergenceError, Problem, ResourceLimits, StopRule
+from kernelexp.engine import KERNELS, DivergenceError, Problem, ResourceLimits, StopRule, prepare
 from kernelexp.engine.solvers.eigenpro1 import EigenPro1
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 from kernelexp.engine.solvers.sgd import SGD
 
 
-def published_eigenpro2(p, state, order):
-    """The step as the paper writes it: every batch from K(X_b, X) alpha, no state of predictions."""
-    X, Y, P = p.X, p.Y, state.preconditioner
+def published_eigenpro2(p, training, order):
+    """The step as the paper writes it: every batch from K(X_b, X) alpha, no training of predictions."""
+    X, Y, P = p.X, p.Y, training.system.preconditioner
     alpha = torch.zeros_like(Y)
     X_s = X[P.rows]
     for batch in order:
         m = len(batch)
         g = p.kernel(X[batch], X) @ alpha - Y[batch]
-        eta = state.step_size(m)
+        eta = training.system.step_size(m)
         alpha[batch] -= eta / m * g
         features = p.kernel(X[batch], X_s) @ P.vectors
         alpha[P.rows] += eta / m * P.vectors @ (P.scales[:, None] * (features.T @ g))
@@ -36,27 +36,27 @@ def test_iterates_are_the_published_ones(batch_size, block_size, q, rows_kept):
     limits = ResourceLimits(cache_gb=rows_kept * 200 * 8.001e-9)
     p = problem(KERNELS["laplacian"](bandwidth=3.0), block_size=block_size, limits=limits)
     s = EigenPro2(epochs=2, batch_size=batch_size, q=q, subsample_size=100)
-    state = s.prepare(p)
-    assert len(state.rows.kept) == rows_kept
+    training = prepare(s, p)
+    assert training.plan.kept_rows == rows_kept
     generator = torch.Generator()
-    generator.set_state(state.generator.get_state())
-    list(s.run(state))
+    generator.set_state(training.system.generator)
+    list(training.run())
     batches = []
     for _ in range(2):
         order = torch.randperm(200, generator=generator)
         batches += list(order.tensor_split(-(-200 // batch_size)))
-    expected = published_eigenpro2(p, state, batches)
-    torch.testing.assert_close(state.model().weights, expected, rtol=1e-9, atol=1e-11)
+    expected = published_eigenpro2(p, training, batches)
+    torch.testing.assert_close(training.model().weights, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_sgd_runs_at_the_critical_batch_size():
     p = problem(KERNELS["gaussian"](bandwidth=4.0))
-    state = SGD().prepare(p)
+    training = prepare(SGD(), p)
     K = p.kernel(p.X, p.X)
     m_star = 1 / (torch.linalg.eigvalsh(K)[-1].item() / 200)
-    assert state.m_star == pytest.approx(m_star)
-    assert state.batch_size == round(m_star)
-    assert state.preconditioner.q == 0
+    assert training.system.m_star == pytest.approx(m_star)
+    assert training.system.batch_size == round(m_star)
+    assert training.system.preconditioner.q == 0
 
 
 def test_adapted_batch_is_larger_and_epochs_fewer():
@@ -67,10 +67,10 @@ def test_adapted_batch_is_larger_and_epochs_fewer():
     )
     losses = {}
     for s in (SGD(epochs=5), EigenPro1(epochs=5), EigenPro2(epochs=5)):
-        state = s.prepare(p)
-        losses[s.name] = [record.train_mse for record in s.run(state)][-1]
+        training = prepare(s, p)
+        losses[s.name] = [record.train_mse for record in training.run()][-1]
         if s.name != "sgd":
-            assert state.m_star_adapted > 100 * state.m_star
+            assert training.system.m_star_adapted > 100 * training.system.m_star
     assert losses["eigenpro1"] < losses["sgd"] / 2
     assert losses["eigenpro2"] < losses["sgd"] / 5
 
@@ -83,22 +83,22 @@ def test_twice_the_step_diverges_or_slows(solver, m, factor):
     """At m = 1 twice the step makes no progress; at m = n the limit is 2 / lambda_1, just above."""
     s = solver(epochs=20, batch_size=m)
     p = problem(KERNELS["laplacian"](bandwidth=3.0))
-    right = [r.train_mse for r in s.run(s.prepare(p))]
+    right = [r.train_mse for r in prepare(s, p).run()]
     doubled = with_step(s, factor)
-    state = doubled.prepare(p)
+    training = prepare(doubled, p)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wrong = [r.train_mse for r in doubled.run(state)]
-    assert state.step_scale < 1 or wrong[-1] > 10 * right[-1]
+        wrong = [r.train_mse for r in training.run()]
+    assert training.iterate.step_scale < 1 or wrong[-1] > 10 * right[-1]
 
 
 def test_divergence_is_answered_once_by_half_the_step():
     p = problem(KERNELS["laplacian"](bandwidth=3.0))
     wrong = with_step(EigenPro2(epochs=30, batch_size=20, q=20), 2)
-    state = wrong.prepare(p)
+    training = prepare(wrong, p)
     with pytest.warns(RuntimeWarning, match="diverged"):
-        records = list(wrong.run(state))
-    assert state.step_scale == 0.5
+        records = list(training.run())
+    assert training.iterate.step_scale == 0.5
     assert records[-1].train_mse < 1e-3
     epochs = [record.epoch for record in records]
     assert epochs == [*range(1, len(epochs) - 29), *range(1, 31)]  # those of the model
@@ -110,24 +110,24 @@ def test_divergence_ends_in_an_error_that_helps():
         pytest.warns(RuntimeWarning, match="diverged"),
         pytest.raises(DivergenceError, match=r"set solver.batch_size below 20, solver.q below 20"),
     ):
-        list(wrong.run(wrong.prepare(problem(KERNELS["laplacian"](bandwidth=3.0)))))
+        list(prepare(wrong, problem(KERNELS["laplacian"](bandwidth=3.0))).run())
 
 
 def test_max_batch_size_limits_the_preconditioner():
     k = KERNELS["laplacian"](bandwidth=3.0)
-    state = EigenPro2().prepare(problem(k, limits=ResourceLimits(max_batch_size=40)))
-    free = EigenPro2().prepare(problem(k))
-    assert state.m_star_adapted <= 40 * 1.01 < free.m_star_adapted
-    assert state.batch_size <= 40
+    training = prepare(EigenPro2(), problem(k, limits=ResourceLimits(max_batch_size=40)))
+    free = prepare(EigenPro2(), problem(k))
+    assert training.system.m_star_adapted <= 40 * 1.01 < free.system.m_star_adapted
+    assert training.system.batch_size <= 40
 
 
-def published_eigenpro1(p, state, order):
+def published_eigenpro1(p, training, order):
     """Corrections of all n coordinates at each step, with dense vectors (Ma, Belkin 2017)."""
-    K, Y, P = p.kernel(p.X, p.X), p.Y, state.preconditioner
+    K, Y, P = p.kernel(p.X, p.X), p.Y, training.system.preconditioner
     alpha = torch.zeros_like(Y)
     for batch in order:
         g = K[batch] @ alpha - Y[batch]
-        eta = state.step_size(len(batch)) / len(batch)
+        eta = training.system.step_size(len(batch)) / len(batch)
         alpha[batch] -= eta * g
         features = K[batch] @ P.vectors  # (m, q)
         alpha += eta * P.vectors @ (P.scales[:, None] * (features.T @ g))
@@ -138,25 +138,25 @@ def test_eigenpro1_takes_true_eigenvectors_down_and_its_iterates_are_the_publish
     """From a subsample of everything the preconditioner is that of the dense eigensystem."""
     p = problem(KERNELS["laplacian"](bandwidth=3.0), block_size=40)
     s = EigenPro1(epochs=1, batch_size=10, q=15, tau=0.9)
-    state = s.prepare(p)
+    training = prepare(s, p)
     values, U = torch.linalg.eigh(p.kernel(p.X, p.X))
     values, U = values.flip(0), U.flip(1)[:, :15]
     expected = U @ ((1 - 0.9 * values[15] / values[:15]) / values[:15] * U).T
-    P = state.preconditioner
+    P = training.system.preconditioner
     torch.testing.assert_close(P.vectors @ (P.scales * P.vectors).T, expected, atol=1e-9, rtol=0)
     generator = torch.Generator()
-    generator.set_state(state.generator.get_state())
-    list(s.run(state))
+    generator.set_state(training.system.generator)
+    list(training.run())
     order = torch.randperm(200, generator=generator).tensor_split(20)
-    expected = published_eigenpro1(p, state, order)
-    torch.testing.assert_close(state.model().weights, expected, rtol=1e-9, atol=1e-11)
+    expected = published_eigenpro1(p, training, order)
+    torch.testing.assert_close(training.model().weights, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_a_batch_beyond_the_resource_is_cut_with_a_warning():
     s = EigenPro2(batch_size=100)
     p = problem(KERNELS["laplacian"](bandwidth=3.0), limits=ResourceLimits(max_batch_size=40))
     with pytest.warns(RuntimeWarning, match="solver.batch_size=100 exceeds"):
-        assert s.prepare(p).batch_size == 40
+        assert prepare(s, p).system.batch_size == 40
 
 
 def test_memory_plan_keeps_the_limit(monkeypatch):
@@ -166,7 +166,7 @@ def test_memory_plan_keeps_the_limit(monkeypatch):
 
     def plan(memory, subsample=None):
         p = problem(k, n=1500, limits=ResourceLimits(memory_gb=memory))
-        return EigenPro2(subsample_size=subsample).prepare(p).plan
+        return prepare(EigenPro2(subsample_size=subsample), p).plan
 
     roomy = plan(None, subsample=300)
     assert roomy.gigabytes["cache"] == pytest.approx(1500**2 * 8e-9)
@@ -183,10 +183,10 @@ def test_memory_plan_keeps_the_limit(monkeypatch):
 def test_norm_and_predictions_are_those_of_the_weights():
     p = problem(KERNELS["gaussian"](bandwidth=3.0), dtype=torch.float32)
     s = EigenPro2(epochs=3)
-    state = s.prepare(p)
-    list(s.run(state))
+    training = prepare(s, p)
+    list(training.run())
     K = p.kernel(p.X.double(), p.X.double())
-    assert relative(state.training_outputs(), K @ state.model().weights.double()) < 1e-4
+    assert relative(training.training_outputs(), K @ training.model().weights.double()) < 1e-4
 
 
 @pytest.mark.parametrize("solver", [SGD, EigenPro1, EigenPro2])
@@ -195,9 +195,9 @@ def test_what_is_recorded_in_float32_is_what_the_model_does(solver):
     p = problem(KERNELS["laplacian"](bandwidth=3.0), dtype=torch.float32)
     rule = StopRule(train_mse=1e-18)
     s = solver(epochs=80, stop=rule, batch_size=20)
-    state = s.prepare(p)
-    *_, last = s.run(state)
+    training = prepare(s, p)
+    *_, last = training.run()
     K = p.kernel(p.X.double(), p.X.double())
-    true = (K @ state.model().weights.double() - p.Y.double()).square().mean().item()
+    true = (K @ training.model().weights.double() - p.Y.double()).square().mean().item()
     assert last.train_mse > true / 3
-    assert state.stopped_by == "epochs"  # no fiction to stop on
+    assert training.stopped_by == "epochs"  # no fiction to stop on

@@ -5,13 +5,21 @@ import pytest
 import torch
 from solving import relative
 
-from kernelexp.engine import KERNELS, SOLVERS, FunctionKernel, Problem, SingularMatrixWarning
+from kernelexp.engine import (
+    KERNELS,
+    SOLVERS,
+    FunctionKernel,
+    Problem,
+    SingularMatrixWarning,
+    fit,
+    prepare,
+)
 from kernelexp.engine.linalg import CholeskyFactor
 from kernelexp.engine.singular import (
     DistinctRows,
     PseudoInverse,
+    factor_or_rows,
     factorised,
-    independent_rows,
 )
 
 GENERATOR = torch.Generator()
@@ -57,10 +65,10 @@ def test_pseudo_inverse(r, dtype, error):
 def test_a_matrix_of_full_rank_is_factored_and_one_of_less_is_not():
     A = low_rank(300, 300) + torch.eye(300, dtype=torch.float64)
     assert isinstance(factorised(A.clone()), CholeskyFactor)
-    assert independent_rows(A.clone()) is None
+    assert isinstance(factor_or_rows(A.clone()), CholeskyFactor)
     A = low_rank(600, 200)
     before = A.clone()
-    rows = independent_rows(A)
+    rows = factor_or_rows(A)
     assert torch.equal(A, before)
     assert len(rows) == 200
     assert torch.linalg.cond(A[rows][:, rows]) < 1e8
@@ -81,7 +89,7 @@ def test_a_matrix_of_full_rank_is_factored_and_one_of_less_is_not():
 )  # fmt: skip
 def test_what_has_no_solution_is_refused_at_once(solver, kernel, X, message):
     with pytest.raises(ValueError, match=message) as error:
-        SOLVERS[solver]().fit(Problem(kernel, X, torch.ones_like(X[:, :1])))
+        fit(SOLVERS[solver](), Problem(kernel, X, torch.ones_like(X[:, :1])))
     assert "\n" not in str(error.value)
 
 
@@ -92,12 +100,12 @@ def test_repeated_points_with_other_targets_are_told(solver):
     Y = torch.arange(60.0)[:, None]
     problem = Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y)
     own = SOLVERS[solver]()
-    state = own.prepare(problem)
+    training = prepare(own, problem)
     with pytest.warns(SingularMatrixWarning, match=r"K is singular \(1 of 60 points repeat others"):
-        list(own.run(state))
-    assert state.stopped_by == "least_squares"
-    assert not state.rkhs_norm().lower_bound
-    outputs = state.model().predict(X)
+        list(training.run())
+    assert training.stopped_by == "least_squares"
+    assert not training.rkhs_norm().lower_bound
+    outputs = training.model().predict(X)
     assert outputs[0] == outputs[1] == pytest.approx(0.5, abs=1e-4)
 
 
@@ -105,11 +113,11 @@ def test_points_that_repeat_in_agreement_are_no_matter():
     X = torch.randn(60, 3, generator=GENERATOR.manual_seed(0), dtype=torch.float64)
     X[30:] = X[:30]
     problem = Problem(KERNELS["laplacian"](bandwidth=2.0), X, X[:, :1])
-    state = SOLVERS["exact"]().prepare(problem)
-    *_, last = state.solver.run(state)
-    assert state.warning is None
-    assert state.stopped_by == "tolerance"
-    assert len(state.model().centers) == 30
+    training = prepare(SOLVERS["exact"](), problem)
+    *_, last = training.run()
+    assert training.warning is None
+    assert training.stopped_by == "tolerance"
+    assert len(training.model().centers) == 30
     assert last.train_mse < 1e-25
 
 
@@ -120,15 +128,17 @@ def test_a_ridge_weighs_points_as_often_as_they_occur():
     kernel = KERNELS["laplacian"](bandwidth=2.0)
     K = kernel(X, X)
     expected = K @ torch.linalg.solve(K + 40 * 0.01 * torch.eye(40, dtype=K.dtype), Y)
-    model = SOLVERS["exact"](ridge=0.01).fit(Problem(kernel, X, Y))
+    model = fit(SOLVERS["exact"](ridge=0.01), Problem(kernel, X, Y))
     assert relative(model.predict(X), expected) < 1e-12
 
 
 def test_auto_solves_a_long_table_of_few_cells_at_once():
     X = torch.randint(0, 3, (40_000, 3), generator=GENERATOR.manual_seed(0)).float()
     own = SOLVERS["auto"]()
-    solver, reason = own.pick(Problem(KERNELS["laplacian"](), X, X[:, :1]))
+    p = Problem(KERNELS["laplacian"](), X, X[:, :1])
+    solver, reason = own.choose(own.sizes(p), p.measured_limits(), p.device)
     assert solver.name == "exact"
     assert "27 of them different" in reason
-    other, _ = own.pick(Problem(KERNELS["laplacian"](), torch.rand(40_000, 3), X[:, :1]))
+    p = Problem(KERNELS["laplacian"](), torch.rand(40_000, 3), X[:, :1])
+    other, _ = own.choose(own.sizes(p), p.measured_limits(), p.device)
     assert other.name == "eigenpro2"

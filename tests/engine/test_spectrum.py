@@ -12,8 +12,8 @@ from kernelexp.engine.batch import (
     step_size,
 )
 from kernelexp.engine.kernels import KERNELS
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
 from kernelexp.engine.spectrum import nystrom_spectrum
 
 
@@ -21,8 +21,13 @@ def data(n=300, d=6, seed=0):
     return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def blocked(kernel):
+    return BlockedKernel.on(kernel, torch.device("cpu"))
+
+
 def spectrum_of(kernel, X, size, rank):
-    return nystrom_spectrum(kernel, X, size, torch.Generator().manual_seed(1), rank)
+    generator = torch.Generator().manual_seed(1)
+    return nystrom_spectrum(blocked(kernel), X, size, generator, rank)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_adapted_kernel_is_the_one_of_the_paper(kernel):
     """With the whole data as subsample k_G must flatten exactly the first q eigenvalues."""
     X, q = data(150), 12
     spectrum = spectrum_of(kernel, X, 150, 20)
-    P = Preconditioner.from_spectrum(kernel, X, spectrum, q)
+    P = Preconditioner.from_spectrum(blocked(kernel), X, spectrum, q)
     K = kernel(X, X)
     K_G = K - (P.features * P.scales) @ P.features.T
     values = torch.linalg.eigvalsh(K / 150).flip(0)
@@ -69,7 +74,7 @@ def test_same_solution_for_the_adapted_kernel(kernel):
     """Interpolation in span{k(., x_i)} preconditioned or not: K_G alpha' = y has P K alpha = y."""
     X = data(60)
     spectrum = spectrum_of(kernel, X, 60, 20)
-    P = Preconditioner.from_spectrum(kernel, X, spectrum, 10)
+    P = Preconditioner.from_spectrum(blocked(kernel), X, spectrum, 10)
     y = data(60, 1, seed=5)
     K = kernel(X, X)
     K_G = K - (P.features * P.scales) @ P.features.T
@@ -111,24 +116,12 @@ def test_curvature_inflation_is_measured():
     """Eigenvectors of 30 points are not those of 2,000: the batch is steeper than they say."""
     X = data(2000, 20)
     kernel = KERNELS["laplacian"](bandwidth=5.0)
-    P = Preconditioner.from_spectrum(kernel, X, spectrum_of(kernel, X, 30, 29), 25)
+    P = Preconditioner.from_spectrum(blocked(kernel), X, spectrum_of(kernel, X, 30, 29), 25)
     generator = torch.Generator().manual_seed(0)
-    inflation = P.curvature_inflation(kernel, X, 1500, generator)
+    inflation = P.curvature_inflation(blocked(kernel), X, 1500, generator)
     rows = torch.randperm(2000, generator=torch.Generator().manual_seed(9))[:1500]
     K_G = kernel(X[rows], X[rows]) - (P.features[rows] * P.scales) @ P.features[rows].T
     top = torch.linalg.eigvalsh(K_G)[-1].item() / 1500
     expected = top / batch_curvature(1500, P.beta, P.top_eigenvalue)
     assert expected > 1.2
     assert inflation == pytest.approx(expected, rel=0.1)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1), (513, 511, 3), (1030, 37, 1)])
-def test_blocked_products(kernel, shape):
-    n, m, c = shape
-    X, Z, W = data(n), data(m, seed=1), data(m, c, seed=2)
-    K = kernel(X, Z)
-    torch.testing.assert_close(kernel_matrix(kernel, X, Z), K)
-    torch.testing.assert_close(kernel_matmul(kernel, X, Z, W), K @ W)
-    out = torch.ones(n, c, dtype=torch.float64)
-    kernel_matmul(kernel, X, Z, W, out=out)
-    torch.testing.assert_close(out, 1 + K @ W)

@@ -17,7 +17,7 @@ class Kernel(ABC):
     """A positive semidefinite function k(x, z) on R^d.
 
     A subclass is a frozen dataclass of its parameters. It knows no blocks, devices or state: those
-    belong to ``engine.products``, which calls it on tiles.
+    belong to ``engine.operator``, which calls it on tiles.
     """
 
     name: ClassVar[str]
@@ -43,9 +43,14 @@ class Kernel(ABC):
 class FunctionKernel(Kernel):
     """A kernel of one's own: k(X, Z) -> (n, m) and its diagonal, a function X -> (n,) or a number.
 
-        FunctionKernel(lambda X, Z: (X @ Z.T + 1) ** 2, lambda X: (X.square().sum(1) + 1) ** 2)
-
     The functions get tensors of any device and precision and must be pure.
+
+    >>> kernel = FunctionKernel(
+    ...     lambda X, Z: (X @ Z.T + 1) ** 2, lambda X: (X.square().sum(1) + 1) ** 2
+    ... )
+    >>> X, Z = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])  # x.z = 11
+    >>> kernel(X, Z), kernel.diag(X)  # 12^2 and 6^2
+    (tensor([[144.]]), tensor([36.]))
     """
 
     function: Callable[[Tensor, Tensor], Tensor]

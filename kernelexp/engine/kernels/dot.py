@@ -16,7 +16,12 @@ from kernelexp.engine.points import Points, row_norms
 
 @dataclass(frozen=True)
 class Linear(Kernel):
-    """k = x.z + bias, bias >= 0."""
+    """k = x.z + bias, bias >= 0.
+
+    >>> X, Z = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])  # x.z = 11
+    >>> Linear(bias=1.0)(X, Z)
+    tensor([[12.]])
+    """
 
     name: ClassVar[str] = "linear"
     bias: float = 0.0
@@ -33,7 +38,12 @@ class Linear(Kernel):
 
 @dataclass(frozen=True)
 class Polynomial(Kernel):
-    """k = (gamma x.z + bias)^degree, gamma > 0 (null: 1 / d), bias >= 0, degree 1, 2, 3, ..."""
+    """k = (gamma x.z + bias)^degree, gamma > 0 (null: 1 / d), bias >= 0, degree 1, 2, 3, ...
+
+    >>> X, Z = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])  # x.z = 11
+    >>> Polynomial(degree=2, gamma=1.0, bias=1.0)(X, Z)  # 12^2
+    tensor([[144.]])
+    """
 
     name: ClassVar[str] = "polynomial"
     degree: int = 3
@@ -63,6 +73,12 @@ class ArcCosine(Kernel):
     k = |x|^order |z|^order J(theta) / pi, theta the angle between x and z, with
     J = pi - theta; sin theta + (pi - theta) cos theta;
     3 sin theta cos theta + (pi - theta) (1 + 2 cos^2 theta).
+
+    >>> X, Z = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]])  # a right angle
+    >>> ArcCosine(order=0)(X, Z)  # (pi - pi / 2) / pi
+    tensor([[0.5000]])
+    >>> ArcCosine(order=1)(X, Z)  # 2 x 3 / pi
+    tensor([[1.9099]])
     """
 
     name: ClassVar[str] = "arc_cosine"

@@ -20,10 +20,10 @@ from kernelexp.engine.points import Points, fp32_products, row_norms
 
 # Numbers gathered at a time when close pairs are computed again; a group of pairs with as many as the
 # second is worth a product of its own, which takes a millisecond.
-_REPAIR_NUMBERS, _GROUP_NUMBERS = 1 << 22, 1 << 20
+_NUMBERS_AT_A_TIME, _NUMBERS_OF_A_GROUP = 1 << 22, 1 << 20
 # Points are far from the origin where they are this many times as far from it as from their mean, by
 # this many of them. Less costs half a digit; images, which are not to pay, are at 1 to 2.
-_FAR, _FEW = 3.0, 16
+_FAR_RATIO, _PROBED_POINTS = 3.0, 16
 
 
 def squared_distances(X: Points, Z: Points) -> Tensor:
@@ -41,7 +41,7 @@ def squared_distances(X: Points, Z: Points) -> Tensor:
         D.sub_(x.inner_products(z), alpha=2)
     close = _close_pairs(D, x_squares, X.eps)
     d = X.values.shape[1]
-    if len(close[0]) * d > _GROUP_NUMBERS:
+    if len(close[0]) * d > _NUMBERS_OF_A_GROUP:
         close = _recompute_groups(D, close, X, Z)
     # From the points as they were given: moving has rounded them.
     _recompute(D, close, lambda i, j: X.values[i] - Z.values[j], d)
@@ -53,11 +53,11 @@ def moved_to_common_origin(X: Points, Z: Points) -> tuple[Points, Points]:
     z = Z.values
     if not z.numel():
         return X, Z
-    few = z[:: -(-len(z) // _FEW)]
+    probed = z[:: -(-len(z) // _PROBED_POINTS)]
     # A GPU's host would wait for the answer, and moving costs nothing there.
-    if not z.is_cuda and not _middle(few) > _FAR * _middle(few - few.mean(0)):
+    if not z.is_cuda and not _middle(probed) > _FAR_RATIO * _middle(probed - probed.mean(0)):
         return X, Z
-    origin = few.median(0).values  # the mean would follow an outlier
+    origin = probed.median(0).values  # the mean would follow an outlier
     return _moved(X, origin), _moved(Z, origin)
 
 
@@ -97,7 +97,7 @@ def _recompute(
     d: int,
 ) -> None:
     """Overwrite the entries i, j of D; ``differences`` gives x_i - z_j, (k,), (k,) -> (k, d)."""
-    step = max(1, _REPAIR_NUMBERS // d)
+    step = max(1, _NUMBERS_AT_A_TIME // d)
     for i, j in zip(*(torch.split(index, step) for index in pairs), strict=True):
         D[i, j] = differences(i, j).square_().sum(1)
 
@@ -113,7 +113,7 @@ def _recompute_groups(
         rows = left[:, columns[:1]].any(1).nonzero().squeeze(1)
         size = len(rows) * len(columns)
         # A group of all rows coincides: no origin is amid others and far from each of them.
-        if size == D.numel() or size * X.values.shape[1] < _GROUP_NUMBERS:
+        if size == D.numel() or size * X.values.shape[1] < _NUMBERS_OF_A_GROUP:
             i, j = left.nonzero(as_tuple=True)
             return i, j
         group = rows[:, None], columns

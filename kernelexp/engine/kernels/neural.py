@@ -91,7 +91,13 @@ class ReLUNetwork(Kernel):
 
 @dataclass(frozen=True)
 class ReLUNNGP(ReLUNetwork):
-    """relu_nngp: S_L of the recursion in this module; k(x, x) = |x|^2 / d + (L + 1) b^2."""
+    """relu_nngp: S_L of the recursion in this module; k(x, x) = |x|^2 / d + (L + 1) b^2.
+
+    >>> X = torch.tensor([[2.0, 0.0], [0.0, 1.0]])  # |x|^2 / d = 2 and 1 / 2, a right angle
+    >>> ReLUNNGP(depth=1)(X, X)  # off the diagonal sqrt(2 / 2) k1(0) = 1 / pi
+    tensor([[2.0000, 0.3183],
+            [0.3183, 0.5000]])
+    """
 
     name: ClassVar[str] = "relu_nngp"
 
@@ -104,7 +110,13 @@ class ReLUNNGP(ReLUNetwork):
 
 @dataclass(frozen=True)
 class ReLUNTK(ReLUNetwork):
-    """relu_ntk: T_L of the recursion; k(x, x) = (L + 1) S_0(x, x) + L (L + 1) b^2 / 2."""
+    """relu_ntk: T_L of the recursion; k(x, x) = (L + 1) S_0(x, x) + L (L + 1) b^2 / 2.
+
+    >>> X = torch.tensor([[2.0, 0.0], [0.0, 1.0]])  # |x|^2 / d = 2 and 1 / 2, a right angle
+    >>> ReLUNTK(depth=1)(X, X)  # off the diagonal as relu_nngp, since T_0 = 0 there
+    tensor([[4.0000, 0.3183],
+            [0.3183, 1.0000]])
+    """
 
     name: ClassVar[str] = "relu_ntk"
 

@@ -74,7 +74,12 @@ class Radial(Kernel):
 
 @dataclass(frozen=True)
 class Gaussian(Radial):
-    """k = exp(-r^2 / (2 s^2)); Belkin, Ma, Mandal 2018 use s = 5 on MNIST."""
+    """k = exp(-r^2 / (2 s^2)); Belkin, Ma, Mandal 2018 use s = 5 on MNIST.
+
+    >>> X, Z = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])  # r = 5
+    >>> Gaussian(bandwidth=5.0)(X, Z)  # exp(-1/2)
+    tensor([[0.6065]])
+    """
 
     name: ClassVar[str] = "gaussian"
     bandwidth: float | str = 5.0
@@ -88,6 +93,10 @@ class Laplacian(Radial):
     """k = exp(-r / s), Euclidean r; Belkin, Ma, Mandal 2018 use s = 10 on MNIST.
 
     scikit-learn's ``laplacian_kernel`` is another one: it takes the L1 distance.
+
+    >>> X, Z = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])  # r = 5
+    >>> Laplacian(bandwidth=5.0)(X, Z)  # exp(-1)
+    tensor([[0.3679]])
     """
 
     name: ClassVar[str] = "laplacian"
@@ -98,7 +107,12 @@ class Laplacian(Radial):
 
 @dataclass(frozen=True)
 class ExponentialPower(Radial):
-    """k = exp(-(r / s)^gamma), 0 < gamma <= 2 (positive definite just there: Schoenberg 1938)."""
+    """k = exp(-(r / s)^gamma), 0 < gamma <= 2 (positive definite just there: Schoenberg 1938).
+
+    >>> X, Z = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])  # r = 5
+    >>> ExponentialPower(bandwidth=20.0, gamma=0.5)(X, Z)  # exp(-1/2)
+    tensor([[0.6065]])
+    """
 
     name: ClassVar[str] = "exponential_power"
     gamma: float = 0.7
@@ -115,7 +129,12 @@ class ExponentialPower(Radial):
 
 @dataclass(frozen=True)
 class Cauchy(Radial):
-    """k = 1 / (1 + r^2 / s^2); Belkin, Ma, Mandal 2018."""
+    """k = 1 / (1 + r^2 / s^2); Belkin, Ma, Mandal 2018.
+
+    >>> X, Z = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])  # r = 5
+    >>> Cauchy(bandwidth=5.0)(X, Z)  # 1 / (1 + 1)
+    tensor([[0.5000]])
+    """
 
     name: ClassVar[str] = "cauchy"
 
@@ -125,7 +144,12 @@ class Cauchy(Radial):
 
 @dataclass(frozen=True)
 class RationalQuadratic(Radial):
-    """k = (1 + r^2 / (2 alpha s^2))^(-alpha); Rasmussen, Williams 2006, eq. 4.19."""
+    """k = (1 + r^2 / (2 alpha s^2))^(-alpha); Rasmussen, Williams 2006, eq. 4.19.
+
+    >>> X, Z = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])  # r = 5
+    >>> RationalQuadratic(bandwidth=5.0, alpha=0.5)(X, Z)  # (1 + 1)^(-1/2)
+    tensor([[0.7071]])
+    """
 
     name: ClassVar[str] = "rational_quadratic"
     alpha: float = 1.0
@@ -144,6 +168,12 @@ class Matern(Radial):
     """Matern kernel of smoothness nu in {0.5, 1.5, 2.5}; Rasmussen, Williams 2006, eq. 4.16-4.17.
 
     With a = sqrt(2 nu) r / s: exp(-a), (1 + a) exp(-a), (1 + a + a^2 / 3) exp(-a).
+
+    >>> X, Z = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])  # r = 5
+    >>> Matern(bandwidth=5.0, nu=0.5)(X, Z)  # exp(-1), the Laplacian kernel
+    tensor([[0.3679]])
+    >>> Matern(bandwidth=5.0, nu=1.5)(X, Z)  # (1 + sqrt 3) exp(-sqrt 3)
+    tensor([[0.4834]])
     """
 
     name: ClassVar[str] = "matern"

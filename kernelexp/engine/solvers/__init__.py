@@ -3,10 +3,28 @@
 import sys
 
 from kernelexp.engine.registry import discover
-from kernelexp.engine.solvers.base import DivergenceError, Solver, State
+from kernelexp.engine.solvers.base import DivergenceError, Solver, SolverOption
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
+from kernelexp.engine.solvers.state import Iterate, Saved, System
+from kernelexp.engine.solvers.stopping import Ending, EpochRecord, StopRule
+from kernelexp.engine.solvers.training import AnyTraining, Training, fit, prepare
 
-SOLVERS: dict[str, type[Solver]] = discover(sys.modules[__name__], Solver)
+SOLVERS: dict[str, type[SolverOption]] = discover(sys.modules[__name__], SolverOption)
 
-__all__ = ["SOLVERS", "DivergenceError", "EpochRecord", "Problem", "Solver", "State", "StopRule"]
+__all__ = [
+    "SOLVERS",
+    "AnyTraining",
+    "DivergenceError",
+    "Ending",
+    "EpochRecord",
+    "Iterate",
+    "Problem",
+    "Saved",
+    "Solver",
+    "SolverOption",
+    "StopRule",
+    "System",
+    "Training",
+    "fit",
+    "prepare",
+]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 import torch
 
+from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number
-from kernelexp.engine.solvers.base import RestrictedSolver, Solver, State
+from kernelexp.engine.plan import Limits, Sizes
+from kernelexp.engine.singular import DistinctRows
+from kernelexp.engine.solvers.base import AnySolver, SolverOption
 from kernelexp.engine.solvers.cg import CG
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 from kernelexp.engine.solvers.eigenpro4 import EigenPro4
 from kernelexp.engine.solvers.exact import Exact, fits
 from kernelexp.engine.solvers.falkon import Falkon
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.stopping import EpochRecord
 
 # A direct solve of this many operations takes seconds on a CPU: no iteration is needed then.
 _FEW_OPERATIONS = 1e12
@@ -26,77 +27,84 @@ _LOOKED_AT = 2000
 _MANY_POINTS = 500_000
 
 
+@final
 @dataclass(frozen=True)
-class Auto(RestrictedSolver):
-    """Picks a solver, prepares it, and leaves the rest to it; ``state.reason`` says why in one line.
+class Auto(SolverOption):
+    """Picks a solver, and leaves the rest to it; the reason is given in one line.
 
     ``exact`` where it is cheap (10^12 operations, and the matrix fits), or where a residual is asked for
     and the matrix fits in float64; else ``falkon`` with a ridge, ``cg`` to a residual with all centers,
     ``eigenpro4`` with p < n centers or more than 500,000 points, and ``eigenpro2``.
 
     Attributes:
+        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
+        n_centers: p; null: all.
         ridge: >= 0, in the units of a mean loss; 0: interpolation, or least squares.
         tolerance: the relative residual wanted; null: predictions as good as a few epochs make them.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(Auto(), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "auto"
-    default_centers: ClassVar[str] = "all"
+    centers: str | None = None
+    n_centers: int | None = None
     ridge: float = 0.0
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_centers(self.centers, self.n_centers)
         number("ridge", self.ridge, 0)
         number("tolerance", self.tolerance, above=0, high=1, optional=True)
 
-    def pick(self, problem: Problem) -> tuple[Solver, str]:
-        """The solver and the reason.
+    @property
+    def restricted(self) -> bool:
+        """Whether fewer centers than points are asked for."""
+        return self.n_centers is not None or self.centers not in (None, "all")
 
-        Raises:
-            ValueError: where there are more centers than points.
-        """
-        n = len(problem.X)
-        restricted = self.n_centers is not None or self.centers not in (None, "all")
-        p = self.n_centers or (self.default_n_centers(n) if restricted else _distinct(problem))
-        number("solver.n_centers", p, 1, n, whole=True)
-        operations = n * p**2 + p**3 / 3 if restricted else p**3 / 3
-        what = "centers" if restricted else "of them different"
+    def count_distinct(self, problem: Problem) -> int:
+        """How many of the training points differ, as far as a direct solve would gain from it."""
+        X, n = problem.X, len(problem.X)
+        if self.restricted:
+            return n
+        some = torch.randperm(n, generator=problem.generator())[:_LOOKED_AT]
+        if 2 * len(DistinctRows.of(X[some.to(X.device)]).first) > len(some):
+            return n
+        return len(problem.distinct.first)
+
+    def choose(
+        self, sizes: Sizes, limits: Limits, device: torch.device
+    ) -> tuple[AnySolver, str | None]:
+        solver, why = self._pick(sizes, limits)
+        return solver, f"{solver.name}, since {why}"
+
+    def _pick(self, sizes: Sizes, limits: Limits) -> tuple[AnySolver, str]:
+        n = sizes.n
+        rule = CenterRule(self.centers, self.n_centers, default="all")
+        p = min(rule.count(n), sizes.distinct)
+        operations = n * p**2 + p**3 / 3 if self.restricted else p**3 / 3
+        what = "centers" if self.restricted else "of them different"
         size = f"{n:,} points" + (f" and {p:,} {what}" if p < n else "")
         takes = f"a direct solve with {size} takes {operations:.0e} operations"
-        common = {"epochs": self.epochs, "stop": self.stop}
-        span = {"centers": self.centers, "n_centers": self.n_centers}
-        exact = Exact(ridge=self.ridge, **common, **span)  # type: ignore[arg-type]
-        if operations <= _FEW_OPERATIONS and fits(problem, p, torch.float32):
+        centers, n_centers, epochs, stop = self.centers, self.n_centers, self.epochs, self.stop
+        exact = Exact(epochs, stop, centers, n_centers, self.ridge)
+        if operations <= _FEW_OPERATIONS and fits(limits, p, torch.float32):
             return exact, f"{takes}, which is little"
-        if self.tolerance is not None and fits(problem, p, torch.float64):
+        if self.tolerance is not None and fits(limits, p, torch.float64):
             return exact, f"{takes}, its matrix fits, and a residual is asked for"
         if self.ridge > 0:
-            tolerance = {} if self.tolerance is None else {"tolerance": self.tolerance}
-            falkon = Falkon(ridge=self.ridge, **tolerance, **common, **span)  # type: ignore[arg-type]
+            tolerance = Falkon.tolerance if self.tolerance is None else self.tolerance
+            falkon = Falkon(epochs, stop, centers, n_centers, self.ridge, tolerance)
             return falkon, f"{takes}, which is much; with a ridge its preconditioner is the best"
-        if restricted or n > _MANY_POINTS:
-            return EigenPro4(**common, **span), f"{takes}, which is much"  # type: ignore[arg-type]
+        if self.restricted or n > _MANY_POINTS:
+            eigenpro4 = EigenPro4(epochs, stop, centers=centers, n_centers=n_centers)
+            return eigenpro4, f"{takes}, which is much"
         if self.tolerance is not None:
-            cg = CG(tolerance=self.tolerance, **common)  # type: ignore[arg-type]
+            cg = CG(epochs, stop, self.tolerance)
             return cg, f"a residual is asked for and the matrix of {size} does not fit"
-        return EigenPro2(**common), f"{takes}, which is much"  # type: ignore[arg-type]
-
-    def setup(self, problem: Problem) -> State:
-        """Of the solver that is picked."""
-        solver, reason = self.pick(problem)
-        state = solver.setup(problem)
-        state.reason = f"{solver.name}, since {reason}"
-        return state
-
-    def iterate(self, state: State) -> Iterator[EpochRecord]:
-        """By the solver that made the state."""
-        return state.solver.iterate(state)
-
-
-def _distinct(problem: Problem) -> int:
-    """How many of the training points differ, as far as a direct solve would gain from it."""
-    X, n = problem.X, len(problem.X)
-    some = torch.randperm(n, generator=problem.generator())[:_LOOKED_AT]
-    if 2 * len(problem.distinct_rows(X[some.to(X.device)]).first) > len(some):
-        return n
-    return len(problem.distinct_rows(X).first)
+        return EigenPro2(epochs, stop), f"{takes}, which is much"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.checks import number
-from kernelexp.engine.linalg import conjugate_residuals, relative_residual
-from kernelexp.engine.model import KernelModel
-from kernelexp.engine.products import KernelRows
-from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
+from kernelexp.engine.krylov import conjugate_residual_step, start_conjugate_residuals
+from kernelexp.engine.linalg import relative_residual
+from kernelexp.engine.operator import BlockedKernel, KernelOperator
+from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
+from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, is_rounding, rounds_off, too_coarse, unmet, unsolved
-from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver, State
+from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver
 from kernelexp.engine.solvers.problem import Problem
+from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import Spectrum, extend, nystrom_spectrum
 
@@ -26,80 +27,94 @@ _SUBSAMPLE = 2000
 _OUT_OF_REACH = 1e-11
 
 
-@dataclass
-class CGState(State):
-    """Everything the iteration carries, in float64.
+@dataclass(frozen=True)
+class CGSystem(System):
+    """What the iteration reads, in float64.
 
     Attributes:
         spectrum: of K, from the subsample.
         K: the kernel matrix, kept as far as there is room.
         vectors: U, (n, q), orthonormal.
         shrink: (q,), 1 - lambda_q / lambda_i.
-        weights: alpha, (n, c).
-        outputs: f(X) = Y - residual, (n, c).
-        residual: max over outputs of |y - K alpha| / |y|; where K is singular and this cannot go to 0, of
-            |K (y - K alpha)| / (|K| |y|).
     """
 
     spectrum: Spectrum
-    K: KernelRows
+    K: KernelOperator
     vectors: Tensor
     shrink: Tensor
-    weights: Tensor
-    outputs: Tensor
-    residual: float = field(default=1.0, init=False)
 
-    def training_outputs(self) -> Tensor:
-        return self.outputs.to(self.problem.Y.dtype)
+    @property
+    def size(self) -> float:
+        """|K|, the largest eigenvalue."""
+        return len(self.targets) * self.spectrum.top_eigenvalue
 
-    def center_outputs(self) -> Tensor:
-        return self.outputs
-
-    def refresh(self) -> None:
-        self.outputs = self.K.matmul(self.model().weights.double())
-
-    def model(self) -> KernelModel:
-        return KernelModel(
-            self.problem.kernel,
-            self.problem.X,
-            self.weights.to(self.problem.Y.dtype, copy=True),
-        )
-
-    def derived(self) -> dict[str, Any]:
-        beta = self.problem.kernel.diag(self.problem.X).max().item()
+    def derived(self) -> Derived:
+        beta = self.kernel.diag(self.problem.X).max().item()
         return {
             "m_star": critical_batch_size(beta, self.spectrum.top_eigenvalue),
             "q": self.vectors.shape[1],
             "top_eigenvalue": self.spectrum.top_eigenvalue,
             "subsample_size": self.spectrum.size,
-            "rows_kept": len(self.K.kept),
+            "rows_kept": self.plan.kept_rows,
         }
-
-    def residuals(self) -> dict[str, float]:
-        return {"relative_residual": self.residual}
 
     def precondition(self, R: Tensor) -> Tensor:
         """M^-1 R with M^-1 = I - U (1 - lambda_q / Lambda) U^T: (n, c) -> (n, c)."""
         return R - self.vectors @ (self.shrink[:, None] * (self.vectors.mT @ R))
 
 
+@dataclass(kw_only=True)
+class CGIterate(Iterate):
+    """What the iteration carries, in float64: ``krylov.ConjugateResiduals`` and what follows from them.
+
+    Attributes:
+        solution: alpha, (n, c).
+        residual, preconditioned, image, direction, direction_image, weight: see ``krylov``.
+        outputs: f(X) = Y - residual, (n, c).
+        iterations: so far.
+        fresh: whether the vectors are still to be made from the solution.
+        relative_residual: max over outputs of |y - K alpha| / |y|; where K is singular and this cannot go
+            to 0, of |K (y - K alpha)| / (|K| |y|).
+    """
+
+    solution: Tensor
+    residual: Tensor
+    preconditioned: Tensor
+    image: Tensor
+    direction: Tensor
+    direction_image: Tensor
+    weight: Tensor
+    outputs: Tensor
+    iterations: int = 0
+    fresh: bool = True
+    relative_residual: float = 1.0
+
+
+@final
 @dataclass(frozen=True)
-class CG(Solver):
-    """Conjugate residuals in float64, the top q directions of K taken down to the q-th.
+class CG(Solver[CGSystem, CGIterate]):
+    """Conjugate residuals in float64, the top q directions of K deflated to the q-th.
 
     Solves K alpha = Y without a ridge. Of the two classical iterations for a symmetric K this is the one
     that lowers |Y - K alpha| itself, and so goes to the least-squares solution of smallest norm where K is
-    singular and Y contradicts it (``singular``); ``state.warning`` says so. The preconditioner is that of EigenPro 1 applied to K alpha = Y:
-    the top of the spectrum by Nystrom extension, here with as many directions as half the subsample,
-    since it is used once an iteration. The number of iterations grows with
-    sqrt(lambda_q / lambda_n). An iteration is one product with K and counts as an epoch; with K kept
+    singular and Y contradicts it (``singular``); a warning says so. The preconditioner is that of
+    EigenPro 1 applied to K alpha = Y: the top of the spectrum by Nystrom extension, here with as many
+    directions as half the subsample, since it is used once an iteration. The number of iterations grows
+    with sqrt(lambda_q / lambda_n). An iteration is one product with K and counts as an epoch; with K kept
     (8 n^2 bytes, as far as there is room) it is one pass over memory.
 
     Attributes:
         tolerance: stop at this relative residual |y - K alpha| / |y| of every output.
-        q: directions taken down; null: half the subsample.
+        q: deflated directions; null: half the subsample.
         subsample_size: s; null: 2,000.
         epochs: most iterations; null: 1,000.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(CG(), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "cg"
@@ -114,95 +129,133 @@ class CG(Solver):
         number("q", self.q, 0, whole=True, optional=True)
         number("subsample_size", self.subsample_size, 2, whole=True, optional=True)
 
-    def setup(self, problem: Problem) -> CGState:
-        """The spectrum; K itself is filled by the first iteration."""
-        kernel, Y = problem.kernel, problem.Y
-        n, c = Y.shape
+    def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
+        n, c = sizes.n, sizes.c
         number("solver.subsample_size", self.subsample_size, 2, n, whole=True, optional=True)
         s = self.subsample_size or min(n, _SUBSAMPLE)
         q = s // 2 if self.q is None else self.q
         number("solver.q", q, 0, s - 1, whole=True)
+        tiles = tile_numbers(n, device)
         plan = plan_memory(
-            problem.device,
-            problem.limits,
+            self.name,
+            limits,
+            device,
             f"conjugate gradients on {n} points with q={q}",
             "take a smaller solver.q or fewer points (dataset.n_train)",
             model=8 * (n * q + 7 * n * c),
-            setup=8 * (4.5 * s * s + n * q + tile_numbers(n, problem.device)),
-            step=8 * (n * c + tile_numbers(n, problem.device)),
+            setup=8 * (4.5 * s * s + n * q + tiles),
+            step=8 * (n * c + tiles),
         )
-        plan, keep = with_cache(plan, problem.limits, n, 8 * n, self.max_epochs)
-        points, rank = problem.points, q + 1
-        spectrum = nystrom_spectrum(kernel, points, s, problem.generator(), rank, torch.float64)
-        values, U = extend(kernel, points, spectrum, rank)
-        return CGState(
-            solver=self,
+        plan, keep = with_cache(plan, limits.asked, n, 8 * n, self.max_epochs)
+        return replace(plan, n_centers=n, subsample_size=s, max_q=q, kept_rows=keep)
+
+    def setup(self, problem: Problem, plan: Plan) -> CGSystem:
+        """The spectrum; K itself is filled by the first iteration."""
+        kernel, points = BlockedKernel(problem.kernel, plan.tiling), problem.points
+        s, q, generator = plan.subsample_size, plan.max_q, problem.generator()
+        spectrum = nystrom_spectrum(kernel, points, s, generator, q + 1, torch.float64)
+        values, U = extend(kernel, points, spectrum, q + 1)
+        return CGSystem(
             problem=problem,
             plan=plan,
+            centers=problem.X,
+            targets=problem.Y,
             spectrum=spectrum,
-            K=KernelRows(kernel, points, points, keep, torch.float64),
+            K=kernel(points, points, keep=plan.kept_rows, dtype=torch.float64),
             vectors=U[:, :q].contiguous(),
             shrink=1 - values[-1] / values[:q],
-            weights=torch.zeros_like(Y, dtype=torch.float64),
-            outputs=torch.zeros_like(Y, dtype=torch.float64),
         )
 
-    def iterate(self, state: CGState) -> Iterator[EpochRecord]:
-        """One iteration for each record; a residual that meets the tolerance is computed anew."""
-        Y, device = state.problem.Y.double(), state.problem.device
-        size = len(Y) * state.spectrum.top_eigenvalue  # |K|
+    def start(self, system: CGSystem, weights: Tensor | None = None) -> CGIterate:
+        zeros = torch.zeros_like(system.targets, dtype=torch.float64)
+        solution, outputs, nothing = zeros, torch.zeros_like(zeros), zeros[:0]
+        if weights is not None:
+            solution = weights.to(zeros, copy=True)
+            outputs = system.K.matmul(solution)
+        return CGIterate(
+            solution=solution,
+            residual=nothing,
+            preconditioned=nothing,
+            image=nothing,
+            direction=nothing,
+            direction_image=nothing,
+            weight=nothing,
+            outputs=outputs,
+        )
 
-        def matmul(W: Tensor) -> Tensor:
-            return state.K.matmul(W)
-
-        epoch, start = 0, clock(device)
-        while True:
-            for R, KR in conjugate_residuals(matmul, state.precondition, Y, state.weights):
-                epoch += 1
-                state.residual = relative_residual(R, Y)
-                state.outputs = Y - R
-                drifted = False
-                met, stuck = self._ends(Y, R, KR, size)
-                rounds = is_rounding(state.weights, size, Y)
-                if bool((met | stuck | rounds).all()):  # by what was carried along; now by what is
-                    state.outputs = matmul(state.weights)
-                    R = Y - state.outputs
-                    KR = matmul(state.precondition(R)) if bool(stuck.any()) else KR
-                    met, stuck = self._ends(Y, R, KR, size)
-                    state.residual = relative_residual(R, Y)
-                    state.converged = bool((met | stuck | rounds).all())
-                    drifted = not state.converged
-                    if state.converged and not bool(met.all()):
-                        self._end_in_least_squares(state, R * ~met, size)
-                    held = matmul(state.model().weights.double())
-                    if state.converged and rounds_off(held, state.outputs, state.problem.Y.dtype):
-                        state.warning = state.warning or too_coarse(
-                            state.problem.Y.dtype, "f is rounded off"
-                        )
-                if epoch == MOST_EPOCHS and self.epochs is None and not state.converged:
-                    state.warning = unsolved(state.residual)
-                yield state.record(epoch, clock(device) - start)
-                start = clock(device)
-                if drifted:
-                    break  # start again from these weights, with a true residual
+    def advance(self, system: CGSystem, iterate: CGIterate) -> EpochRecord:
+        """One iteration; a residual that meets the tolerance is computed anew."""
+        device = system.problem.device
+        start = clock(device)
+        Y = system.targets.double()
+        if iterate.fresh:
+            start_conjugate_residuals(iterate, system.K.matmul, system.precondition, Y)
+            iterate.fresh = False
+        conjugate_residual_step(iterate, system.K.matmul, system.precondition)
+        R, KR = iterate.residual, iterate.image
+        iterate.iterations += 1
+        iterate.relative_residual = relative_residual(R, Y)
+        iterate.outputs = Y - R
+        met, stuck = self._ends(Y, R, KR, system.size)
+        rounds = is_rounding(iterate.solution, system.size, Y)
+        if bool((met | stuck | rounds).all()):
+            self._end(system, iterate, Y, stuck, rounds)
+        if iterate.iterations == MOST_EPOCHS and self.epochs is None and not iterate.converged:
+            iterate.warning = unsolved(iterate.relative_residual)
+        iterate.seconds += clock(device) - start
+        return self.record(system, iterate)
 
     def _ends(self, Y: Tensor, R: Tensor, KR: Tensor, size: float) -> tuple[Tensor, Tensor]:
         """Of each output: whether it is met, and whether nothing of its residual is within K's reach."""
         left = R.norm(dim=0)
         return left <= self.tolerance * Y.norm(dim=0), KR.norm(dim=0) <= _OUT_OF_REACH * size * left
 
-    def _end_in_least_squares(self, state: CGState, R: Tensor, size: float) -> None:
+    def _end(
+        self, system: CGSystem, iterate: CGIterate, Y: Tensor, stuck: Tensor, rounds: Tensor
+    ) -> None:
+        """It is solved by the residual that was carried along; now look at the true one."""
+        iterate.outputs = system.K.matmul(iterate.solution)
+        R = Y - iterate.outputs
+        KR = iterate.image
+        if bool(stuck.any()):
+            KR = system.K.matmul(system.precondition(R))
+        met, stuck = self._ends(Y, R, KR, system.size)
+        iterate.relative_residual = relative_residual(R, Y)
+        iterate.converged = bool((met | stuck | rounds).all())
+        iterate.fresh = not iterate.converged  # it had drifted: begin anew from these weights
+        if iterate.converged and not bool(met.all()):
+            self._end_in_least_squares(system, iterate, R * ~met)
+        held = system.K.matmul(self.weights(system, iterate).double())
+        dtype = system.targets.dtype
+        if iterate.converged and rounds_off(held, iterate.outputs, dtype):
+            iterate.warning = iterate.warning or too_coarse(dtype, "f is rounded off")
+
+    def _end_in_least_squares(self, system: CGSystem, iterate: CGIterate, R: Tensor) -> None:
         """Take out of the weights what K does not see, which lies along R (0 of outputs that are met)."""
-        Y = state.problem.Y.double()
-        along = (state.weights * R).sum(0) / R.square().sum(0).clamp_(min=torch.finfo(R.dtype).tiny)
-        state.weights.addcmul_(R, along, value=-1)
-        state.outputs = state.K.matmul(state.weights)
-        left = Y - state.outputs
-        reach = state.K.matmul(left).norm(dim=0) / (size * Y.norm(dim=0))
-        state.residual = reach.nan_to_num(0).max().item()
-        state.converged = True
-        if state.residual > SOLVED:
-            state.warning = unsolved(state.residual)
+        Y, alpha = system.targets.double(), iterate.solution
+        along = (alpha * R).sum(0) / R.square().sum(0).clamp_(min=torch.finfo(R.dtype).tiny)
+        alpha.addcmul_(R, along, value=-1)
+        iterate.outputs = system.K.matmul(alpha)
+        left = Y - iterate.outputs
+        reach = system.K.matmul(left).norm(dim=0) / (system.size * Y.norm(dim=0))
+        iterate.relative_residual = reach.nan_to_num(0).max().item()
+        if iterate.relative_residual > SOLVED:
+            iterate.warning = unsolved(iterate.relative_residual)
             return
-        n, distinct = len(Y), len(state.problem.distinct_rows(state.problem.X).first)
-        state.warning = unmet(relative_residual(left, Y), n, distinct)
+        n, distinct = len(Y), len(system.problem.distinct.first)
+        iterate.warning = unmet(relative_residual(left, Y), n, distinct)
+
+    def weights(self, system: CGSystem, iterate: CGIterate) -> Tensor:
+        return iterate.solution.to(system.targets.dtype)
+
+    def training_outputs(self, system: CGSystem, iterate: CGIterate) -> Tensor:
+        return iterate.outputs.to(system.targets.dtype)
+
+    def center_outputs(self, system: CGSystem, iterate: CGIterate) -> Tensor:
+        return iterate.outputs
+
+    def refresh(self, system: CGSystem, iterate: CGIterate) -> None:
+        iterate.outputs = system.K.matmul(self.weights(system, iterate).double())
+
+    def residuals(self, iterate: CGIterate) -> dict[str, float]:
+        return {"relative_residual": iterate.relative_residual}

@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
-import torch
-
+from kernelexp.engine.batch import BatchRule, fixed
 from kernelexp.engine.checks import number
-from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.products import kernel_matmul
-from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.sgd import SGD, SGDState
-from kernelexp.engine.solvers.sgd_plan import SGDPlan
-from kernelexp.engine.spectrum import Spectrum, extend
+from kernelexp.engine.solvers.deflation import AllPointsDeflation, Deflation
+from kernelexp.engine.solvers.full_sgd import FullSGD
 
 
+@final
 @dataclass(frozen=True)
-class EigenPro1(SGD):
+class EigenPro1(FullSGD):
     """SGD whose gradient loses 1 - tau lambda_{q+1} / lambda_i of its first q directions.
 
     P = I - sum_{i <= q} (1 - tau lambda_{q+1} / lambda_i) e_i (x) e_i in the RKHS (section 4, the
     RKHS version), e_i = sum_j U_ji k(x_j, .) / sqrt(n lambda_i) with U (n, q) the eigenvectors of K on
     all n points, where EigenPro 2 has weights on s of them: n q numbers and n q c operations a step
-    more. Differs from the paper: the vectors extended from the subsample are rotated to Ritz vectors
-    of K, for which K U is computed once, n^2 d operations or one epoch; predictions are a state
-    (``solvers.sgd``), so the correction of all n weights is put off to the end of the epoch.
+    more. Differs from the paper: the vectors are Ritz vectors of K (``deflation``); predictions are a
+    state (``full_sgd``), so the correction of all n weights is put off to the end of the epoch.
 
     Attributes:
-        q: directions taken down (paper: 160), fewer where the subsample has not as many.
-        tau: <= 1; how far they go down, to tau lambda_{q+1}.
+        q: deflated directions (paper: 160), fewer where the subsample has not as many.
+        tau: <= 1; they are deflated to tau lambda_{q+1}.
         batch_size: m; null: 256 (paper), or n.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(EigenPro1(epochs=20, q=10), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "eigenpro1"
-    corrects_all: ClassVar[bool] = True
     q: int = 160
     tau: float = 1.0
 
@@ -43,22 +44,10 @@ class EigenPro1(SGD):
         number("q", self.q, 1, whole=True)
         number("tau", self.tau, above=0, high=1)
 
-    def fixed_q(self, problem: Problem) -> int:
-        return min(self.q, (self.subsample_size or len(problem.X)) - 1)
+    @property
+    def deflation(self) -> Deflation:
+        return AllPointsDeflation(self.q, self.tau)
 
-    def default_batch(self, state: SGDState) -> int:
-        return 256
-
-    def make_preconditioner(
-        self, problem: Problem, spectrum: Spectrum, q: int | None, plan: SGDPlan
-    ) -> Preconditioner:
-        kernel, X = problem.kernel, problem.points
-        _, U = extend(kernel, X, spectrum)
-        KU = kernel_matmul(kernel, X, X, U)  # (n, q + 1)
-        ritz, W = torch.linalg.eigh((U.mT @ KU).double())
-        ritz, W = ritz.flip(0), W.flip(1)[:, :-1].to(U.dtype)
-        ritz = ritz.to(U.dtype)  # n lambda_i
-        scales = (1 - self.tau * ritz[-1] / ritz[:-1]) / ritz[:-1]
-        rows = torch.arange(len(X), device=U.device)
-        top = ritz[-1].item() / len(X)
-        return Preconditioner.with_features(kernel, X, rows, U @ W, scales, KU @ W, top)
+    @property
+    def batch_rule(self) -> BatchRule:
+        return fixed(256)

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
-from kernelexp.engine.batch import default_batch_size
+from kernelexp.engine.batch import BatchRule, eighth_of_adapted
 from kernelexp.engine.checks import number
-from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.sgd import SGD, SGDState
+from kernelexp.engine.solvers.deflation import Deflation, SubsampleDeflation
+from kernelexp.engine.solvers.full_sgd import FullSGD
 
 
+@final
 @dataclass(frozen=True)
-class EigenPro2(SGD):
+class EigenPro2(FullSGD):
     """SGD on the adapted kernel k_G, whose critical batch size is as large as the resource can use.
 
     It goes to the same interpolating solution as SGD on k. Differs from the paper in the ways named
-    in ``solvers.sgd`` and ``batch``: predictions are a state, the batch is m*(k_G) / 8.
+    in ``full_sgd`` and ``batch``: predictions are a state, the batch is m*(k_G) / 8.
 
     Attributes:
-        q: directions taken down; null: as many as keep m*(k_G) within m_max.
+        q: deflated directions; null: as many as keep m*(k_G) within m_max.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(EigenPro2(epochs=10), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "eigenpro2"
@@ -31,11 +39,10 @@ class EigenPro2(SGD):
         super().__post_init__()
         number("q", self.q, 0, whole=True, optional=True)
 
-    def fixed_q(self, problem: Problem) -> int | None:
-        # As many directions as there are: n may be small for a q that is meant for many points.
-        most = (self.subsample_size or len(problem.X)) - 1
-        return None if self.q is None else min(self.q, most)
+    @property
+    def deflation(self) -> Deflation:
+        return SubsampleDeflation(self.q)
 
-    def default_batch(self, state: SGDState) -> int:
-        n = len(state.problem.X)
-        return default_batch_size(state.m_star_adapted, n, state.plan.max_batch_size)
+    @property
+    def batch_rule(self) -> BatchRule:
+        return eighth_of_adapted

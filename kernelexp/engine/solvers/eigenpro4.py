@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
+from kernelexp.engine.batch import BatchRule, eighth_of_adapted
 from kernelexp.engine.checks import number
-from kernelexp.engine.solvers.projected import ProjectedSGD
+from kernelexp.engine.solvers.projected_sgd import ProjectedSGD
 
 # Operations of a matrix product in the time that a number of the factor takes to be read twice.
 _PASS = 64
 
 
+@final
 @dataclass(frozen=True)
 class EigenPro4(ProjectedSGD):
     """EigenPro 3 that projects once in T batches, which until then are temporary centers.
@@ -21,10 +23,17 @@ class EigenPro4(ProjectedSGD):
     on the centers, 2 p^2 d: alike at T m = p, whatever p is (section 4 of the paper, which has
     T = p / m*). An exact projection is a pass over the factor, worth about 64 operations a number
     whatever d is; alike at T m = p sqrt(64 / d). How it differs from the paper besides: see
-    ``solvers.projected``.
+    ``projected_sgd``.
 
     Attributes:
         projection_interval: T; null: p / m, or sqrt(64 / d) p / m where projections are exact.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(EigenPro4(n_centers=25, epochs=10), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "eigenpro4"
@@ -34,8 +43,11 @@ class EigenPro4(ProjectedSGD):
         super().__post_init__()
         number("projection_interval", self.projection_interval, 1, whole=True, optional=True)
 
-    def choose_interval(self, p: int, m: int, d: int, exact: bool) -> int:
+    def interval(self, p: int, m: int, d: int, exact: bool) -> int:
         if self.projection_interval is not None:
             return self.projection_interval
         share = min(1.0, math.sqrt(_PASS / d)) if exact else 1.0
         return max(1, round(share * p / m))
+
+    def batch_rule(self, exact: bool) -> BatchRule:
+        return eighth_of_adapted

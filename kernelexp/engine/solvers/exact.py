@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
+from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number, one_of
+from kernelexp.engine.krylov import Vectors, conjugate_gradient_step
 from kernelexp.engine.linalg import (
     CholeskyFactor,
     add_gram_,
-    conjugate_gradients,
     mirror_,
     relative_residual,
     top_eigenvalue,
 )
-from kernelexp.engine.products import kernel_matmul, kernel_matrix
-from kernelexp.engine.resource import (
-    clock,
-    memory_limit,
-    plan_memory,
-    tile_numbers,
-)
+from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.plan import GB, Limits, Plan, Sizes, plan_memory, tile_numbers
+from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import (
     SOLVED,
     PseudoInverse,
@@ -36,8 +32,8 @@ from kernelexp.engine.singular import (
     unmet,
     unsolved,
 )
-from kernelexp.engine.solvers.base import RestrictedSolver
-from kernelexp.engine.solvers.exact_state import ExactState
+from kernelexp.engine.solvers.base import Solver
+from kernelexp.engine.solvers.exact_state import ExactIterate, ExactSystem, rank_of
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 
@@ -53,8 +49,9 @@ _LEAST_SQUARES_STEPS = 2
 _PSEUDO_INVERSE = 3
 
 
+@final
 @dataclass(frozen=True)
-class Exact(RestrictedSolver):
+class Exact(Solver[ExactSystem, ExactIterate]):
     """Cholesky factorisation in place, then refinement of the solution in float64.
 
     Minimises (1/n) sum |f(x_i) - y_i|^2 + ridge ||f||^2 over f = sum_j alpha_j k(., z_j): with all
@@ -63,52 +60,77 @@ class Exact(RestrictedSolver):
     n p^2 and p^2.
 
     Points that coincide are one center, whose target is the mean of theirs. Where the matrix is singular
-    the solution is that of least squares with the smallest norm, by its pseudo-inverse (``singular``);
-    ``state.warning`` says so if targets are not met. The residual is that of the system as stored.
+    the solution is that of least squares with the smallest norm, by its pseudo-inverse (``singular``); a
+    warning says so if targets are not met. The residual is that of the system as stored.
 
     It solves at once: ``epochs`` and ``stop`` are limits it keeps by doing one "epoch".
 
     Attributes:
+        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
+        n_centers: p; null: all.
         ridge: >= 0, in the units of a mean loss (scikit-learn's alpha is n times this).
         precision: of matrix and factor: ``float64``, ``float32``, or ``auto``: float64 where it fits.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(Exact(), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "exact"
-    default_centers: ClassVar[str] = "all"
     default_epochs: ClassVar[int] = 1
+    centers: str | None = None
+    n_centers: int | None = None
     ridge: float = 0.0
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_centers(self.centers, self.n_centers)
         number("ridge", self.ridge, 0)
         one_of("precision", self.precision, ["auto", *PRECISIONS])
 
-    def setup(self, problem: Problem) -> ExactState:
-        """Fill and factor the matrix.
+    @property
+    def center_rule(self) -> CenterRule:
+        """Which points are the centers."""
+        return CenterRule(self.centers, self.n_centers, default="all")
 
-        Raises:
-            ValueError: where it does not fit, with the size it needs.
-        """
-        kernel, X, Y = problem.kernel, problem.X, problem.Y
-        Z, distinct = self.choose_centers(problem, problem.generator())
-        n, p, c = len(X), len(Z), Y.shape[1]
-        dtype = self._precision(problem, p)
-        rows = min(n, max(p // 4, 512))  # of K(X, Z), at a time
-        held = (p * p + 512 * p + (0 if distinct is not None else rows * p)) * dtype.itemsize
+    def count_distinct(self, problem: Problem) -> int:
+        n = len(problem.X)
+        return len(problem.distinct.first) if self.center_rule.takes_all(n) else n
+
+    def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
+        n, c, p = sizes.n, sizes.c, min(self.center_rule.count(sizes.n), sizes.distinct)
+        precision = self.precision
+        if precision == "auto":
+            precision = "float64" if fits(limits, p, torch.float64) else "float32"
+        w = PRECISIONS[precision].itemsize
+        rows = 0 if self.center_rule.takes_all(n) else _rows(n, p)
+        held = (p * p + 512 * p + rows * p) * w
         plan = plan_memory(
-            problem.device,
-            problem.limits,
-            f"an exact solution with {p} centers in {dtype}",
+            self.name,
+            limits,
+            device,
+            f"an exact solution with {p} centers in torch.{precision}",
             "take fewer points (dataset.n_train) or centers (solver.n_centers), "
             "solver.precision=float32, or solver=cg",
             model=held + 8 * (n + 6 * p) * c,
-            setup=dtype.itemsize * tile_numbers(n, problem.device),
+            setup=w * tile_numbers(n, device),
             step=8 * 4 * 512 * 512,
         )
+        room = (plan.limit_gb - plan.gigabytes["process"]) * GB - w * p * p
+        most = max(1, int(room // (_PSEUDO_INVERSE * w * p)))
+        return replace(plan, n_centers=p, precision=precision, max_rank=most)
+
+    def setup(self, problem: Problem, plan: Plan) -> ExactSystem:
+        """Fill and factor the matrix."""
+        X, Y, kernel = problem.X, problem.Y, BlockedKernel(problem.kernel, plan.tiling)
+        Z, distinct = self.center_rule.choose(X, problem.generator(), problem.device)
+        n, p = len(X), len(Z)
         centers = problem.points_of(Z)
-        A = Y.new_empty(p, p, dtype=dtype)
-        kernel_matrix(kernel, centers, centers, A)
+        A = kernel(centers, centers).dense(Y.new_empty(p, p, dtype=PRECISIONS[plan.precision]))
         scales = Y.new_ones(p, 1, dtype=torch.float64)
         if distinct is not None:
             if p < n:  # sum over points = sum over centers, each as often as it occurs
@@ -120,130 +142,160 @@ class Exact(RestrictedSolver):
         else:
             top = top_eigenvalue(A, problem.generator()) / p
             A.mul_(n * self.ridge)
-            right = Y.new_zeros(p, c, dtype=torch.float64)
-            for start in range(0, n, rows):
-                part = slice(start, start + rows)
-                K = A.new_empty(len(Y[part]), p)
-                kernel_matrix(kernel, problem.points[part], centers, K)
+            right = torch.zeros(p, Y.shape[1], dtype=torch.float64, device=Y.device)
+            rows = _rows(n, p)
+            for part, K in kernel(problem.points, centers, dtype=A.dtype).blocks(rows):
                 add_gram_(A, K)
-                right += (K.mT @ Y[part].to(dtype)).double()
+                right += (K.mT @ Y[part].to(A.dtype)).double()
             mirror_(A)
-        held, limit = memory_limit(problem.device, problem.limits)
-        most = max(1, (limit - held) // (_PSEUDO_INVERSE * dtype.itemsize * p))
-        return ExactState(
-            solver=self,
+        return ExactSystem(
             problem=problem,
             plan=plan,
             centers=Z,
+            targets=Y,
             distinct=distinct,
             scales=scales,
-            factor=factorised(A, most),
-            most_rank=most,
+            factor=factorised(A, plan.max_rank),
             right=right,
-            gamma=torch.zeros_like(right),
-            outputs=Y.new_zeros(n, c, dtype=torch.float64),
             top_eigenvalue=top,
         )
 
-    def _precision(self, problem: Problem, p: int) -> torch.dtype:
-        if self.precision != "auto":
-            return PRECISIONS[self.precision]
-        return torch.float64 if fits(problem, p, torch.float64) else torch.float32
+    def start(self, system: ExactSystem, weights: Tensor | None = None) -> ExactIterate:
+        """Nothing: a direct solution gains nothing from given weights."""
+        n, c = system.targets.shape
+        outputs = system.right.new_zeros(n, c)
+        return ExactIterate(gamma=torch.zeros_like(system.right), outputs=outputs)
 
-    def iterate(self, state: ExactState) -> Iterator[EpochRecord]:
+    def advance(self, system: ExactSystem, iterate: ExactIterate) -> EpochRecord:
         """Solve and refine, once; there is nothing to go on with after that."""
-        problem, factor = state.problem, state.factor
+        problem, factor = system.problem, system.factor
         start = clock(problem.device)
         if isinstance(factor, CholeskyFactor):
-            self._refine(state, factor)
-            if not self._is_solved(state):  # the factor could not tell: singular all the same
+            if not factor.restored:
+                self._refine(system, iterate, factor)
+            if not self._is_solved(system, iterate, factor):  # singular, as pivots did not tell
                 factor.restore()
-                factor = state.factor = PseudoInverse(factor.array, state.most_rank)
+                factor = PseudoInverse(factor.array, system.plan.max_rank)
         if isinstance(factor, PseudoInverse):
-            self._least_squares(state, factor)
-            if not self._is_held(state):  # fewer directions, with smaller weights
+            self._least_squares(system, iterate, factor)
+            if not self._is_held(system, iterate, factor):  # fewer directions, with smaller weights
                 dtype = problem.Y.dtype
-                factor = state.factor = PseudoInverse(factor.array, state.most_rank, dtype)
-                self._least_squares(state, factor)
-        coarse = isinstance(factor, PseudoInverse) and factor.coarse
-        state.converged = coarse or state.residual <= SOLVED
-        if coarse:
-            state.warning = too_coarse(
-                problem.Y.dtype, "directions of K below its eps^(2/3) are left out"
-            )
-        elif not state.converged:
-            state.warning = unsolved(state.residual)
-        elif state.distinct is not None and self.ridge == 0:
-            state.warning = self._unmet(state, self._outputs(state, state.gamma))
-        state.outputs = self._outputs(state, state.weights.double() / state.scales)
-        yield state.record(1, clock(problem.device) - start)
+                factor = PseudoInverse(factor.array, system.plan.max_rank, dtype)
+                self._least_squares(system, iterate, factor)
+        self._judge(system, iterate, factor)
+        held = self.weights(system, iterate).double() / system.scales
+        iterate.outputs = self._outputs(system, factor, held)
+        iterate.seconds += clock(problem.device) - start
+        return self.record(system, iterate)
 
-    def _outputs(self, state: ExactState, gamma: Tensor) -> Tensor:
+    def _judge(
+        self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor | PseudoInverse
+    ) -> None:
+        """Whether it is solved, and what is to be said."""
+        coarse = isinstance(factor, PseudoInverse) and factor.coarse
+        iterate.converged = coarse or iterate.relative_residual <= SOLVED
+        if coarse:
+            iterate.warning = too_coarse(
+                system.targets.dtype, "directions of K below its eps^(2/3) are left out"
+            )
+        elif not iterate.converged:
+            iterate.warning = unsolved(iterate.relative_residual)
+        elif system.distinct is not None and self.ridge == 0:
+            # Targets that are not met, though a model with all centers should meet them.
+            Y = system.targets.double()
+            left = relative_residual(Y - self._outputs(system, factor, iterate.gamma), Y)
+            if left > SOLVED:
+                iterate.warning = unmet(left, len(Y), len(system.centers), rank_of(factor))
+
+    def _outputs(
+        self, system: ExactSystem, factor: CholeskyFactor | PseudoInverse, gamma: Tensor
+    ) -> Tensor:
         """f(X) of given unknowns, (n, c): without the kernel where A has it."""
-        problem, distinct = state.problem, state.distinct
+        problem, distinct = system.problem, system.distinct
         if distinct is None:
-            weights, centers = gamma * state.scales, problem.points_of(state.centers)
-            return kernel_matmul(problem.kernel, problem.points, centers, weights)
+            weights, centers = gamma * system.scales, problem.points_of(system.centers)
+            return system.kernel(problem.points, centers).matmul(weights)
         n = len(distinct.group)
-        at_centers = (state.factor.matmul(gamma) - n * self.ridge * gamma) / state.scales
+        at_centers = (factor.matmul(gamma) - n * self.ridge * gamma) / system.scales
         return at_centers[distinct.group.to(gamma.device)]
 
-    def _unmet(self, state: ExactState, outputs: Tensor) -> str | None:
-        """What is to be said where targets are not met that a model with all centers should meet."""
-        Y = state.problem.Y.double()
-        left = relative_residual(Y - outputs, Y)
-        if left <= SOLVED:
-            return None
-        return unmet(left, len(Y), len(state.centers), state.derived()["rank"])
-
-    def _is_solved(self, state: ExactState) -> bool:
+    def _is_solved(
+        self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor
+    ) -> bool:
         """Whether the residual is small, by weights of a size that can be worked with and held."""
-        if state.residual > SOLVED:
+        if iterate.relative_residual > SOLVED:
             return False
-        if self.ridge > 0 or state.distinct is None:
+        if self.ridge > 0 or system.distinct is None:
             return True
-        size = state.top_eigenvalue * len(state.problem.X)
-        rounds = bool(is_rounding(state.gamma, size, state.right).any())
-        return not rounds and self._is_held(state)
+        size = system.top_eigenvalue * len(system.targets)
+        rounds = bool(is_rounding(iterate.gamma, size, system.right).any())
+        return not rounds and self._is_held(system, iterate, factor)
 
-    def _is_held(self, state: ExactState) -> bool:
+    def _is_held(
+        self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor | PseudoInverse
+    ) -> bool:
         """Whether f(X) stays what it is when the weights are rounded to the type of the model."""
-        if state.distinct is None:
+        if system.distinct is None:
             return True
-        held = self._outputs(state, state.weights.double() / state.scales)
-        return not rounds_off(held, self._outputs(state, state.gamma), state.problem.Y.dtype)
+        held = self.weights(system, iterate).double() / system.scales
+        return not rounds_off(
+            self._outputs(system, factor, held),
+            self._outputs(system, factor, iterate.gamma),
+            system.targets.dtype,
+        )
 
-    def _least_squares(self, state: ExactState, factor: PseudoInverse) -> None:
-        A, right = factor.array, state.right
-        state.gamma.zero_()
+    def _least_squares(
+        self, system: ExactSystem, iterate: ExactIterate, factor: PseudoInverse
+    ) -> None:
+        A, right = factor.array, system.right
+        iterate.gamma.zero_()
         for _ in range(_LEAST_SQUARES_STEPS):
-            left = right - factor.matmul(state.gamma)
-            state.gamma += factor.solve(left.to(A.dtype)).double()
-        left = right - factor.matmul(state.gamma)
-        size = top_eigenvalue(A, state.problem.generator()) * right.norm(dim=0)
-        state.residual = (factor.matmul(left).norm(dim=0) / size).nan_to_num_(0).max().item()
+            left = right - factor.matmul(iterate.gamma)
+            iterate.gamma += factor.solve(left.to(A.dtype)).double()
+        left = right - factor.matmul(iterate.gamma)
+        size = top_eigenvalue(A, system.problem.generator()) * right.norm(dim=0)
+        reach = (factor.matmul(left).norm(dim=0) / size).nan_to_num_(0)
+        iterate.relative_residual = reach.max().item()
 
-    def _refine(self, state: ExactState, factor: CholeskyFactor) -> None:
+    def _refine(self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor) -> None:
         """Conjugate gradients with the factor as preconditioner; the best iterate stays."""
-        matmul, right = factor.matmul, state.right
+        right = system.right
 
         def precondition(R: Tensor) -> Tensor:
             return factor.solve(R.to(factor.array.dtype)).double()
 
         best, halved, since = math.inf, math.inf, 0
-        W = torch.zeros_like(state.gamma)
-        for R, _ in conjugate_gradients(matmul, precondition, right, W):
-            left = relative_residual(R, right)
+        v = Vectors.of(right)
+        while since < _PATIENCE and best > _RESIDUAL:
+            conjugate_gradient_step(v, factor.matmul, precondition)
+            left = relative_residual(v.residual, right)
             if left < best:
                 best = left
-                state.gamma.copy_(W)
+                iterate.gamma.copy_(v.solution)
             halved, since = (left, 0) if left < halved / 2 else (halved, since + 1)
-            if left <= _RESIDUAL or since == _PATIENCE:
-                break
-        state.residual = relative_residual(right - matmul(state.gamma), right)
+        iterate.relative_residual = relative_residual(right - factor.matmul(iterate.gamma), right)
+
+    def weights(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
+        return (iterate.gamma * system.scales).to(system.targets.dtype)
+
+    def training_outputs(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
+        return iterate.outputs.to(system.targets.dtype)
+
+    def center_outputs(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
+        if system.distinct is not None:
+            return iterate.outputs[system.distinct.first.to(iterate.outputs.device)]
+        points = system.problem.points_of(system.centers)
+        return system.kernel(points, points).matmul(iterate.gamma * system.scales)
+
+    def residuals(self, iterate: ExactIterate) -> dict[str, float]:
+        return {"relative_residual": iterate.relative_residual}
 
 
-def fits(problem: Problem, p: int, dtype: torch.dtype) -> bool:
+def fits(limits: Limits, p: int, dtype: torch.dtype) -> bool:
     """Whether the matrix of p centers and what is needed beside it fit the memory there is."""
-    process, limit = memory_limit(problem.device, problem.limits)
-    return process + _BESIDE * dtype.itemsize * p * p < limit
+    return limits.held + _BESIDE * dtype.itemsize * p * p < limits.allowed
+
+
+def _rows(n: int, p: int) -> int:
+    """Of K(X, Z) at a time."""
+    return min(n, max(p // 4, 512))

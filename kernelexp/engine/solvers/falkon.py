@@ -3,96 +3,90 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from kernelexp.engine.batch import critical_batch_size
+from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number
+from kernelexp.engine.devices import tiling
+from kernelexp.engine.krylov import conjugate_gradient_step
 from kernelexp.engine.linalg import (
     CholeskyFactor,
     add_gram_,
-    conjugate_gradients,
     mirror_,
     relative_residual,
     top_eigenvalue,
 )
-from kernelexp.engine.model import KernelModel
-from kernelexp.engine.products import KernelRows, kernel_matrix, narrow_matmul
-from kernelexp.engine.resource import clock, plan_memory, tile_numbers, with_cache
-from kernelexp.engine.singular import independent_rows
-from kernelexp.engine.solvers.base import RestrictedSolver, State
+from kernelexp.engine.operator import BlockedKernel, KernelOperator
+from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
+from kernelexp.engine.resource import clock
+from kernelexp.engine.singular import factor_or_rows
+from kernelexp.engine.solvers.base import Solver
 from kernelexp.engine.solvers.problem import Problem
+from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord
-
-# Rows of K(X, Z) computed together where they are not kept.
-_ROWS = 1024
+from kernelexp.engine.tiles import narrow_matmul
 
 
-@dataclass
-class FalkonState(State):
-    """Everything the iteration carries; what has p rows in float64.
+@dataclass(frozen=True)
+class FalkonSystem(System):
+    """What the iteration reads; what has p rows in float64.
 
     Attributes:
-        centers: Z, (p, d).
-        rows: K(X, Z), kept as far as there is room.
+        K: K(X, Z), kept as far as there is room.
         top_eigenvalue: lambda_1 of K(Z, Z) / p, an estimate of that of K / n.
         T: factor of K(Z, Z) = L L^T.
         A: factor of L^T L / p + ridge I.
         right: K(Z, X) Y, (p, c).
-        weights: alpha, (p, c).
-        outputs: f(X), (n, c), carried along.
-        residual: max over outputs of |right - H alpha| / |right|, carried along.
     """
 
-    centers: Tensor
-    rows: KernelRows
+    K: KernelOperator
     top_eigenvalue: float
     T: CholeskyFactor
     A: CholeskyFactor
     right: Tensor
-    weights: Tensor
-    outputs: Tensor
-    residual: float = field(default=1.0, init=False)
 
-    def training_outputs(self) -> Tensor:
-        return self.outputs
-
-    def refresh(self) -> None:
-        weights = self.model().weights
-        for part, K in self.rows.blocks(_ROWS):
-            self.outputs[part] = narrow_matmul(K, weights)
-
-    def center_outputs(self) -> Tensor:
-        return self.T.matmul(self.weights)
-
-    def model(self) -> KernelModel:
-        weights = self.weights.to(self.problem.Y.dtype, copy=True)
-        return KernelModel(self.problem.kernel, self.centers, weights)
-
-    def derived(self) -> dict[str, Any]:
-        beta = self.problem.kernel.diag(self.problem.X).max().item()
+    def derived(self) -> Derived:
+        beta = self.kernel.diag(self.problem.X).max().item()
         return {
             "m_star": critical_batch_size(beta, self.top_eigenvalue),
             "top_eigenvalue": self.top_eigenvalue,
             "n_centers": len(self.centers),
-            "rows_kept": len(self.rows.kept),
+            "rows_kept": self.plan.kept_rows,
             "jitter": self.T.jitter,
         }
 
-    def residuals(self) -> dict[str, float]:
-        return {"relative_residual": self.residual}
-
     def precondition(self, R: Tensor) -> Tensor:
         """L^-T A^-1 L^-1 R / n, near H^-1 R: (p, c) -> (p, c)."""
-        return self.T.solve_upper(self.A.solve(self.T.solve_lower(R))) / len(self.problem.X)
+        return self.T.solve_upper(self.A.solve(self.T.solve_lower(R))) / len(self.targets)
 
 
+@dataclass(kw_only=True)
+class FalkonIterate(Iterate):
+    """What the iteration carries: ``krylov.ConjugateGradients`` and f(X).
+
+    Attributes:
+        solution: alpha, (p, c), float64.
+        residual, direction, weight: see ``krylov``.
+        outputs: f(X), (n, c).
+        relative_residual: max over outputs of |right - H alpha| / |right|, carried along.
+    """
+
+    solution: Tensor
+    residual: Tensor
+    direction: Tensor
+    weight: Tensor
+    outputs: Tensor
+    relative_residual: float = 1.0
+
+
+@final
 @dataclass(frozen=True)
-class Falkon(RestrictedSolver):
+class Falkon(Solver[FalkonSystem, FalkonIterate]):
     """Minimises (1/n) sum |f(x_i) - y_i|^2 + ridge ||f||^2 over f with p centers.
 
     H alpha = K(Z, X) Y, H = K(Z, X) K(X, Z) + n ridge K(Z, Z), by conjugate gradients with the
@@ -103,90 +97,148 @@ class Falkon(RestrictedSolver):
     iteration, n p d operations, or a pass over memory where K(X, Z) is kept.
 
     Attributes:
+        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
+        n_centers: p; null: all, or max(1,000, n / 10).
         ridge: >= 0, in the units of a mean loss.
         tolerance: stop at this relative residual of every output.
         epochs: most iterations; null: 20.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    >>> sine = Problem(KERNELS["laplacian"](bandwidth=1.0), X, torch.sin(6 * X))
+    >>> f = fit(Falkon(n_centers=25), sine)
+    >>> round(f.predict(torch.tensor([[0.5]]).double()).item(), 2)  # sin(3) = 0.141
+    0.14
     """
 
     name: ClassVar[str] = "falkon"
     default_epochs: ClassVar[int] = 20
+    centers: str | None = None
+    n_centers: int | None = None
     ridge: float = 1e-6
     tolerance: float = 1e-7
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_centers(self.centers, self.n_centers)
         number("ridge", self.ridge, 0)
         number("tolerance", self.tolerance, above=0)
 
-    def setup(self, problem: Problem) -> FalkonState:
-        """The two factors, and the right side, which fills what is kept of K(X, Z)."""
-        kernel, X, Y = problem.kernel, problem.X, problem.Y
-        Z, _ = self.choose_centers(problem, problem.generator())
-        n, p, c, w = len(X), len(Z), Y.shape[1], X.element_size()
+    @property
+    def center_rule(self) -> CenterRule:
+        """Which points are the centers."""
+        return CenterRule(self.centers, self.n_centers)
+
+    def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
+        n, c, w, p = sizes.n, sizes.c, sizes.itemsize, self.center_rule.count(sizes.n)
+        tiles = tile_numbers(n, device)
         plan = plan_memory(
-            problem.device,
-            problem.limits,
+            self.name,
+            limits,
+            device,
             f"falkon with {p} centers",
             "take fewer centers (solver.n_centers)",
-            model=16 * (p * p + 512 * p) + 8 * 8 * p * c + 3 * w * n * c + w * p * Z.shape[1],
-            setup=8 * (p * p + tile_numbers(n, problem.device)),
-            step=w * (_ROWS * p + tile_numbers(n, problem.device)),
+            model=16 * (p * p + 512 * p) + 8 * 8 * p * c + 3 * w * n * c + w * p * sizes.d,
+            setup=8 * (p * p + tiles),
+            step=w * (tiling(device).rows * p + tiles),
         )
-        plan, keep = with_cache(plan, problem.limits, n, w * p, 1 + self.max_epochs)
+        plan, keep = with_cache(plan, limits.asked, n, w * p, 1 + self.max_epochs)
+        return replace(plan, n_centers=p, kept_rows=keep)
+
+    def setup(self, problem: Problem, plan: Plan) -> FalkonSystem:
+        """The two factors, and the right side, which fills what is kept of K(X, Z)."""
+        X, Y, kernel = problem.X, problem.Y, BlockedKernel(problem.kernel, plan.tiling)
+        Z, _ = self.center_rule.choose(X, problem.generator(), problem.device)
+        p, c = len(Z), Y.shape[1]
         centers = problem.points_of(Z)
-        K_ZZ = kernel_matrix(kernel, centers, centers, Y.new_empty(p, p, dtype=torch.float64))
+        K_ZZ = kernel(centers, centers).dense(Y.new_empty(p, p, dtype=torch.float64))
         # What rows of X's type round off comes squared, and must stay below what the ridge holds.
         eps, largest = torch.finfo(X.dtype).eps, K_ZZ.diagonal().max().item()
-        coarse = min(
-            (eps * largest) ** 2 / self.ridge if self.ridge else math.inf, eps ** (2 / 3) * largest
-        )
-        needed = independent_rows(K_ZZ, coarse)
-        if (
-            needed is not None
-        ):  # the others add nothing to the span, and K(Z, Z) could not be factored
-            Z, K_ZZ = Z[needed.to(Z.device)], K_ZZ[needed][:, needed].clone()
-            centers, p = problem.points_of(Z), len(Z)
+        held = (eps * largest) ** 2 / self.ridge if self.ridge else math.inf
         top = top_eigenvalue(K_ZZ, problem.generator()) / p
-        T = CholeskyFactor(K_ZZ)
+        T = factor_or_rows(K_ZZ, min(held, eps ** (2 / 3) * largest))
+        if isinstance(T, Tensor):
+            # The others add nothing to the span, and K(Z, Z) could not be factored.
+            K_ZZ, Z = K_ZZ[T][:, T].clone(), Z[T.to(Z.device)]
+            centers, p = problem.points_of(Z), len(Z)
+            top = top_eigenvalue(K_ZZ, problem.generator()) / p
+            T = CholeskyFactor(K_ZZ)
         gram = torch.zeros_like(T.array)
         add_gram_(gram, T.array.tril())  # L^T L
         mirror_(gram)
         gram.div_(p).diagonal().add_(self.ridge)
-        rows = KernelRows(kernel, problem.points, centers, keep)
+        K = kernel(problem.points, centers, keep=plan.kept_rows)
         right = Y.new_zeros(p, c, dtype=torch.float64)
-        for part, K in rows.blocks(_ROWS):
-            right += (K.mT @ Y[part]).double()
-        return FalkonState(
-            solver=self,
+        for part, K_part in K.blocks(plan.tiling.rows):
+            right += (K_part.mT @ Y[part]).double()
+        return FalkonSystem(
             problem=problem,
             plan=plan,
             centers=Z,
-            rows=rows,
+            targets=Y,
+            K=K,
             top_eigenvalue=top,
             T=T,
             A=CholeskyFactor(gram),
             right=right,
-            weights=torch.zeros_like(right),
-            outputs=torch.zeros_like(Y),
         )
 
-    def iterate(self, state: FalkonState) -> Iterator[EpochRecord]:
-        """One iteration for each record."""
-        n, device = len(state.problem.X), state.problem.device
-        image = torch.empty_like(state.outputs)  # K(X, Z) D of the last direction D
+    def start(self, system: FalkonSystem, weights: Tensor | None = None) -> FalkonIterate:
+        right = system.right
+        iterate = FalkonIterate(
+            solution=torch.zeros_like(right),
+            residual=right.clone(),
+            direction=torch.zeros_like(right),
+            weight=right.new_zeros(right.shape[1]),
+            outputs=torch.zeros_like(system.targets),
+        )
+        if weights is not None:
+            iterate.solution.copy_(weights)
+            image, iterate.outputs = self._products(system, iterate.solution)
+            iterate.residual = right - image
+        return iterate
+
+    def _products(self, system: FalkonSystem, D: Tensor) -> tuple[Tensor, Tensor]:
+        """H D (p, c), and K(X, Z) D (n, c) on the way: D (p, c)."""
+        image = torch.empty_like(system.targets)
+        out = system.T.matmul(D).mul_(len(image) * self.ridge)
+        for part, K in system.K.blocks(system.plan.tiling.rows):
+            image[part] = narrow_matmul(K, D.to(K.dtype))
+            out += (K.mT @ image[part]).double()
+        return out, image
+
+    def advance(self, system: FalkonSystem, iterate: FalkonIterate) -> EpochRecord:
+        """One iteration."""
+        device = system.problem.device
+        start = clock(device)
+        images: list[Tensor] = []
 
         def matmul(D: Tensor) -> Tensor:
-            out = state.T.matmul(D).mul_(n * self.ridge)
-            for part, K in state.rows.blocks(_ROWS):
-                image[part] = narrow_matmul(K, D.to(K.dtype))
-                out += (K.mT @ image[part]).double()
+            out, image = self._products(system, D)
+            images.append(image)
             return out
 
-        start = clock(device)
-        iterations = conjugate_gradients(matmul, state.precondition, state.right, state.weights)
-        for epoch, (R, step) in enumerate(iterations, 1):
-            state.outputs.addcmul_(image, step.to(image.dtype))
-            state.residual = relative_residual(R, state.right)
-            state.converged = state.residual <= self.tolerance
-            yield state.record(epoch, clock(device) - start)
-            start = clock(device)
+        step = conjugate_gradient_step(iterate, matmul, system.precondition)
+        [image] = images
+        iterate.outputs.addcmul_(image, step.to(image.dtype))
+        iterate.relative_residual = relative_residual(iterate.residual, system.right)
+        iterate.converged = iterate.relative_residual <= self.tolerance
+        iterate.seconds += clock(device) - start
+        return self.record(system, iterate)
+
+    def weights(self, system: FalkonSystem, iterate: FalkonIterate) -> Tensor:
+        return iterate.solution.to(system.targets.dtype)
+
+    def training_outputs(self, system: FalkonSystem, iterate: FalkonIterate) -> Tensor:
+        return iterate.outputs
+
+    def center_outputs(self, system: FalkonSystem, iterate: FalkonIterate) -> Tensor:
+        return system.T.matmul(iterate.solution)
+
+    def refresh(self, system: FalkonSystem, iterate: FalkonIterate) -> None:
+        weights = self.weights(system, iterate)
+        for part, K in system.K.blocks(system.plan.tiling.rows):
+            iterate.outputs[part] = narrow_matmul(K, weights)
+
+    def residuals(self, iterate: FalkonIterate) -> dict[str, float]:
+        return {"relative_residual": iterate.relative_residual}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.plan import Limits, ResourceLimits
 from kernelexp.engine.points import Points
-from kernelexp.engine.resource import ResourceLimits
 from kernelexp.engine.singular import DistinctRows
 
 _DTYPES = (torch.float32, torch.float64)
@@ -64,9 +64,13 @@ class Problem:
         return self.Y.device
 
     @cached_property
-    def mean_square(self) -> float:
-        """Of the targets: the training error of f = 0."""
-        return self.Y.square().mean().item()
+    def distinct(self) -> DistinctRows:
+        """Which of the training points differ."""
+        return DistinctRows.of(self.X)
+
+    def measured_limits(self) -> Limits:
+        """What the run may take, with the memory there is."""
+        return self.limits.measured(self.device, self.block_size)
 
     @cached_property
     def points(self) -> Points:
@@ -82,10 +86,6 @@ class Problem:
     def points_of(self, Z: Tensor) -> Points:
         """Centers Z (p, d) as kernels take them."""
         return self.points if Z is self.X else Points.of(Z, self.precision, self.device)
-
-    def distinct_rows(self, X: Tensor) -> DistinctRows:
-        """Of training points or centers X (m, d)."""
-        return DistinctRows.of(X)
 
     def generator(self) -> torch.Generator:
         """A new source of draws, the same at every call."""

@@ -2,37 +2,88 @@
 
 from __future__ import annotations
 
-from kernelexp.engine.resource import MemoryPlan, memory_limit, plan_memory, tile_numbers
-from kernelexp.engine.solvers.problem import Problem
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from kernelexp.engine.batch import BatchRule
+from kernelexp.engine.checks import number
+from kernelexp.engine.plan import GB, Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
+from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 
 # The share of the memory that is free which a factor of K(Z, Z) may take, where it is a choice.
 _FACTOR_SHARE = 0.5
+_SUBSAMPLE, _MOST_Q = 2000, 500
 
 
-def projects_exactly(wanted: str, problem: Problem, p: int) -> bool:
-    """Whether projections onto p centers are exact; ``auto`` asks the memory there is."""
-    if wanted != "auto":
-        return wanted == "exact"
-    process, limit = memory_limit(problem.device, problem.limits)
-    return problem.X.element_size() * p * p < _FACTOR_SHARE * (limit - process)
-
-
-def plan_projected(problem: Problem, p: int, s: int, q: int, m: int, exact: bool) -> MemoryPlan:
-    """The plan for p centers, q directions within the span of s of them and batches of m.
+def plan_projected(
+    solver: str,
+    sizes: Sizes,
+    limits: Limits,
+    device: torch.device,
+    *,
+    p: int,
+    s: int | None,
+    q: int | None,
+    m: int | None,
+    projection: str,
+    projection_epochs: int,
+    batch_rule: Callable[[bool], BatchRule],
+    passes: int,
+) -> Plan:
+    """The plan for p centers; sizes that are None are chosen: of the subsample, q, the batch.
 
     Raises:
-        ValueError: where it does not fit.
+        ValueError: where it does not fit, or a size exceeds the data.
     """
-    (n, d), c, w = problem.X.shape, problem.Y.shape[1], problem.X.element_size()
+    n, d, c, w = sizes.n, sizes.d, sizes.c, sizes.itemsize
+    number("solver.subsample_size", s, 2, p, whole=True, optional=True)
+    s = s or min(p, _SUBSAMPLE)
+    number("solver.q", q, 0, s - 1, whole=True, optional=True)
+    q = min(s - 1, _MOST_Q) if q is None else q
+    exact = _projects_exactly(projection, limits, w * p * p)
+    most = limits.asked.max_batch_size or n
+    # The data points that know the spectrum, 4 s, say little of larger batches.
+    m = min(m or min(batch_rule(exact)(1.0, 8.0 * s, n, most), 4 * s), n, most)
     s_inner = min(p, 4000)  # of EigenPro 2 on the centers
     inner = p * p + 512 * p if exact else 4 * p * c + (p + s_inner) * s_inner // 10
-    tiles = tile_numbers(n, problem.device)
-    return plan_memory(
-        problem.device,
-        problem.limits,
-        f"{p} centers with {'an exact' if exact else 'an inexact'} projection",
-        "take fewer centers (solver.n_centers), solver.projection=inexact or a smaller solver.q",
-        model=w * (p * (d + 8 * c) + 3 * n * c + (n + p + s) * q + inner),
-        setup=w * (4.5 * max(s, 0 if exact else s_inner) ** 2 + 4 * s * (d + 2 * q) + tiles),
-        step=w * (2 * m * p + m * (d + 3 * c + q) + tiles),
+    tiles = tile_numbers(n, device)
+
+    def made(m: int) -> Plan:
+        return plan_memory(
+            solver,
+            limits,
+            device,
+            f"{p} centers with {'an exact' if exact else 'an inexact'} projection",
+            "take fewer centers (solver.n_centers), solver.projection=inexact or a smaller solver.q",
+            model=w * (p * (d + 8 * c) + 3 * n * c + (n + p + s) * q + inner),
+            setup=w * (4.5 * max(s, 0 if exact else s_inner) ** 2 + 4 * s * (d + 2 * q) + tiles),
+            step=w * (2 * m * p + m * (d + 3 * c + q) + tiles),
+        )
+
+    plan = made(m)
+    row_bytes = w * p
+    plan, keep = with_cache(plan, limits.asked, n, row_bytes, passes)
+    plan = replace(
+        plan,
+        n_centers=p,
+        subsample_size=s,
+        max_q=q,
+        max_batch_size=m,
+        kept_rows=keep,
     )
+    if exact:
+        return plan
+    # Each epoch of each projection needs K(Z, Z).
+    plan, spare = with_cache(plan, limits.asked, p, row_bytes, passes=projection_epochs + 1)
+    on_centers = replace(limits, asked=replace(limits.asked, cache_gb=spare * row_bytes / GB))
+    inner_plan = EigenPro2().plan(replace(sizes, n=p, distinct=p), on_centers, device)
+    return replace(plan, projection=inner_plan)
+
+
+def _projects_exactly(wanted: str, limits: Limits, factor_bytes: int) -> bool:
+    """Whether projections are exact; ``auto`` asks the memory there is."""
+    if wanted != "auto":
+        return wanted == "exact"
+    return factor_bytes < _FACTOR_SHARE * (limits.allowed - limits.held)

@@ -6,14 +6,17 @@ projection; Abedsoltan, Belkin, Pandit 2023, section 4.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Tensor
 
-from kernelexp.engine.products import kernel_matrix
-from kernelexp.engine.singular import factorised
+from kernelexp.engine.linalg import CholeskyFactor
+from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.plan import Plan
+from kernelexp.engine.singular import PseudoInverse, factorised
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
+from kernelexp.engine.solvers.full_sgd import FullSystem
 from kernelexp.engine.solvers.problem import Problem
 
 # The largest share that the first projection may leave undone. (Later ones of an inexact projection are
@@ -21,16 +24,28 @@ from kernelexp.engine.solvers.problem import Problem
 _MOST_LEFT = 0.9
 
 
-class Projection(Protocol):
-    """What EigenPro 3 and 4 need.
+class Carried(Protocol):
+    """What a projection carries from call to call.
 
     Attributes:
-        residual: the largest |h - K theta| / |h| so far, Frobenius norms.
+        projection_residual: the largest |h - K theta| / |h| so far, Frobenius norms; -1 before the first.
+        projection_generator: the state of the source of an inexact one's draws.
+        projection_scale: of its step.
     """
 
-    residual: float
+    projection_residual: float
+    projection_generator: Tensor
+    projection_scale: float
 
-    def __call__(self, h: Tensor) -> tuple[Tensor, Tensor]:
+
+class Projection(Protocol):
+    """What EigenPro 3 and 4 need."""
+
+    @property
+    def generator(self) -> Tensor:
+        """The state of the source of draws before the first call."""
+
+    def __call__(self, h: Tensor, carried: Carried) -> tuple[Tensor, Tensor]:
         """Theta and K(Z, Z) theta: h (p, c) -> (p, c), (p, c).
 
         Raises:
@@ -38,55 +53,85 @@ class Projection(Protocol):
         """
 
 
+@dataclass(frozen=True)
 class ExactProjection:
     """By a Cholesky factor of K(Z, Z) made once: p^3 / 3 operations, p^2 c a projection, p^2 numbers.
 
-    Where K(Z, Z) is singular in its precision, by its pseudo-inverse (``singular``); what that leaves of h
-    no function of the centers has, so it counts as done. The residual is measured at the first projection.
+    Where K(Z, Z) is singular in its precision, by its pseudo-inverse (``singular``); the part of h outside
+    its range no function of the centers has, so it counts as done. The residual is measured at the first
+    projection.
+
+    Attributes:
+        factor: of K(Z, Z).
+        generator: of no use.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        """``problem.X``: the centers Z (p, d)."""
-        self.factor = factorised(kernel_matrix(problem.kernel, problem.points, problem.points))
-        self.residual = -1.0  # not measured yet
+    factor: CholeskyFactor | PseudoInverse
+    generator: Tensor
 
-    def __call__(self, h: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, h: Tensor, carried: Carried) -> tuple[Tensor, Tensor]:
         theta = self.factor.solve(h)
-        if self.residual < 0:
-            self.residual = _relative(h - self.factor.matmul(theta.double()), h)
-            _check(self.residual, "exact", "take projection=inexact or dtype=float64")
+        if carried.projection_residual < 0:
+            left = _relative(h - self.factor.matmul(theta.double()), h)
+            _check(left, "exact", "take projection=inexact or dtype=float64")
+            carried.projection_residual = left
         return theta, h
 
 
+@dataclass(frozen=True)
 class InexactProjection:
-    """By EigenPro 2 on the centers, from zero to a tolerance; p^2 d operations an epoch."""
+    """By EigenPro 2 on the centers, from zero to a tolerance; p^2 d operations an epoch.
 
-    def __init__(self, problem: Problem, tolerance: float, most_epochs: int) -> None:
-        """``problem``: the centers Z (p, d) and anything (p, c) as targets; the set-up is shared."""
-        self.solver = EigenPro2()
-        self.state = self.solver.setup(problem)
-        self.tolerance, self.most_epochs = tolerance, most_epochs
-        self.residual = 0.0
+    Attributes:
+        system: of EigenPro 2 with the centers as points; each call puts its own targets in.
+        tolerance: stop at this relative residual.
+        most_epochs: or after so many epochs.
+    """
 
-    def __call__(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        state = self.state
-        state.problem = replace(state.problem, Y=h)
-        state.restart()
-        for record in self.solver.iterate(state):
-            left = _relative(h - state.predictions, h)
+    system: FullSystem
+    tolerance: float
+    most_epochs: int
+
+    @property
+    def generator(self) -> Tensor:
+        return self.system.generator
+
+    def __call__(self, h: Tensor, carried: Carried) -> tuple[Tensor, Tensor]:
+        solver, system = EigenPro2(), replace(self.system, targets=h.mT.contiguous().mT)
+        inner = solver.start(system)
+        inner.generator, inner.step_scale = carried.projection_generator, carried.projection_scale
+        while True:
+            record = solver.step(system, inner)
+            left = _relative(h - inner.predictions, h)
             if left <= self.tolerance or record.epoch == self.most_epochs:
                 break
-        if not self.residual:
+        if carried.projection_residual < 0:
             _check(left, "inexact", "take projection=exact, or a larger projection_epochs")
-        self.residual = max(self.residual, left)
-        return state.model().weights, state.predictions.clone()
+        carried.projection_residual = max(carried.projection_residual, left)
+        carried.projection_generator, carried.projection_scale = inner.generator, inner.step_scale
+        return solver.weights(system, inner), inner.predictions
+
+
+def make_projection(
+    problem: Problem, plan: Plan, Z: Tensor, tolerance: float, most_epochs: int
+) -> Projection:
+    """The projection that the plan has room for, onto centers Z (p, d)."""
+    on_centers = replace(
+        problem, X=Z, Y=problem.Y.new_zeros(len(Z), problem.Y.shape[1]), labels=None
+    )
+    if plan.projection is None:
+        points = on_centers.points
+        K = BlockedKernel(problem.kernel, plan.tiling)(points, points).dense()
+        return ExactProjection(factorised(K), problem.generator().get_state())
+    system = EigenPro2().setup(on_centers, plan.projection)
+    return InexactProjection(system, tolerance, most_epochs)
 
 
 def _check(left: float, kind: str, instead: str) -> None:
     if not left <= _MOST_LEFT:  # also catches nan
         raise ValueError(
-            f"projection={kind}: {left:.2g} of what is projected onto the centers is left undone, must be at "
-            f"most {_MOST_LEFT}; {instead}"
+            f"projection={kind}: a share of {left:.2g} of what is projected onto the centers is not in the "
+            f"projection, must be at most {_MOST_LEFT}; {instead}"
         )
 
 

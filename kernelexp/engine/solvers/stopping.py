@@ -3,8 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from kernelexp.engine.checks import number
+
+
+class Ending(StrEnum):
+    """What ended a training; the four in the middle are the rules of ``StopRule``."""
+
+    EPOCHS = "epochs"
+    TRAIN_ERROR = "train_error"
+    TRAIN_MSE = "train_mse"
+    SECONDS = "seconds"
+    PATIENCE = "patience"
+    TOLERANCE = "tolerance"
+    LEAST_SQUARES = "least_squares"
+
+    @property
+    def sentence(self) -> str:
+        """What that means."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Ending.EPOCHS: "all epochs are done",
+    Ending.TRAIN_ERROR: "few enough training labels are wrong",
+    Ending.TRAIN_MSE: "the training error is small enough",
+    Ending.SECONDS: "the time is up",
+    Ending.PATIENCE: "the training error has stopped falling",
+    Ending.TOLERANCE: "the system is solved to the tolerance",
+    Ending.LEAST_SQUARES: "the system is singular, and solved by least squares",
+}
 
 
 @dataclass(frozen=True)
@@ -54,15 +83,15 @@ class StopRule:
         number("stop.seconds", self.seconds, above=0, optional=True)
         number("stop.patience", self.patience, 1, whole=True, optional=True)
 
-    def reason(self, records: list[EpochRecord], seconds: float) -> str | None:
-        """The name of the rule that ends a run with these records after ``seconds``, or None."""
+    def reason(self, records: list[EpochRecord], seconds: float) -> Ending | None:
+        """The rule that ends a run with these records after ``seconds``, or None."""
         last = records[-1]
         best = min(range(len(records)), key=lambda i: records[i].train_mse)
         met = {
-            "train_error": _at_most(last.train_error, self.train_error),
-            "train_mse": _at_most(last.train_mse, self.train_mse),
-            "seconds": _at_most(self.seconds, seconds),
-            "patience": _at_most(self.patience, len(records) - 1 - best),
+            Ending.TRAIN_ERROR: _at_most(last.train_error, self.train_error),
+            Ending.TRAIN_MSE: _at_most(last.train_mse, self.train_mse),
+            Ending.SECONDS: _at_most(self.seconds, seconds),
+            Ending.PATIENCE: _at_most(self.patience, len(records) - 1 - best),
         }
         return next((name for name, holds in met.items() if holds), None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data, summary
@@ -14,8 +15,8 @@ _BY = ["dataset", "n", "kernel", "solver", "bandwidth"]
 
 def table(data: Data) -> pd.DataFrame:
     """Test accuracy in percent and ||f|| by kernel and bandwidth."""
-    runs = data.runs.assign(test_accuracy_percent=100 * data.runs["test_accuracy"])
-    return summary(runs, _BY, ["test_accuracy_percent", "rkhs_norm"]).astype({"bandwidth": float})
+    runs = data.runs.assign(test_accuracy_percent=100 * data.runs[RUN.test_accuracy])
+    return summary(runs, _BY, ["test_accuracy_percent", RUN.rkhs_norm]).astype({"bandwidth": float})
 
 
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
@@ -24,7 +25,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     for (kernel, solver), series in frame.groupby(["kernel", "solver"]):
         look = {"color": style.kernel_colour(kernel), **style.solver_style(solver)}
         style.mean_and_range(left, series, "bandwidth", "test_accuracy_percent", **look)
-        style.mean_and_range(right, series, "bandwidth", "rkhs_norm", **look)
+        style.mean_and_range(right, series, "bandwidth", RUN.rkhs_norm, **look)
     style.log_axis(right.yaxis)
     for ax in (left, right):
         style.log_axis(ax.xaxis, frame["bandwidth"])
@@ -43,7 +44,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
         best = own.loc[own["test_accuracy_percent"].idxmax()]
         said.append(
             f"{kernel} on {dataset}, n = {n:,.0f}: best at s = {best['bandwidth']:.3g} "
-            f"({best['test_accuracy_percent']:.2f}%, ||f|| = {best['rkhs_norm']:.3g})."
+            f"({best['test_accuracy_percent']:.2f}%, ||f|| = {best[RUN.rkhs_norm]:.3g})."
         )
     return said
 
@@ -51,7 +52,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
 FIGURE = Figure(
     title="Accuracy and norm against the bandwidth",
     shows="How wide each kernel's range of good bandwidths is, and what the norm does over it.",
-    needs=("kernel", "dataset", "n", "solver", "bandwidth", "test_accuracy", "rkhs_norm"),
+    needs=("kernel", "dataset", "n", "solver", "bandwidth", RUN.test_accuracy, RUN.rkhs_norm),
     point=tuple(_BY),
     one=("dataset", "n"),
     table=table,

@@ -9,11 +9,12 @@ import pandas as pd
 from matplotlib.figure import FigureBase
 from scipy.optimize import curve_fit
 
+from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data, counted, epochs_to, summary
 
-_BY = ["dataset", "n", "kernel", "bandwidth", "adapted", "batch_size", "target_mse"]
+_BY = ["dataset", "n", "kernel", "bandwidth", "adapted", RUN.batch_size, "target_mse"]
 # The largest q of a kernel that counts as original.
 _ORIGINAL_Q = 0
 
@@ -21,7 +22,7 @@ _ORIGINAL_Q = 0
 def table(data: Data) -> pd.DataFrame:
     """Epochs, steps = epochs * ceil(n / m) and training seconds to the loss, by kernel and batch size."""
     data.runs = data.runs.assign(
-        adapted=data.runs["q"] > _ORIGINAL_Q, target_mse=data.runs["solver.stop.train_mse"]
+        adapted=data.runs[RUN.q] > _ORIGINAL_Q, target_mse=data.runs["solver.stop.train_mse"]
     )
     reached = pd.DataFrame(
         [
@@ -34,15 +35,15 @@ def table(data: Data) -> pd.DataFrame:
     data.keep(
         runs["epochs_to_loss"].notna(), "never reached the training loss solver.stop.train_mse"
     )
-    steps = data.runs["epochs_to_loss"] * np.ceil(data.runs["n"] / data.runs["batch_size"])
-    star = data.runs["m_star"].where(~data.runs["adapted"], data.runs["m_star_adapted"])
+    steps = data.runs["epochs_to_loss"] * np.ceil(data.runs["n"] / data.runs[RUN.batch_size])
+    star = data.runs[RUN.m_star].where(~data.runs["adapted"], data.runs[RUN.m_star_adapted])
     values = ["epochs_to_loss", "steps", "seconds", "critical_batch_size"]
     return summary(data.runs.assign(steps=steps, critical_batch_size=star), _BY, values)
 
 
 def _reach(run: str, own: pd.DataFrame, target: float) -> dict[str, object]:
-    epochs = epochs_to(own["epoch"], own["epoch_train_mse"], target)
-    clock = np.concatenate([[0.0], own["epoch_seconds"].cumsum()])
+    epochs = epochs_to(own["epoch"], own[EPOCH.epoch_train_mse], target)
+    clock = np.concatenate([[0.0], own[EPOCH.epoch_seconds].cumsum()])
     seconds = np.interp(epochs, np.concatenate([[0.0], own["epoch"]]), clock)
     return {"run": run, "epochs_to_loss": epochs, "seconds": seconds}
 
@@ -60,18 +61,20 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     labels = ("steps to the training loss", "training time to the loss (s)")
     for ax, value, label in zip(panels, ("steps", "seconds"), labels, strict=True):
         for (_, _, kernel, _, adapted, _), series in frame.groupby(
-            [c for c in _BY if c != "batch_size"], dropna=False
+            [c for c in _BY if c != RUN.batch_size], dropna=False
         ):
             colour = style.kernel_colour(kernel)
-            style.mean_and_range(ax, series, "batch_size", value, color=colour, **_LOOKS[adapted])
+            style.mean_and_range(ax, series, RUN.batch_size, value, color=colour, **_LOOKS[adapted])
             ax.axvline(
                 series["critical_batch_size"].mean(), color=colour, linewidth=1, alpha=0.6,
                 linestyle=_LOOKS[adapted]["linestyle"],
             )  # fmt: skip
             if value == "steps":
-                first = series.sort_values("batch_size").iloc[0]
-                ideal = first["steps"] * first["batch_size"] / series["batch_size"]
-                ax.plot(series["batch_size"], ideal, color=style.GREY, linewidth=0.8, linestyle=":")
+                first = series.sort_values(RUN.batch_size).iloc[0]
+                ideal = first["steps"] * first[RUN.batch_size] / series[RUN.batch_size]
+                ax.plot(
+                    series[RUN.batch_size], ideal, color=style.GREY, linewidth=0.8, linestyle=":"
+                )
         style.log_axis(ax.xaxis)
         style.log_axis(ax.yaxis)
         ax.set(xlabel="batch size m", ylabel=label)
@@ -112,13 +115,13 @@ def _knee(series: pd.DataFrame) -> str:
 
     Steps are proportional to 1 / eta(m), and so to 1 + (m* - 1) / m.
     """
-    if series["batch_size"].nunique() < 3:
+    if series[RUN.batch_size].nunique() < 3:
         return "too few batch sizes to fit a knee"
 
     def log_steps(m: Any, log_a: float, log_excess: float) -> Any:
         return log_a + np.log1p(np.exp(log_excess) / m)
 
-    m, steps = series["batch_size"].to_numpy(float), series["steps"].to_numpy(float)
+    m, steps = series[RUN.batch_size].to_numpy(float), series["steps"].to_numpy(float)
     start = np.log(steps.min()), np.log(np.median(m))
     (_, excess), _ = curve_fit(log_steps, m, np.log(steps), p0=start, maxfev=5000)
     knee = 1 + np.exp(excess)
@@ -134,15 +137,15 @@ FIGURE = Figure(
         "kernel",
         "dataset",
         "n",
-        "batch_size",
-        "q",
-        "m_star",
-        "m_star_adapted",
+        RUN.batch_size,
+        RUN.q,
+        RUN.m_star,
+        RUN.m_star_adapted,
         "solver.stop.train_mse",
     ),
-    point=("dataset", "n", "kernel", "bandwidth", "solver.q", "batch_size"),
+    point=("dataset", "n", "kernel", "bandwidth", "solver.q", RUN.batch_size),
     one=("dataset", "n"),
-    history=("epoch_train_mse", "epoch_seconds"),
+    history=(EPOCH.epoch_train_mse, EPOCH.epoch_seconds),
     table=table,
     draw=draw,
     facts=facts,

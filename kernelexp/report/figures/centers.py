@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import RUN
 from kernelexp.report import paper, style
 from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data, summary
@@ -14,8 +15,8 @@ from kernelexp.report.frames import Data, summary
 def table(data: Data) -> pd.DataFrame:
     """Accuracy and seconds by data set, n, kernel, solver and p."""
     runs = data.runs.assign(
-        seconds=data.runs["setup_seconds"] + data.runs["train_seconds"],
-        test_accuracy_percent=100 * data.runs["test_accuracy"],
+        seconds=data.runs[RUN.setup_seconds] + data.runs[RUN.train_seconds],
+        test_accuracy_percent=100 * data.runs[RUN.test_accuracy],
     )
     by = ["dataset", "n", "kernel", "bandwidth", "solver", "p"]
     return summary(runs, by, ["test_accuracy_percent", "seconds"]).astype({"p": float})
@@ -83,9 +84,9 @@ FIGURE = Figure(
         "solver",
         "n",
         "p",
-        "setup_seconds",
-        "train_seconds",
-        "test_accuracy",
+        RUN.setup_seconds,
+        RUN.train_seconds,
+        RUN.test_accuracy,
     ),
     point=("dataset", "n", "kernel", "bandwidth", "solver", "p"),
     table=table,

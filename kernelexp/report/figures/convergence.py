@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
@@ -12,17 +13,18 @@ from kernelexp.report.frames import HERE, Data, here, paper, summary, with_paper
 
 _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "epoch"]
 # Of the interpolated solution's error: what counts as having come to it.
-_NEAR = 0.05
+_NEAR_SHARE = 0.05
 
 
 def table(data: Data) -> pd.DataFrame:
     """Test error in percent by kernel, solver and epoch; the exact solution has no epoch."""
     exact = data.runs[data.runs["solver"] == "exact"]
     rows = data.epochs()
-    rows = rows[rows["solver"] != "exact"].dropna(subset=["epoch_test_accuracy"])
-    last = exact.assign(epoch=float("nan"), epoch_test_accuracy=exact["test_accuracy"])
+    rows = rows[rows["solver"] != "exact"].dropna(subset=[EPOCH.epoch_test_accuracy])
+    accuracy = {EPOCH.epoch_test_accuracy: exact[RUN.test_accuracy]}
+    last = exact.assign(epoch=float("nan"), **accuracy)
     every = pd.concat([frame for frame in (rows, last) if len(frame)], ignore_index=True)
-    every = every.assign(test_error_percent=100 * (1 - every["epoch_test_accuracy"]))
+    every = every.assign(test_error_percent=100 * (1 - every[EPOCH.epoch_test_accuracy]))
     found = summary(every, _BY, ["test_error_percent"])
     points = papers.points("convergence")
     ours = set(zip(found["dataset"], found["kernel"], found["solver"], strict=True))
@@ -89,12 +91,12 @@ def _caught_up(own: pd.DataFrame) -> list[str]:
         ["n", "kernel", "solver"]
     ):
         if (n, kernel) in exact:
-            near = series[series["test_error_percent"] <= (1 + _NEAR) * exact[n, kernel]][
+            near = series[series["test_error_percent"] <= (1 + _NEAR_SHARE) * exact[n, kernel]][
                 "epoch"
             ].min()
             when = "never" if pd.isna(near) else f"from epoch {near:.0f}"
             said.append(
-                f"{kernel}, {solver}: within {100 * _NEAR:.0f}% of the interpolated error {when} (of "
+                f"{kernel}, {solver}: within {100 * _NEAR_SHARE:.0f}% of the interpolated error {when} (of "
                 f"{series['epoch'].max():.0f} epochs)."
             )
     return said
@@ -105,10 +107,10 @@ FIGURE = Figure(
     shows="Test error by epoch of each kernel and solver; dashed lines are interpolated solutions.",
     expected="EigenPro comes to the error of the interpolated solution within a few epochs, SGD needs many "
     "more.",
-    needs=("kernel", "dataset", "n", "solver", "test_accuracy"),
+    needs=("kernel", "dataset", "n", "solver", RUN.test_accuracy),
     point=("dataset", "n", "kernel", "bandwidth", "solver"),
     one=("dataset", "n"),
-    history=("epoch_test_accuracy",),
+    history=(EPOCH.epoch_test_accuracy,),
     table=table,
     draw=draw,
     facts=facts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data, summary
@@ -14,15 +15,15 @@ _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "epoch"]
 
 def table(data: Data) -> pd.DataFrame:
     """Distance and test accuracy by kernel and epoch, with the accuracy of the exact solution."""
-    epochs = data.epochs().dropna(subset=["epoch_prediction_error"])
+    epochs = data.epochs().dropna(subset=[EPOCH.epoch_prediction_error])
     if epochs.empty:
-        raise ValueError("no run has epoch_prediction_error; run with compare=[exact]")
-    if "exact_test_accuracy" not in epochs:
-        epochs = epochs.assign(exact_test_accuracy=float("nan"))
+        raise ValueError(f"no run has {EPOCH.epoch_prediction_error}; run with compare=[exact]")
+    if RUN.exact_test_accuracy not in epochs:
+        epochs = epochs.assign(**{RUN.exact_test_accuracy: float("nan")})
     percent = {
-        "test_accuracy_percent": 100 * epochs["epoch_test_accuracy"],
-        "exact_accuracy_percent": 100 * epochs["exact_test_accuracy"],
-        "prediction_error": epochs["epoch_prediction_error"],
+        "test_accuracy_percent": 100 * epochs[EPOCH.epoch_test_accuracy],
+        "exact_accuracy_percent": 100 * epochs[RUN.exact_test_accuracy],
+        "prediction_error": epochs[EPOCH.epoch_prediction_error],
     }
     return summary(epochs.assign(**percent), _BY, list(percent))
 
@@ -61,7 +62,7 @@ FIGURE = Figure(
     needs=("kernel", "dataset", "n"),
     point=("dataset", "n", "kernel", "bandwidth", "solver"),
     one=("dataset", "n"),
-    history=("epoch_prediction_error", "epoch_test_accuracy"),
+    history=(EPOCH.epoch_prediction_error, EPOCH.epoch_test_accuracy),
     table=table,
     draw=draw,
     facts=facts,

@@ -7,14 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
+from kernelexp.metrics import RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data, summary
 
 _VALUES = {
-    "m_star": "critical batch size m*",
+    RUN.m_star: "critical batch size m*",
     "seconds": "set-up + training (s)",
-    "epochs": "epochs",
+    RUN.epochs: "epochs",
     "test_accuracy_percent": "test accuracy (%)",
 }
 
@@ -22,11 +23,11 @@ _VALUES = {
 def table(data: Data) -> pd.DataFrame:
     """m*, epochs, seconds, accuracy and training loss by data set, n and kernel."""
     runs = data.runs.assign(
-        seconds=data.runs["setup_seconds"] + data.runs["train_seconds"],
-        test_accuracy_percent=100 * data.runs["test_accuracy"],
+        seconds=data.runs[RUN.setup_seconds] + data.runs[RUN.train_seconds],
+        test_accuracy_percent=100 * data.runs[RUN.test_accuracy],
     )
     by = ["dataset", "n", "kernel", "bandwidth", "solver"]
-    return summary(runs, by, [*_VALUES, "train_mse"])
+    return summary(runs, by, [*_VALUES, RUN.train_mse])
 
 
 def _dots(ax: Axes, frame: pd.DataFrame, value: str, kernels: list[str]) -> None:
@@ -88,11 +89,11 @@ FIGURE = Figure(
         "kernel",
         "dataset",
         "n",
-        "m_star",
-        "setup_seconds",
-        "train_seconds",
-        "train_mse",
-        "test_accuracy",
+        RUN.m_star,
+        RUN.setup_seconds,
+        RUN.train_seconds,
+        RUN.train_mse,
+        RUN.test_accuracy,
     ),
     point=("dataset", "n", "kernel", "bandwidth", "solver"),
     table=table,

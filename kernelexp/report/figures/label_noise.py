@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
@@ -23,7 +24,7 @@ from kernelexp.report.frames import (
 
 _NEIGHBOUR = "nearest_neighbour"
 # Percentage points above the Bayes bound that still count as near.
-_NEAR = 5
+_NEAR_POINTS = 5
 _PANELS = {
     "noisy_test_error_percent": "noisy test labels, as in the paper",
     "clean_test_error_percent": "clean test labels, as recorded",
@@ -40,16 +41,14 @@ def table(data: Data) -> pd.DataFrame:
     data.keep(n_classes(data.runs).notna(), "of data whose number of classes is not recorded")
     with_stop(data)
     runs = data.runs.assign(classes=n_classes(data.runs))
-    rows = [runs.assign(error=1 - runs["test_accuracy"])]
-    accuracy = f"{_NEIGHBOUR}_test_accuracy"
+    rows = [runs.assign(error=1 - runs[RUN.test_accuracy])]
+    accuracy = RUN.nearest_neighbour_test_accuracy
     if accuracy in runs and runs[accuracy].notna().any():
         neighbour = runs[runs[accuracy].notna()].drop_duplicates(["dataset", "n", "noise", "seed"])
         none = {"kernel": _NEIGHBOUR, "stop": "", "bandwidth": float("nan")}
         rows.append(neighbour.assign(error=1 - neighbour[accuracy], **none))
     else:
-        data.notes.append(
-            "no run has nearest_neighbour_test_accuracy; compare=[nearest_neighbour] adds it"
-        )
+        data.notes.append(f"no run has {accuracy}; compare=[{_NEIGHBOUR}] adds it")
     every = pd.concat(rows, ignore_index=True)
     every = every.assign(
         clean_test_error_percent=100 * every["error"],
@@ -115,8 +114,8 @@ def facts(frame: pd.DataFrame) -> list[str]:
     for (kernel, stop), series in own.groupby(["kernel", "stop"]):
         worst = series.loc[series["above"].idxmax()]
         series = series.sort_values("noise")
-        near = series[(series["above"] <= _NEAR).cummin()]["noise"].max()
-        within = f"within {_NEAR} points of the bound up to {100 * near:.3g}% noise, "
+        near = series[(series["above"] <= _NEAR_POINTS).cummin()]["noise"].max()
+        within = f"within {_NEAR_POINTS} points of the bound up to {100 * near:.3g}% noise, "
         if np.isnan(near):
             within = ""
         name = "1 nearest neighbour" if kernel == _NEIGHBOUR else f"{kernel}, {stop}"
@@ -132,7 +131,7 @@ FIGURE = Figure(
     shows="Test error of models that fit noisy labels exactly, beside the Bayes bound and the nearest "
     "neighbour.",
     expected="they stay near the bound until the noise is high, far below the nearest neighbour.",
-    needs=("kernel", "dataset", "n", "noise", "solver", "test_accuracy"),
+    needs=("kernel", "dataset", "n", "noise", "solver", RUN.test_accuracy),
     point=("dataset", "n", "kernel", "bandwidth", "noise", "solver"),
     one=("dataset", "n"),
     table=table,

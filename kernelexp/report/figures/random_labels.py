@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import Data, here, paper, summary, with_paper
+from kernelexp.report.frames import BY_TRAIN_ERROR, Data, here, paper, summary, with_paper
 
 _LABELS = {0.0: "true", 1.0: "random"}
 _OFFSETS = {"true": -0.2, "random": 0.2}
@@ -17,9 +18,11 @@ _OFFSETS = {"true": -0.2, "random": 0.2}
 def table(data: Data) -> pd.DataFrame:
     """Epochs by kernel and labels; ``reached`` is the share of runs that got to zero error."""
     data.keep(data.runs["noise"].isin(list(_LABELS)), "with noise other than 0 and 1")
-    reached = data.runs["stopped_by"].eq("train_error").astype(float)
+    reached = data.runs["stopped_by"].eq(BY_TRAIN_ERROR).astype(float)
     runs = data.runs.assign(labels=data.runs["noise"].map(_LABELS), reached=reached)
-    found = summary(runs, ["dataset", "n", "kernel", "bandwidth", "labels"], ["epochs", "reached"])
+    found = summary(
+        runs, ["dataset", "n", "kernel", "bandwidth", "labels"], [RUN.epochs, "reached"]
+    )
     found = found.drop(columns=["reached_sd", "reached_min", "reached_max"])
     points = papers.points("random_labels")
     shared = points["kernel"].isin(set(found["kernel"])) & points["dataset"].isin(
@@ -37,20 +40,20 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         x = at[record["kernel"]] + _OFFSETS[record["labels"]]
         colour, random = style.kernel_colour(record["kernel"]), record["labels"] == "random"
         ax.bar(
-            x, record["epochs"], 0.36, color=colour, alpha=0.55 if random else 1,
+            x, record[RUN.epochs], 0.36, color=colour, alpha=0.55 if random else 1,
             hatch="//" if random else None, edgecolor="white", linewidth=0,
         )  # fmt: skip
-        if record["epochs_min"] < record["epochs_max"]:
-            ends = [record["epochs_min"], record["epochs_max"]]
-            ax.plot([x, x], ends, color=style.BLACK, linewidth=1, marker="_")
+        low, high = record[f"{RUN.epochs}_min"], record[f"{RUN.epochs}_max"]
+        if low < high:
+            ax.plot([x, x], [low, high], color=style.BLACK, linewidth=1, marker="_")
         more = "" if record["reached"] == 1 else "> "
-        ax.annotate(f"{more}{record['epochs']:.3g}", (x, record["epochs_max"]), (0, 4),
+        ax.annotate(f"{more}{record[RUN.epochs]:.3g}", (x, high), (0, 4),
                     textcoords="offset points", ha="center")  # fmt: skip
     for record in paper(frame).to_dict("records"):
         x = at[record["kernel"]] + _OFFSETS[record["labels"]] + 0.12
-        style.hollow(ax, [x], [record["epochs"]], color=style.BLACK, marker="D")
+        style.hollow(ax, [x], [record[RUN.epochs]], color=style.BLACK, marker="D")
     style.log_axis(ax.yaxis)
-    ax.set(ylim=(0.8, 2.2 * frame["epochs"].max()), ylabel="epochs to zero training error")
+    ax.set(ylim=(0.8, 2.2 * frame[RUN.epochs].max()), ylabel="epochs to zero training error")
     ax.set_xticks(range(len(kernels)), kernels)
     ax.grid(False, axis="x")
     entries = [
@@ -69,7 +72,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
     for (_, kernel), own in frame.assign(paper=frame["source"] != "here").groupby(
         ["paper", "kernel"]
     ):
-        epochs = own.set_index("labels")["epochs"]
+        epochs = own.set_index("labels")[RUN.epochs]
         if {"true", "random"} <= set(epochs.index) and epochs.index.is_unique:
             more = "" if own["reached"].fillna(1).eq(1).all() else "more than "
             who = "" if own["source"].iloc[0] == "here" else f" ({own['source'].iloc[0]})"
@@ -85,7 +88,7 @@ FIGURE = Figure(
     shows="Epochs that each kernel takes. A > marks runs that ended before zero error.",
     expected="random labels cost the Laplacian kernel little more and the smooth Gaussian kernel many times "
     "more.",
-    needs=("kernel", "dataset", "n", "noise", "epochs"),
+    needs=("kernel", "dataset", "n", "noise", RUN.epochs),
     point=("dataset", "n", "kernel", "bandwidth", "noise"),
     one=("dataset", "n"),
     table=table,

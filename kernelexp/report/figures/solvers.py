@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data, summary
@@ -14,12 +15,12 @@ _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "p", "epoch"]
 
 def table(data: Data) -> pd.DataFrame:
     """Test error and seconds since the start (set-up and training) by solver, centers and epoch."""
-    epochs = data.epochs().dropna(subset=["epoch_test_accuracy"]).sort_values(["run", "epoch"])
-    seconds = epochs["setup_seconds"] + epochs.groupby("run")["epoch_seconds"].cumsum()
+    epochs = data.epochs().dropna(subset=[EPOCH.epoch_test_accuracy]).sort_values(["run", "epoch"])
+    seconds = epochs[RUN.setup_seconds] + epochs.groupby("run")[EPOCH.epoch_seconds].cumsum()
     # Solvers on all training points need not say that there are n centers.
     epochs = epochs.assign(
         seconds=seconds,
-        test_error_percent=100 * (1 - epochs["epoch_test_accuracy"]),
+        test_error_percent=100 * (1 - epochs[EPOCH.epoch_test_accuracy]),
         p=epochs["p"].where(epochs["p"].notna(), epochs["n"]).astype(float),
     )
     return summary(epochs, _BY, ["seconds", "test_error_percent"])
@@ -58,9 +59,9 @@ FIGURE = Figure(
     title="Solvers: test error against time",
     shows="How long each solver takes to an error; a curve that starts late spent its time on set-up. A "
     "single large marker is a solver that solves at once.",
-    needs=("kernel", "dataset", "n", "solver", "setup_seconds"),
+    needs=("kernel", "dataset", "n", "solver", RUN.setup_seconds),
     point=("dataset", "n", "kernel", "bandwidth", "solver", "p"),
-    history=("epoch_test_accuracy", "epoch_seconds"),
+    history=(EPOCH.epoch_test_accuracy, EPOCH.epoch_seconds),
     table=table,
     draw=draw,
     facts=facts,

@@ -1,0 +1,255 @@
+"""K(X, Z) as a linear operator: how much of it is stored is its own affair.
+
+    kernel = BlockedKernel.on(KERNELS["laplacian"](bandwidth=5.0), X.device)
+    K = kernel(X, Z)                # (n, p), nothing computed yet
+    K.matmul(W)                     # (n, c)
+    K.rows(torch.tensor([3, 7]))    # (2, p)
+
+``TiledKernel`` stores nothing, ``KeptKernel`` its first rows. Whoever works with K needs the methods of
+``KernelOperator`` and no others, so another implementation leaves everybody as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.devices import Tiling, tiling
+from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.points import Points, as_points
+from kernelexp.engine.tiles import kernel_tile, narrow_matmul, ranges, tiles
+
+# The fewest kept rows that are gathered at a time, however long they are.
+_FEWEST_GATHERED = 8
+
+
+class KernelOperator(Protocol):
+    """The kernel matrix K(X, Z), (n, p), as a linear operator.
+
+    What is returned is the caller's, but for kept blocks: no later call overwrites it.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, p)."""
+
+    @property
+    def kept_rows(self) -> int:
+        """How many of the first rows of K are computed once and stored."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether these are all of them."""
+
+    def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
+        """K[index]: index (m,) -> (m, p), in new memory, or in ``out`` (m, p)."""
+
+    def blocks(self, size: int, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """All of K by blocks of at most ``size`` rows: (rows, K[rows]).
+
+        Kept rows are not copied: they are to be read. Others are computed into ``out`` (size, p), each
+        block over the one before, or into new memory.
+        """
+
+    def dense(self, out: Tensor | None = None) -> Tensor:
+        """K, stored, (n, p): in new memory, or in ``out`` and its precision."""
+
+    def matmul(self, W: Tensor, out: Tensor | None = None) -> Tensor:
+        """K W in W's precision: (p, c) -> (n, c); with ``out`` (n, c) it is added to that, in place."""
+
+    def add_transposed_matmul(self, index: Tensor, W: Tensor, out: Tensor) -> None:
+        """Add K[index]^T W to ``out``: index (m,), W (m, c), out (p, c) stored by columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class TiledKernel:
+    """K(X, Z) of which nothing is kept: each use computes what it needs, a tile at a time.
+
+    Attributes:
+        kernel: k.
+        tiling: the pieces.
+        X: (n, d).
+        Z: (p, d); X itself where K is symmetric.
+        dtype: of what is stored and not given by ``out``.
+    """
+
+    kernel: Kernel
+    tiling: Tiling
+    X: Points
+    Z: Points
+    dtype: torch.dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.X), len(self.Z)
+
+    @property
+    def kept_rows(self) -> int:
+        return 0
+
+    @property
+    def complete(self) -> bool:
+        return False
+
+    def part(self, rows: slice | Tensor) -> TiledKernel:
+        """K(X[rows], Z)."""
+        return replace(self, X=self.X[rows])
+
+    def empty(self, rows: int) -> Tensor:
+        """Memory for so many rows of K."""
+        return torch.empty(rows, len(self.Z), dtype=self.dtype, device=self.X.device)
+
+    def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
+        return self.part(index).dense(out)
+
+    def blocks(self, size: int, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
+        for rows in ranges(len(self.X), size):
+            block = None if out is None else out[: rows.stop - rows.start]
+            yield rows, self.part(rows).dense(block)
+
+    def dense(self, out: Tensor | None = None) -> Tensor:
+        """K, stored; where it is symmetric only the tiles on and above the diagonal are computed."""
+        K = self.empty(len(self.X)) if out is None else out
+        symmetric, size = self.Z is self.X, self.tiling.tile
+        for rows, X_rows in tiles(self.X, size, K):
+            left = rows.start if symmetric else 0
+            for part, Z_columns in tiles(self.Z[slice(left, None)], size, K):
+                columns = slice(left + part.start, left + part.stop)
+                tile = kernel_tile(self.kernel, X_rows, Z_columns)
+                K[rows, columns] = tile
+                if symmetric and columns.start > rows.start:
+                    K[columns, rows] = tile.mT.contiguous()  # half the time of one strided copy
+                del tile  # so that the next one gets its memory, which is in cache
+        return K
+
+    def matmul(self, W: Tensor, out: Tensor | None = None) -> Tensor:
+        if out is None:
+            out = W.new_zeros(len(self.X), W.shape[1])
+        W_T, size = W.mT.contiguous(), self.tiling.tile
+        for rows, X_rows in tiles(self.X, size, W):
+            product = W.new_zeros(W.shape[1], len(X_rows))  # transposed, see ``narrow_matmul``
+            for columns, Z_columns in tiles(self.Z, size, W):
+                tile = kernel_tile(self.kernel, X_rows, Z_columns)
+                product.addmm_(W_T[:, columns], tile.mT)
+                del tile  # as above
+            out[rows].add_(product.mT)
+        return out
+
+    def add_transposed_matmul(self, index: Tensor, W: Tensor, out: Tensor) -> None:
+        replace(self, X=self.Z, Z=self.X[index]).matmul(W, out)
+
+
+class KeptKernel:
+    """K(X, Z) whose first rows are computed once and kept, while others are at each use.
+
+    Those that are kept are computed together, in their own order, when something is first asked for:
+    half the work where all of a symmetric K is kept, and data in a file are read once from front to end.
+    Their memory is taken at once.
+    """
+
+    def __init__(self, K: TiledKernel, keep: int) -> None:
+        """K (n, p), and how many of its rows are kept, at most n."""
+        n, p = K.shape
+        assert 0 <= keep <= n
+        self.shape, self.kept_rows, self.complete = (n, p), keep, keep == n
+        self._tiling = K.tiling
+        self._first = K if keep == n else K.part(slice(0, keep))  # symmetric only as a whole
+        self._rest = K.part(slice(keep, None))
+        self._memory, self._filled = K.empty(keep), False
+
+    @property
+    def kept(self) -> Tensor:
+        """The first rows of K, (kept_rows, p), to be read."""
+        if not self._filled:
+            self._first.dense(self._memory)
+            self._filled = True
+        return self._memory
+
+    def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
+        if self.complete:
+            return torch.index_select(self.kept, 0, index, out=out)
+        K = self._rest.empty(len(index)) if out is None else out
+        inside = index < self.kept_rows  # a GPU's host waits to be told which
+        K[inside] = self.kept[index[inside]]
+        K[~inside] = self._rest.rows(index[~inside] - self.kept_rows)
+        return K
+
+    def blocks(self, size: int, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
+        keep, kept = self.kept_rows, self.kept
+        for rows in ranges(keep, size):
+            yield rows, kept[rows]
+        for rows, K in self._rest.blocks(size, out):
+            yield slice(keep + rows.start, keep + rows.stop), K
+
+    def dense(self, out: Tensor | None = None) -> Tensor:
+        K = self._rest.empty(self.shape[0]) if out is None else out
+        K[: self.kept_rows] = self.kept
+        self._rest.dense(K[self.kept_rows :])
+        return K
+
+    def matmul(self, W: Tensor, out: Tensor | None = None) -> Tensor:
+        keep, kept = self.kept_rows, self.kept
+        if out is None:
+            out = W.new_zeros(self.shape[0], W.shape[1])
+        for rows in ranges(keep, self._tiling.tile):
+            out[rows].add_(narrow_matmul(kept[rows], W))
+        if not self.complete:
+            self._rest.matmul(W, out[keep:])
+        return out
+
+    def add_transposed_matmul(self, index: Tensor, W: Tensor, out: Tensor) -> None:
+        kept = self.kept
+        if not self.complete:
+            inside = index < self.kept_rows  # as above
+            outside = index[~inside] - self.kept_rows
+            self._rest.add_transposed_matmul(outside, W[~inside], out)
+            index, W = index[inside], W[inside]
+        row_bytes = kept.element_size() * kept.shape[1]
+        step = max(_FEWEST_GATHERED, self._tiling.gathered_bytes // row_bytes)
+        gathered = self._rest.empty(min(step, len(index)))  # used again, while it is in cache
+        for part, W_part in zip(torch.split(index, step), torch.split(W, step), strict=True):
+            K = torch.index_select(kept, 0, part, out=gathered[: len(part)])
+            out.addmm_(K.mT, W_part)
+
+
+@dataclass(frozen=True)
+class BlockedKernel:
+    """A kernel and the pieces its matrices are computed in: makes the operators.
+
+    Attributes:
+        kernel: k.
+        tiling: the pieces.
+    """
+
+    kernel: Kernel
+    tiling: Tiling
+
+    @classmethod
+    def on(cls, kernel: Kernel, device: torch.device) -> BlockedKernel:
+        """With the pieces of a device."""
+        return cls(kernel, tiling(device))
+
+    def __call__(
+        self,
+        X: Tensor | Points,
+        Z: Tensor | Points,
+        keep: int = 0,
+        dtype: torch.dtype | None = None,
+    ) -> KernelOperator:
+        """K(X, Z), whose first ``keep`` rows are kept: X (n, d), Z (p, d) -> (n, p).
+
+        It is symmetric, and then computed by halves, where Z is X, the same object. ``dtype``: of what is
+        stored, else that of X.
+        """
+        points = as_points(X)
+        others = points if Z is X else as_points(Z)
+        K = TiledKernel(self.kernel, self.tiling, points, others, dtype or points.values.dtype)
+        return KeptKernel(K, keep) if keep else K
+
+    def diag(self, X: Tensor | Points) -> Tensor:
+        """k(x_i, x_i): X (n, d) -> (n,)."""
+        return self.kernel.diag(as_points(X).values)

@@ -1,0 +1,258 @@
+"""Mini-batch SGD in the RKHS on all n centers, with its predictions carried along.
+
+One step on a batch b of m points, K_G(X_b, .) = K(X_b, .) - Phi_b D Phi(.)^T (no Phi for plain SGD):
+
+    g = f(X_b) - Y_b                                 (m, c)
+    alpha_b -= eta / m g                             on the batch
+    alpha_s += eta / m V D Phi_b^T g                 on the subsample, Phi_b = K(X_b, X_s) V
+
+These are the iterates of Ma, Belkin 2019, algorithm 1. What differs is how f(X_b) is had. Published
+code computes K(X_b, X) alpha, so each step sees every center and its batch must fill the device. Here
+F = f(X) is a state: after a block B of many batches
+
+    F -= K(X, X_B) delta_B - Phi h,      h = sum of D Phi_b^T (eta / m) g over the block
+
+and within the block the steps need K(X_B, X_B) alone. The work is the same, n d operations a sample,
+but blocks have the size the device likes and batches the size the spectrum likes; and F gives train
+error, loss and RKHS norm, tr(alpha^T F), exactly and for nothing after every block. Rows of K that
+there is room for are kept from the first epoch on; the next ones then cost a pass over memory.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.batch import BatchRule
+from kernelexp.engine.checks import number
+from kernelexp.engine.devices import tiling
+from kernelexp.engine.operator import BlockedKernel, KernelOperator
+from kernelexp.engine.plan import GB, Limits, Plan, Sizes, tile_numbers, with_cache
+from kernelexp.engine.solvers.deflation import Deflation
+from kernelexp.engine.solvers.minibatch import MiniBatchIterate, MiniBatchSolver, MiniBatchSystem
+from kernelexp.engine.solvers.problem import Problem
+from kernelexp.engine.solvers.state import Derived
+from kernelexp.engine.spectrum import nystrom_spectrum
+
+_SUBSAMPLE, _LARGE_SUBSAMPLE, _LARGE_N = 4000, 12_000, 100_000
+# What a lack of memory may make of subsample and block.
+_SMALLEST_SUBSAMPLE, _SMALLEST_BLOCK = 500, 256
+
+
+@dataclass(frozen=True)
+class FullSystem(MiniBatchSystem):
+    """What training reads; ``targets`` are stored by columns, as the predictions are.
+
+    Attributes:
+        K: K(X, X), its rows kept as far as there is room.
+    """
+
+    K: KernelOperator
+
+    def derived(self) -> Derived:
+        sizes = {
+            "block_size": self.plan.block_size,
+            "max_batch_size": self.plan.max_batch_size,
+            "rows_kept": self.plan.kept_rows,
+        }
+        return {**super().derived(), **sizes}
+
+
+@dataclass(kw_only=True)
+class FullIterate(MiniBatchIterate):
+    """What training carries.
+
+    Attributes:
+        alpha: the weights, (n, c), without ``pending``.
+        pending: (q, c), V times it is still to be added to the weights of the subsample.
+        predictions: F = f(X), (n, c), stored by columns.
+    """
+
+    alpha: Tensor
+    pending: Tensor
+    predictions: Tensor
+
+
+@dataclass(frozen=True)
+class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
+    """SGD on all n centers; a method names its deflation and its batch rule.
+
+    Batch, where none is asked for: by the rule; s = 4,000, or 12,000 where n > 100,000, or what memory
+    allows.
+    """
+
+    @property
+    @abstractmethod
+    def deflation(self) -> Deflation:
+        """Which directions are deflated."""
+
+    @property
+    @abstractmethod
+    def batch_rule(self) -> BatchRule:
+        """The batch where none is asked for."""
+
+    def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
+        """Choose s, the block and m_max so that training on n points fits; given sizes are kept."""
+        self.check_subsample(sizes)
+        n, d, c, w = sizes.n, sizes.d, sizes.c, sizes.itemsize
+        q = self.deflation.fixed_q((self.subsample_size or n) - 1)
+        tiles, all_points = tile_numbers(n, device), self.deflation.on_all_points
+
+        def max_q(s: int) -> int:
+            return max(1, s // 10) if q is None else q
+
+        def made(s: int, B: int, m_max: int) -> Plan:
+            rank = max_q(s)
+            model = 3 * n * c + n * rank + (n if all_points else s) * rank
+            gathered = max(B, self.batch_size or 0) * (d + 3 * c + rank)
+            held = {
+                "process": limits.held / GB,
+                "model": w * model / GB,
+                "setup": w * (4.5 * s * s + s * d + n + tiles) / GB,
+                "step": w * (B * B + gathered + 2 * n * c + tiles) / GB,
+            }
+            return Plan(
+                self.name,
+                held,
+                limits.allowed / GB,
+                tiling(device),
+                n_centers=n,
+                subsample_size=s,
+                max_q=rank,
+                block_size=B,
+                max_batch_size=m_max,
+            )
+
+        asked = limits.asked
+        s = self.subsample_size or min(n, _SUBSAMPLE if n <= _LARGE_N else _LARGE_SUBSAMPLE)
+        B = min(asked.block_size or limits.busy_block, n)
+        smallest_B = asked.block_size or min(B, _SMALLEST_BLOCK)
+        smallest_s = self.subsample_size or min(n, _SMALLEST_SUBSAMPLE)
+        while made(s, B, n).peak_gb * GB > limits.allowed:
+            if smallest_B < B:
+                B = max(smallest_B, B // 2)
+            elif s > smallest_s:
+                s = max(smallest_s, s // 2)
+            else:
+                break
+        made(s, B, n).refuse_unless_it_fits(
+            limits,
+            f"n={n}, d={d}, {c} outputs, subsample of {s}",
+            "take fewer points (dataset.n_train), a smaller solver.subsample_size",
+        )
+        number("solver.q", q, 0, s - 1, whole=True, optional=True)
+        room = (limits.allowed / GB - made(s, 0, n).peak_gb) * GB / w
+        m_memory = int((math.sqrt((d + 3 * c) ** 2 + 4 * max(room, B * B)) - d - 3 * c) / 2)
+        plan = made(s, B, min(asked.max_batch_size or n, max(m_memory, B), n))
+        plan, keep = with_cache(plan, asked, n, w * n, self.max_epochs)
+        return replace(plan, kept_rows=keep)
+
+    def setup(self, problem: Problem, plan: Plan) -> FullSystem:
+        """Find the spectrum, choose q, batch and step."""
+        points, X, n = problem.points, problem.X, len(problem.X)
+        kernel = BlockedKernel(problem.kernel, plan.tiling)
+        generator, s = problem.generator(), plan.subsample_size
+        spectrum = nystrom_spectrum(kernel, points, s, generator, min(plan.max_q + 1, s))
+        preconditioner = self.deflation.preconditioner(
+            kernel, points, spectrum, plan.max_batch_size, (self.subsample_size or n) - 1
+        )
+        system = FullSystem(
+            problem=problem,
+            plan=plan,
+            centers=X,
+            targets=problem.Y.mT.contiguous().mT,
+            points=points,
+            spectrum=spectrum,
+            preconditioner=preconditioner,
+            beta=kernel.diag(X).max().item(),
+            batch_size=0,
+            relaxation=self.relaxation,
+            inflation=1.0,
+            generator=generator.get_state(),
+            K=kernel(points, points, keep=plan.kept_rows),
+        )
+        m = self._batch_size(system)
+        inflation = preconditioner.curvature_inflation(kernel, points, m, generator)
+        return replace(system, batch_size=m, inflation=inflation, generator=generator.get_state())
+
+    def _batch_size(self, system: FullSystem) -> int:
+        n, most = len(system.targets), system.plan.max_batch_size
+        m = self.batch_size or self.batch_rule(system.m_star, system.m_star_adapted, n, most)
+        m = min(m, n)
+        used = max(1, min(m, most))
+        if self.batch_size is not None and used < m:
+            warnings.warn(
+                f"solver.batch_size={self.batch_size} exceeds resource.max_batch_size: {used} is used",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return used
+
+    def start(self, system: FullSystem, weights: Tensor | None = None) -> FullIterate:
+        Y = system.targets
+        iterate = FullIterate(
+            generator=system.generator.clone(),
+            order=torch.arange(0),
+            alpha=Y.new_zeros(Y.shape),
+            pending=Y.new_zeros(system.preconditioner.q, Y.shape[1]),
+            predictions=Y.new_zeros(Y.shape[1], len(Y)).mT,
+        )
+        if weights is not None:
+            iterate.alpha.copy_(weights)
+            self.refresh(system, iterate)
+        return iterate
+
+    def restart(self, system: FullSystem, iterate: FullIterate) -> None:
+        for tensor in (iterate.alpha, iterate.pending, iterate.predictions):
+            tensor.zero_()
+
+    def weights(self, system: FullSystem, iterate: FullIterate) -> Tensor:
+        P = system.preconditioner
+        if iterate.pending.any():
+            iterate.alpha.index_add_(0, P.rows, P.vectors @ iterate.pending)
+            iterate.pending.zero_()
+        return iterate.alpha
+
+    def training_outputs(self, system: FullSystem, iterate: FullIterate) -> Tensor:
+        return iterate.predictions
+
+    def refresh(self, system: FullSystem, iterate: FullIterate) -> None:
+        iterate.predictions.copy_(system.K.matmul(self.weights(system, iterate)))
+
+    def batches_a_round(self, system: FullSystem) -> int:
+        return max(1, system.plan.block_size // system.batch_size)
+
+    def round(self, system: FullSystem, iterate: FullIterate, batches: Sequence[Tensor]) -> float:
+        """A block: several steps, then one update of all predictions; the loss of all points."""
+        P = system.preconditioner
+        rows = torch.cat(list(batches))  # (B,)
+        residual = iterate.predictions[rows] - system.targets[rows]  # (B, c)
+        Phi_B = P.features[rows]  # (B, q)
+        X_B = system.points[rows]
+        # Computed, which is faster than to pick it from the rows that are kept.
+        K_BB = system.kernel(X_B, X_B).dense() if len(batches) > 1 else None  # (B, B)
+        delta = torch.empty_like(residual)
+        h = torch.zeros_like(iterate.pending)
+        start = 0
+        for batch in batches:
+            m = len(batch)
+            stop = start + m
+            g = residual[start:stop] * (iterate.step_scale * system.step_size(m) / m)
+            delta[start:stop] = -g
+            step = P.coefficients(Phi_B[start:stop], g)  # (q, c)
+            h += step
+            if K_BB is not None and stop < len(rows):
+                residual[stop:].addmm_(K_BB[stop:, start:stop], g, alpha=-1)
+                residual[stop:].addmm_(Phi_B[stop:], step)
+            start = stop
+        iterate.alpha[rows] += delta
+        iterate.pending += h
+        system.K.add_transposed_matmul(rows, delta, out=iterate.predictions)
+        iterate.predictions.addmm_(P.features, h)
+        return (iterate.predictions - system.targets).square_().mean().item()

@@ -1,0 +1,285 @@
+"""Projected SGD: p centers, n samples, two preconditioners.
+
+f stays in span{k(., z_j)}; over T batches it gathers, and then projects, the steps of EigenPro 2,
+
+    g = f(X_b) - Y_b                                        (m, c)
+    f <- proj_Z (f - eta / m sum_T sum_b g k_G(x_b, .))
+
+Abedsoltan, Belkin, Pandit 2023 (T = 1) and Abedsoltan, Ma, Pandit, Belkin 2025 (T > 1; until the
+projection the batches are temporary centers, seen by the batches after them). Here:
+
+- The preconditioner's functions are chosen within the span (``spectrum.restricted_spectrum``): what is
+  deflated are eigenfunctions of the problem that is solved, the projected one.
+- With p < n centers f does not interpolate, g does not go to 0, and SGD with a constant step wanders.
+  So from the third epoch on the gradient is that of SAGA (Defazio, Bach, Lacoste-Julien 2014): g of
+  the batch minus g of the same points at their last visit, plus the mean of all last ones. It has the
+  same expectation and goes to 0, costs a table of n c numbers and no kernel evaluation, and the
+  constant step then goes to the least-squares solution geometrically. (Not from the second: what the
+  first epoch met is too old, and the loss rises before it falls.)
+- The residual of an inexact projection, h - K(Z, Z) theta, is added to the next h.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.batch import BatchRule, choose_q
+from kernelexp.engine.centers import CenterRule, check_centers
+from kernelexp.engine.checks import number, one_of
+from kernelexp.engine.model import predicted_labels
+from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.plan import Limits, Plan, Sizes
+from kernelexp.engine.preconditioner import Preconditioner
+from kernelexp.engine.solvers.minibatch import MiniBatchSolver
+from kernelexp.engine.solvers.problem import Problem
+from kernelexp.engine.solvers.projected_plan import plan_projected
+from kernelexp.engine.solvers.projected_state import ProjectedIterate, ProjectedSystem
+from kernelexp.engine.solvers.projection import make_projection
+from kernelexp.engine.solvers.stopping import EpochRecord
+from kernelexp.engine.spectrum import restricted_spectrum
+from kernelexp.engine.tiles import narrow_matmul
+
+# The step of SAGA as a share of that of plain SGD: its gradient also carries the noise of the table.
+# Measured in benchmarks/results/variance_reduction.md.
+_REDUCED_STEP = 1 / 2
+
+
+@dataclass(frozen=True)
+class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
+    """SGD on p centers; a method names T and its batch rule.
+
+    Attributes:
+        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
+        n_centers: p; null: all, or max(1,000, n / 10).
+        projection: ``exact`` (Cholesky factor of K(Z, Z)), ``inexact`` (EigenPro 2 on the centers), or
+            ``auto``: exact where the factor takes at most half of the memory there is.
+        projection_tolerance: of the inexact projection, relative residual.
+        projection_epochs: the most epochs of one inexact projection.
+        variance_reduction: SAGA gradients from the third epoch on; false: plain SGD, as published.
+        q: deflated directions; null: as many as keep m*(k_G) within m_max.
+        batch_size: m; null: m*(k_G) / 8, or m*(k_G) where each batch is projected inexactly.
+        subsample_size: s, centers whose span holds the preconditioner; null: 2,000.
+    """
+
+    # Above 1: see EigenPro 2; the projected k_G is smaller still than k_G.
+    relaxation: ClassVar[float] = 1.5
+    centers: str | None = None
+    n_centers: int | None = None
+    projection: str = "auto"
+    projection_tolerance: float = 0.1
+    projection_epochs: int = 2
+    variance_reduction: bool = True
+    q: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_centers(self.centers, self.n_centers)
+        one_of("projection", self.projection, ["auto", "exact", "inexact"])
+        number("projection_tolerance", self.projection_tolerance, above=0, high=1)
+        number("projection_epochs", self.projection_epochs, 1, whole=True)
+        number("q", self.q, 0, whole=True, optional=True)
+
+    @abstractmethod
+    def interval(self, p: int, m: int, d: int, exact: bool) -> int:
+        """T for p centers in R^d, batches of m and projections that are exact or not."""
+
+    @abstractmethod
+    def batch_rule(self, exact: bool) -> BatchRule:
+        """The batch where none is asked for."""
+
+    @property
+    def center_rule(self) -> CenterRule:
+        """Which points are the centers."""
+        return CenterRule(self.centers, self.n_centers)
+
+    def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
+        self.check_subsample(sizes)
+        return plan_projected(
+            self.name,
+            sizes,
+            limits,
+            device,
+            p=self.center_rule.count(sizes.n),
+            s=self.subsample_size,
+            q=self.q,
+            m=self.batch_size,
+            projection=self.projection,
+            projection_epochs=self.projection_epochs,
+            batch_rule=self.batch_rule,
+            passes=self.max_epochs,
+        )
+
+    def setup(self, problem: Problem, plan: Plan) -> ProjectedSystem:
+        """Centers, spectrum, projection."""
+        X, Y, points = problem.X, problem.Y, problem.points
+        n, kernel = len(X), BlockedKernel(problem.kernel, plan.tiling)
+        generator = problem.generator()
+        Z, _ = self.center_rule.choose(problem.X, generator, problem.device)
+        p, exact = len(Z), plan.projection is None
+        number("solver.subsample_size", self.subsample_size, 2, p, whole=True, optional=True)
+        s = min(plan.subsample_size, p)
+        number("solver.q", self.q, 0, s - 1, whole=True, optional=True)
+        centers = problem.points_of(Z)
+        spectrum, landmarks, V = restricted_spectrum(
+            kernel, points, centers, s, generator, min(plan.max_q, s - 1) + 1
+        )
+        m_max = problem.limits.max_batch_size or n
+        q = min(choose_q(spectrum, m_max) if self.q is None else self.q, V.shape[1] - 1)
+        sigma, V = spectrum.values, V[:, :q].contiguous()
+        P = Preconditioner.with_features(
+            kernel,
+            points,
+            landmarks,
+            V,
+            1 - sigma[q] / sigma[:q],
+            kernel(points, centers[landmarks]).matmul(V),
+            sigma[q].item(),
+        )
+        system = ProjectedSystem(
+            problem=problem,
+            plan=plan,
+            centers=Z,
+            targets=Y,
+            points=points,
+            spectrum=spectrum,
+            preconditioner=P,
+            beta=kernel.diag(X).max().item(),
+            batch_size=0,
+            relaxation=self.relaxation,
+            inflation=1.0,
+            generator=generator.get_state(),
+            K=kernel(points, centers, keep=plan.kept_rows),
+            K_ZZ=kernel(centers, centers),
+            projection=make_projection(
+                problem, plan, Z, self.projection_tolerance, self.projection_epochs
+            ),
+            interval=1,
+            center_features=kernel(centers, centers[landmarks]).matmul(V),
+        )
+        rule = self.batch_rule(exact)
+        m = self.batch_size or rule(system.m_star, system.m_star_adapted, n, m_max)
+        m = min(m, n, plan.max_batch_size)
+        inflation = P.curvature_inflation(kernel, points, m, generator)
+        return replace(
+            system,
+            batch_size=m,
+            inflation=inflation,
+            interval=self.interval(p, m, X.shape[1], exact),
+            generator=generator.get_state(),
+        )
+
+    def start(self, system: ProjectedSystem, weights: Tensor | None = None) -> ProjectedIterate:
+        Y, p = system.targets, len(system.centers)
+        n, c = Y.shape
+        iterate = ProjectedIterate(
+            generator=system.generator.clone(),
+            order=torch.arange(0),
+            alpha=Y.new_zeros(p, c),
+            values=Y.new_zeros(p, c),
+            table=Y.new_zeros(n if self.variance_reduction else 0, c),
+            mean_weights=Y.new_zeros(p, c),
+            mean_values=Y.new_zeros(p, c),
+            carry=Y.new_zeros(p, c),
+            projection_generator=system.projection.generator.clone(),
+        )
+        if weights is not None:
+            iterate.alpha.copy_(weights)
+            iterate.values.copy_(system.K_ZZ.matmul(iterate.alpha))
+        return iterate
+
+    def restart(self, system: ProjectedSystem, iterate: ProjectedIterate) -> None:
+        for tensor in (iterate.alpha, iterate.values, iterate.carry):
+            tensor.zero_()
+
+    def weights(self, system: ProjectedSystem, iterate: ProjectedIterate) -> Tensor:
+        return iterate.alpha
+
+    def training_outputs(self, system: ProjectedSystem, iterate: ProjectedIterate) -> Tensor:
+        return system.K.matmul(iterate.alpha)
+
+    def center_outputs(self, system: ProjectedSystem, iterate: ProjectedIterate) -> Tensor:
+        return iterate.values
+
+    def residuals(self, iterate: ProjectedIterate) -> dict[str, float]:
+        return {"projection_residual": iterate.projection_residual}
+
+    def batches_a_round(self, system: ProjectedSystem) -> int:
+        return system.interval
+
+    def round(
+        self, system: ProjectedSystem, iterate: ProjectedIterate, batches: Sequence[Tensor]
+    ) -> float:
+        """T batches and a projection; the loss of the points met."""
+        kernel, P, n = system.kernel, system.preconditioner, len(system.targets)
+        m = system.batch_size
+        step = iterate.step_scale * system.step_size(m) / m  # of one sample
+        reduces = iterate.reduces
+        if reduces:
+            step *= _REDUCED_STEP
+        h = torch.zeros_like(iterate.alpha)  # (p, c)
+        corrections = h.new_zeros(P.q, h.shape[1])
+        seen, seen_steps = batches[0][:0], system.targets[:0]  # temporary centers, their weights
+        K = h.new_empty(len(batches[0]), len(h))  # (m, p); the first batches are the largest
+        met = []
+        for batch in batches:
+            K_b = system.K.rows(batch, K[: len(batch)])  # (m, p)
+            g = narrow_matmul(K_b, iterate.alpha) - system.targets[batch]  # (m, c)
+            g.addmm_(P.features[batch], corrections, alpha=step)
+            if len(seen):
+                kernel(system.points[batch], system.points[seen]).matmul(seen_steps, out=g)
+            met.append(g)
+            difference = g - iterate.table[batch] if reduces else g
+            h.addmm_(K_b.mT, difference)
+            corrections += P.coefficients(P.features[batch], difference)
+            if reduces:
+                iterate.alpha.add_(iterate.mean_weights, alpha=-step * len(batch))
+                iterate.values.add_(iterate.mean_values, alpha=-step * len(batch))
+            if self.variance_reduction:
+                iterate.table[batch] = g
+            if len(batches) > 1:
+                seen = torch.cat([seen, batch])
+                seen_steps = torch.cat([seen_steps, -step * difference])
+        h.addmm_(system.center_features, corrections, alpha=-1).add_(iterate.carry)
+        theta, image = system.projection(h, iterate)
+        iterate.carry = h - image
+        iterate.alpha.add_(theta, alpha=-step)
+        iterate.values.add_(image, alpha=-step)
+        iterate.mean_weights.add_(theta, alpha=1 / n)
+        iterate.mean_values.add_(image, alpha=1 / n)
+        return self._count(system, iterate, batches, met)
+
+    def begin_epoch(self, iterate: ProjectedIterate) -> None:
+        iterate.squares, iterate.wrong = 0.0, 0
+        if not iterate.reduces:  # the table is filled anew; what is carried belongs to the old one
+            for tensor in (iterate.mean_weights, iterate.mean_values, iterate.carry):
+                tensor.zero_()
+
+    def _count(
+        self,
+        system: ProjectedSystem,
+        iterate: ProjectedIterate,
+        batches: Sequence[Tensor],
+        met: list[Tensor],
+    ) -> float:
+        """Add what the batches met to the epoch's sums; their loss."""
+        squares = torch.stack([g.square().sum() for g in met]).double().sum().item()
+        iterate.squares += squares
+        rows, labels = torch.cat(list(batches)), system.problem.labels
+        if labels is not None:
+            outputs = torch.cat(met) + system.targets[rows]
+            iterate.wrong += int((predicted_labels(outputs) != labels[rows]).sum())
+        return squares / (len(rows) * system.targets.shape[1])
+
+    def end_epoch(self, system: ProjectedSystem, iterate: ProjectedIterate) -> EpochRecord:
+        """Exact where K(X, Z) is kept, else what was met in passing."""
+        if system.K.complete:
+            return self.record(system, iterate)
+        n, c = system.targets.shape
+        error = None if system.problem.labels is None else iterate.wrong / n
+        return self.record(system, iterate, iterate.squares / (n * c), error)

@@ -1,0 +1,120 @@
+"""The two parts of a training: what can be made again from problem, plan and seed, and what is carried.
+
+Checkpoints, going on, restarts and warm starts are functions of the second part alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.plan import Plan
+from kernelexp.engine.solvers.problem import Problem
+
+# What a set-up chose or measured, by name.
+Derived: TypeAlias = dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class System:
+    """What a set-up makes, and could make again: nothing in it changes while training goes on.
+
+    Attributes:
+        problem: what is learned.
+        plan: what it was made by.
+        centers: Z, (p, d); the training points X where all of them are.
+        targets: Y, (n, c), stored as the solver reads them.
+    """
+
+    problem: Problem
+    plan: Plan
+    centers: Tensor
+    targets: Tensor
+
+    @property
+    def kernel(self) -> BlockedKernel:
+        """k, evaluated in the pieces of the plan."""
+        return BlockedKernel(self.problem.kernel, self.plan.tiling)
+
+    @cached_property
+    def mean_square(self) -> float:
+        """Of the targets: the training error of f = 0."""
+        return self.targets.square().mean().item()
+
+    def derived(self) -> Derived:
+        """The quantities that set-up chose or measured, by name."""
+        return {}
+
+
+@dataclass(kw_only=True)
+class Iterate:
+    """What is carried from round to round: tensors, counters, text; flat.
+
+    Attributes:
+        epoch: epochs done, since the start or the last restart.
+        seconds: of the epoch under way, so far.
+        converged: whether the solver has reached the tolerance it was given.
+        warning: the sentence for a system that has no solution, or was not solved.
+    """
+
+    epoch: int = 0
+    seconds: float = 0.0
+    converged: bool = False
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """All that is carried, in a form that files take.
+
+    Attributes:
+        tensors: by name, the live ones.
+        numbers: the rest, as JSON takes it.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def saved(iterate: Iterate) -> Saved:
+    """The fields of an iterate."""
+    values = {f.name: getattr(iterate, f.name) for f in fields(iterate)}
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    numbers = {name: value for name, value in values.items() if name not in tensors}
+    return Saved(tensors, numbers)
+
+
+def restore(iterate: Iterate, stored: Saved) -> None:
+    """Put saved fields into an iterate that was just started.
+
+    Tensors of the same shape are filled in place: how they are stored, by rows or by columns, decides the
+    last digits of products with them.
+
+    Raises:
+        ValueError: where the fields are those of another solver or another version.
+    """
+    names = {f.name for f in fields(iterate)}
+    if names != {*stored.tensors, *stored.numbers}:
+        raise ValueError(
+            f"saved fields {sorted({*stored.tensors, *stored.numbers} ^ names)} differ"
+        )
+    for name, value in stored.tensors.items():
+        own = getattr(iterate, name)
+        if own.shape == value.shape and own.dtype == value.dtype:
+            own.copy_(value)
+        else:
+            setattr(iterate, name, value.to(own.device))
+    for name, number in stored.numbers.items():
+        setattr(iterate, name, number)
+
+
+def draw_permutation(state: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """A random order of n things, and the state of the source of draws after it."""
+    generator = torch.Generator()
+    generator.set_state(state)
+    return torch.randperm(n, generator=generator), generator.get_state()

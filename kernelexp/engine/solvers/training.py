@@ -1,0 +1,223 @@
+"""A training: a solver, the system it set up, what it carries, and its records so far.
+
+training = prepare(solver, problem)
+for record in training.run():
+    ...                         # log, evaluate: the caller's affair
+model = training.model()
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from typing import Any, Generic, TypeAlias
+
+from torch import Tensor
+
+from kernelexp.engine import memory
+from kernelexp.engine.model import KernelModel
+from kernelexp.engine.norms import RKHSNorm
+from kernelexp.engine.plan import GB, Limits, Plan
+from kernelexp.engine.resource import clock
+from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
+from kernelexp.engine.solvers.base import AnySolver, It, S, Solver, SolverOption
+from kernelexp.engine.solvers.problem import Problem
+from kernelexp.engine.solvers.state import Derived, Saved, restore, saved
+from kernelexp.engine.solvers.stopping import Ending, EpochRecord
+
+# What is planned with after memory ran out.
+_SMALLER = 0.75
+
+
+class Training(Generic[S, It]):
+    """Training under way.
+
+    Attributes:
+        solver: which solver it is, where one was picked the one that was.
+        system: what its set-up made.
+        iterate: what it carries.
+        plan: what is held in memory; its owner may add to it.
+        records: of the epochs so far, since the start or the last restart.
+        setup_seconds: time of the set-up.
+        reason: why this solver, where it was picked (``solvers.auto``).
+        stopped_by: what ended the run; None before.
+        smaller_plan: whether memory ran out and a smaller plan was made.
+    """
+
+    def __init__(
+        self,
+        solver: Solver[S, It],
+        system: S,
+        setup_seconds: float = 0.0,
+        reason: str | None = None,
+        smaller_plan: bool = False,
+    ) -> None:
+        self.solver = solver
+        self.system = system
+        self.iterate = solver.start(system)
+        self.plan = system.plan
+        self.records: list[EpochRecord] = []
+        self.seconds = 0.0
+        self.setup_seconds = setup_seconds
+        self.reason = reason
+        self.smaller_plan = smaller_plan
+        self.stopped_by: Ending | None = None
+
+    @property
+    def problem(self) -> Problem:
+        """What is learned."""
+        return self.system.problem
+
+    @property
+    def warning(self) -> str | None:
+        """The sentence for a system that has no solution, or was not solved."""
+        return self.iterate.warning
+
+    def run(self, after_round: Callable[[], None] | None = None) -> Iterator[EpochRecord]:
+        """Train until the last epoch, a tolerance or a stop rule, named in ``stopped_by``.
+
+        After a divergence training starts again, and so do the epochs of its records. What a system left
+        undone is said in ``warning``, and once as a ``SingularMatrixWarning``.
+
+        ``after_round`` is called between rounds, several times in a long epoch; what it raises ends the run
+        in a state that can be saved.
+        """
+        while self.stopped_by is None:
+            record = self.solver.advance(self.system, self.iterate)
+            if record is not None:
+                self._add(record)
+            if after_round is not None:
+                after_round()
+            if record is not None:
+                if self.stopped_by is not None and self.warning is not None:
+                    warnings.warn(self.warning, SingularMatrixWarning, stacklevel=2)
+                yield record
+
+    def _add(self, record: EpochRecord) -> None:
+        self.seconds += record.seconds
+        self.records = [*self.records[: record.epoch - 1], record]
+        self.stopped_by = self._ending()
+
+    def _ending(self) -> Ending | None:
+        if self.iterate.converged:
+            return Ending.LEAST_SQUARES if self.warning else Ending.TOLERANCE
+        rule = self.solver.stop.reason(self.records, self.seconds)
+        if rule is None and self.iterate.epoch >= self.solver.max_epochs:
+            return Ending.EPOCHS
+        return rule
+
+    def model(self) -> KernelModel:
+        """The kernel machine as it stands: a value, which later epochs do not change."""
+        return self.solver.model(self.system, self.iterate)
+
+    def weights(self) -> Tensor:
+        """Its weights alone, (p, c), not a copy."""
+        return self.solver.weights(self.system, self.iterate)
+
+    def training_outputs(self) -> Tensor:
+        """f(X) on the training points, (n, c); at hand, or computed."""
+        return self.solver.training_outputs(self.system, self.iterate)
+
+    def derived(self) -> Derived:
+        """The quantities that set-up chose or measured, by name."""
+        return self.system.derived()
+
+    def residuals(self) -> dict[str, float]:
+        """Relative residuals, by name; empty where the training error says it."""
+        return self.solver.residuals(self.iterate)
+
+    def rkhs_norm(self) -> RKHSNorm:
+        """The norm of the model as it stands, with an estimate of its error."""
+        outputs = self.solver.center_outputs(self.system, self.iterate)
+        norm = self.model().rkhs_norm(outputs)
+        left = self.residuals().get("relative_residual", 0.0)
+        return replace(norm, lower_bound=left > SOLVED)
+
+    def saved(self) -> Saved:
+        """All that is carried: tensors (not copies) and, as JSON takes it, the rest and the plan."""
+        stored = saved(self.iterate)
+        numbers = {
+            "iterate": stored.numbers,
+            "records": [asdict(record) for record in self.records],
+            "seconds": self.seconds,
+            "plan": self.plan.to_dict(),
+        }
+        return Saved(stored.tensors, numbers)
+
+    def restore(self, stored: Saved) -> None:
+        """Go on where ``saved`` was called, after a ``prepare`` with the same problem and that plan.
+
+        With more epochs, or another stop rule, than it was saved with, a finished training goes on.
+
+        Raises:
+            ValueError: where it is of another solver or version.
+        """
+        restore(self.iterate, Saved(stored.tensors, stored.numbers["iterate"]))
+        self.records = [EpochRecord(**record) for record in stored.numbers["records"]]
+        self.seconds = stored.numbers["seconds"]
+        # What stopped it before may not stop it now.
+        whole = self.records and len(self.records) == self.iterate.epoch
+        self.stopped_by = self._ending() if whole else None
+
+
+AnyTraining: TypeAlias = Training[Any, Any]
+
+
+def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) -> AnyTraining:
+    """The expensive set-up, once; ``plan``: one that was made before, of a checkpoint.
+
+    Where the memory that was planned is not there after all, it is made again with three quarters of it,
+    once, with a warning; ``smaller_plan`` says so.
+
+    Raises:
+        ValueError: where a size exceeds the data or the memory, or the kernel is not one.
+    """
+    device = problem.device
+    start = clock(device)
+    _ = problem.points  # what they take is held before anything is planned
+    limits = problem.measured_limits()
+    sizes = option.sizes(problem)
+    solver, reason = option.choose(sizes, limits, device)
+    smaller = False
+    try:
+        if plan is None:
+            system = solver.setup(problem, solver.plan(sizes, limits, device))
+        else:
+            _check(plan, solver, limits)
+            system = solver.setup(problem, plan)
+    except RuntimeError as error:
+        if plan is not None or not memory.is_exhausted(error):
+            raise
+        smaller = True
+    if smaller:  # outside of the handler, whose traceback would keep what was allocated
+        memory.release(device)
+        limits = _three_quarters(problem)
+        system = solver.setup(problem, solver.plan(sizes, limits, device))
+    return Training(solver, system, clock(device) - start, reason, smaller)
+
+
+def _check(plan: Plan, solver: AnySolver, limits: Limits) -> None:
+    if plan.solver != solver.name:
+        raise ValueError(f"solver={solver.name}: the plan to go on with is of {plan.solver}")
+    plan.refuse_unless_it_fits(limits, "going on as it was begun", "free memory")
+
+
+def _three_quarters(problem: Problem) -> Limits:
+    """Of the memory there is; with a warning."""
+    limit = problem.measured_limits().allowed
+    asked = replace(problem.limits, memory_gb=_SMALLER * limit / GB)
+    warnings.warn(
+        f"out of memory; started again with resource.memory_gb={asked.memory_gb:.2f}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return asked.measured(problem.device, problem.block_size)
+
+
+def fit(option: SolverOption, problem: Problem) -> KernelModel:
+    """``prepare`` and ``run`` in one call, for use as a library."""
+    training = prepare(option, problem)
+    for _ in training.run():
+        pass
+    return training.model()

@@ -1,0 +1,156 @@
+"""One figure of a report: from runs to its files and to what the page shows of it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kernelexp.report import captions, safe
+from kernelexp.report.drawing import draw
+from kernelexp.report.figures import Figure
+from kernelexp.report.frames import Data
+from kernelexp.report.options import Options
+from kernelexp.report.page import Picture
+from kernelexp.report.store import Store
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A figure that is to be drawn.
+
+    Attributes:
+        name: of the figure.
+        figure: its declaration.
+        experiment: whose runs it is drawn from.
+        runs: those runs.
+    """
+
+    name: str
+    figure: Figure
+    experiment: str
+    runs: pd.DataFrame
+
+    @property
+    def its_own(self) -> bool:
+        """Whether the experiment is the one that the figure is made for."""
+        return self.experiment in (self.name, self.figure.experiment)
+
+    @property
+    def title(self) -> str:
+        """What notes call it."""
+        return self.name if self.its_own else f"{self.experiment}-{self.name}"
+
+    @property
+    def stem(self) -> str:
+        """What its files begin with."""
+        return self.name if self.its_own else f"{safe.file_name(self.experiment)}-{self.name}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of it.
+
+    Attributes:
+        picture: None where it could not be drawn.
+        notes: why not, and what the reader must be told, a line each.
+    """
+
+    picture: Picture | None
+    notes: list[str]
+
+
+def make(wanted: Wanted, store: Store, options: Options) -> Made:
+    """Write pictures and tables of one figure; whatever is wrong with it is a note, never an error."""
+    data, picture = Data(wanted.runs), None
+    try:
+        picture = _picture(wanted, data, store, options)
+    except ValueError as error:
+        data.notes.append(f"not drawn: {error}")
+    except Exception as error:  # a figure is anybody's code
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}, line {where.lineno}"
+        data.notes.append(f"not drawn: {type(error).__name__}: {error} ({place})")
+    return Made(picture, [f"{wanted.title}: {' '.join(note.split())}" for note in data.notes])
+
+
+def _picture(wanted: Wanted, data: Data, store: Store, options: Options) -> Picture:
+    figure, stem = wanted.figure, wanted.stem
+    _choose(figure, data)
+    if figure.history:
+        data.history = store.history(data.runs["run"], figure.history)
+    table = figure.table(data)
+    used = data.runs
+    extra = {f"{stem}_{end}.csv": of(table) for end, of in figure.extra.items()}
+    tables = {f"{stem}.csv": safe.csv(table), **{n: safe.csv(f) for n, f in extra.items()}}
+    for name, text in tables.items():
+        (options.out / name).write_text(text, encoding="utf-8")
+    files = [options.out / f"{stem}.{kind}" for kind in options.formats]
+    drawn = draw(figure, table, captions.below(table, used), files, options.dpi)
+    data.notes += drawn.complaints
+    if options.log:
+        data.notes += _log(store, used, files)
+    return Picture(
+        name=stem,
+        title=figure.title,
+        shows=figure.shows,
+        expected=figure.expected,
+        drawn=drawn,
+        facts=[*figure.facts(table), captions.unsolved(used), captions.spread(table)],
+        settings=captions.settings(used),
+        provenance=f"Commit {captions.commits(used)}; {captions.devices(used)}; {captions.days(used)}.",
+        runs=[captions.short_id(run) for run in used["run"]],
+        sweeps=[captions.short_id(run) for run in used["parent"].dropna().unique()],
+        tables=list(tables.items()),
+        extra=[captions.rows(frame) for frame in extra.values() if len(frame)],
+    )
+
+
+def _choose(figure: Figure, data: Data) -> None:
+    """Leave out of the data the runs that the figure cannot show, or not beside the newest.
+
+    Raises:
+        ValueError: where no run is left.
+    """
+    runs = data.runs
+    missing = [column for column in figure.needs if column not in runs or runs[column].isna().all()]
+    if missing:
+        raise ValueError(f"no run has {', '.join(missing)}")
+    for column in figure.needs:
+        data.keep(data.runs[column].notna(), f"without {column}")
+        data.keep(~data.runs[column].isin([np.inf, -np.inf]), f"with infinite {column}")
+    for column in ("scale", *figure.one):
+        _keep_newest(data, column)
+    shared = captions.sharing(data.runs, figure.point)
+    data.notes += [shared] if shared else []
+
+
+def _keep_newest(data: Data, column: str) -> None:
+    """Where runs differ in what a picture shows one value of, keep those like the newest run."""
+    values = data.runs.get(column)
+    if values is None or values.nunique(dropna=False) < 2:
+        return
+    newest = values.iloc[0]
+    same = values.isna() if pd.isna(newest) else values == newest
+    shown = "none" if pd.isna(newest) else captions.listed([newest])
+    found = captions.listed(values.fillna("none"))
+    data.keep(
+        same, f"of another {column} than the newest ({shown} of {found}; --filter takes others)"
+    )
+
+
+def _log(store: Store, runs: pd.DataFrame, files: Sequence[Path]) -> list[str]:
+    """Keep the pictures with the sweeps of the runs; why that failed, where it did."""
+    for parent in runs["parent"].dropna().unique():
+        try:
+            for path in files:
+                store.log(parent, path)
+        except Exception as error:  # a server may forbid it; the report is built all the same
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            sweep = captions.short_id(parent)
+            return [f"not logged to sweep {sweep} ({reason}); --no-log leaves it out"]
+    return []

@@ -1,0 +1,83 @@
+"""One figure of a report: whatever is wrong with it is a note, and nothing that was said before is lost."""
+
+import pandas as pd
+import pytest
+
+from kernelexp.report.figures import Figure
+from kernelexp.report.making import Wanted, make
+from kernelexp.report.options import Options
+
+
+def runs(**columns):
+    frame = pd.DataFrame(
+        {"run": ["a" * 32, "b" * 32], "parent": None, "n": [500.0, None], **columns}
+    )
+    return frame.assign(
+        settings=[{"n": 500}, {}],
+        warning=None,
+        commit=None,
+        dirty=False,
+        device_name="CPU",
+        started=pd.Timestamp("2026-01-01"),
+    )
+
+
+def figure(table, draw=lambda frame, canvas: canvas.subplots()):
+    return Figure("Title", "What is drawn.", needs=("n",), point=("n",), table=table, draw=draw)
+
+
+def wrong(data):
+    data.notes.append("seen on the way")
+    raise RuntimeError("two\nlines")
+
+
+def no_picture(frame, canvas):
+    raise ValueError("nothing to draw")
+
+
+RAISED = (
+    f"RuntimeError: two lines (test_report_making.py, line {wrong.__code__.co_firstlineno + 2})"
+)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (figure(wrong), ["seen on the way", f"not drawn: {RAISED}"]),
+        (figure(lambda data: data.runs, no_picture), ["not drawn: nothing to draw"]),
+    ],
+    ids=["its table", "its drawing"],
+)
+def test_a_figure_that_fails_says_why_and_what_it_left_out(declared, said, tmp_path):
+    frame = runs()
+    made = make(Wanted("mine", declared, "mine", frame), None, Options(out=tmp_path, log=False))
+    assert made.picture is None
+    assert made.notes == [f"mine: {note}" for note in ["1 run without n; left out", *said]]
+    pd.testing.assert_frame_equal(frame, runs())
+
+
+def test_pictures_that_cannot_be_kept_with_their_sweep_are_drawn_all_the_same(tmp_path):
+    class Refusing:
+        def log(self, parent, path):
+            raise PermissionError("403\nand a page of HTML")
+
+    frame = runs(parent="c" * 32)
+    declared = figure(lambda data: data.runs[["n"]].assign(source="here"))
+    made = make(Wanted("mine", declared, "mine", frame), Refusing(), Options(out=tmp_path, dpi=40))
+    assert made.picture.drawn.files == [tmp_path / "mine.png"]
+    assert made.notes[-1] == "mine: not logged to sweep cccccccc (403); --no-log leaves it out"
+
+
+@pytest.mark.parametrize(
+    ("name", "shows", "experiment", "title", "stem"),
+    [
+        ("kernels", "", "kernels", "kernels", "kernels"),
+        ("kernels", "mine", "mine", "kernels", "kernels"),
+        ("kernels", "", "mine", "mine-kernels", "mine-kernels"),
+        ("kernels", "", "../up", "../up-kernels", "_up-8c722b8a-kernels"),
+    ],
+)
+def test_figures_of_other_experiments_have_both_names(name, shows, experiment, title, stem):
+    declared = Figure("", "", (), (), lambda data: data.runs, no_picture, experiment=shows)
+    wanted = Wanted(name, declared, experiment, pd.DataFrame())
+    assert (wanted.title, wanted.stem) == (title, stem)
