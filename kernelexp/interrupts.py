@@ -23,7 +23,7 @@ from typing import NoReturn
 # Batch systems give some seconds between SIGTERM and SIGKILL; all that is below takes less than ten.
 GRACE_SECONDS = 6.0
 _WORKER_GRACE_SECONDS = 4.0  # before its launcher, which then still finds out how its jobs ended
-_LAST_WORDS_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 3.0
 _LOOK_SECONDS = 0.5
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -90,7 +90,7 @@ def in_worker() -> bool:
 def on_end(callback: Callable[[str], object]) -> Iterator[None]:
     """Within it, ``callback(reason)`` is called where the program is ended from outside the main thread.
 
-    It has two seconds, in a thread of its own.
+    It has three seconds, in a thread of its own.
     """
     if _watch is None:
         yield
@@ -147,7 +147,7 @@ class _Watch:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         while True:
-            self.wakes.settimeout(_LOOK_SECONDS if self.worker or self.deadline else None)
+            self.wakes.settimeout(self._patience())
             try:
                 came = self.wakes.recv(64)
                 if not came:  # closed by ``install``
@@ -163,6 +163,12 @@ class _Watch:
             if self.deadline is not None:
                 self._pass_on()
                 self._look(self.deadline)
+
+    def _patience(self) -> float | None:
+        """How long to wait for the next signal; for ever, where there is nothing else to look at."""
+        if self.deadline is None:
+            return _LOOK_SECONDS if self.worker else None
+        return min(_LOOK_SECONDS, max(0.01, self.deadline - time.monotonic()))
 
     def _take(self, number: int) -> None:
         if self.signal is None:
