@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kernelexp.experiment import RunResult, Setup
 
 # Seconds that a run which is told to stop waits for the store.
-_HURRIED = 4.0
+_HURRIED = 3.0
 # The same where the process is about to be ended: for the queue, then for the status alone.
 _KILLED = 0.8
 # To create a run: attempts, seconds between them.
