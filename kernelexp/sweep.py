@@ -74,6 +74,8 @@ def job(
     client, done = None, None
     with _store_may_be_away():
         client = open_store(config)
+        if given_up(config.uri):  # and is back
+            send_of_sweep(sweep.parent, client)
         if not rerun:
             where = experiment_id(client, config)
             patience = 60 * config.patience_minutes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from concurrent.futures import Future
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from kernelexp.experiment import RunResult, Setup
 
 # Seconds that a run which is told to stop waits for the store.
-_HURRIED = 4.0
+_HURRIED = 3.0
 # The same where the process is about to be ended: for the queue, then for the status alone.
 _KILLED = 0.8
 # To create a run: attempts, seconds between them.
@@ -213,14 +214,19 @@ class Tracker:
             self._put_model(result)
 
     def _put_model(self, result: RunResult) -> None:
-        record = self.outbox.record
-        try:
-            folder = record.model_folder()
-            save_model(result, folder)
-        except Exception as error:  # of MLflow, or the disk: the rest of the run is worth keeping
-            say(f"warning: the model is not kept ({first_line(error)})")
-            return
-        self.outbox.put(record.model(folder))
+        record, reason = self.outbox.record, ""
+        for folder in record.model_folders():
+            try:
+                save_model(result, folder)
+            except (
+                Exception
+            ) as error:  # of MLflow, or the disk: the rest of the run is worth keeping
+                shutil.rmtree(folder, ignore_errors=True)
+                reason = reason or first_line(error)
+            else:
+                self.outbox.put(record.model(folder))
+                return
+        say(f"warning: the model is not kept ({reason})")
 
     def kill(self, reason: str) -> None:
         """Mark the run as killed, as far as the store allows that at once.

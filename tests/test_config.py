@@ -289,4 +289,12 @@ def test_help_lists_every_option(shell):
 def test_primary_config_is_plain_yaml():
     defaults = OmegaConf.load(CONF_DIR / "config.yaml").defaults
     named = {key for entry in defaults if not isinstance(entry, str) for key in entry}
-    assert {"dataset", "kernel", "solver", "label_noise", "tracking", "resource"} <= named
+    assert {
+        "dataset",
+        "kernel",
+        "solver",
+        "label_noise",
+        "tracking",
+        "resource",
+        "checkpoint",
+    } <= named

@@ -132,10 +132,10 @@ def test_what_cannot_be_sent_is_kept_and_sent_once(tracker, client, runs, store,
     assert main(["send"]) == 0
 
 
-def test_stores_that_keep_doubles_get_none(workdir, capsys):
+def test_stores_that_keep_doubles_get_none(workdir, monkeypatch):
     """A store of files has no keys by which it would drop what it has."""
     config = TrackingConfig(uri=str(workdir / "mlruns"))
-    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     client = open_store(config)
     begin = beginning(config, "r", {})
     metrics = [Metrics({"loss": 1.0}, 1), Metrics({"loss": 2.0}, 2)]
@@ -326,6 +326,25 @@ def test_a_full_disk_for_the_store_and_all_else(workdir, shell):
     assert "test accuracy" in done.out
     assert "Traceback" not in done.err
     assert "what is missing is lost" in done.err
+
+
+def test_a_model_that_the_folder_cannot_take_is_kept_elsewhere(tracker, workdir, monkeypatch, runs):
+    places = []
+
+    def save(_, folder):
+        places.append(folder)
+        if "unsent" in str(folder):
+            raise OSError(28, "No space left on device")
+        folder.mkdir()
+        (folder / "MLmodel").write_text("flavors: {}")
+
+    monkeypatch.setattr(tracking, "save_model", save)
+    with tracker() as run:
+        run._put_model(None)
+    assert places[0].parent.parent.name == "unsent"
+    [found] = runs()
+    assert len(found.outputs.model_outputs) == 1
+    assert not places[1].exists()
 
 
 def test_help_and_what_is_not_there(capsys, workdir):

@@ -302,7 +302,7 @@ def test_jobs_wait_for_a_store_once(workdir, monkeypatch):
     monkeypatch.setenv("KERNELEXP_PARENT_RUN_ID", "parent")
     (workdir / "mlflow.db").rename("elsewhere.db")
     (workdir / "mlflow.db").mkdir()
-    Journal.create("key", [beginning(config, "a job before", {})]).close()
+    Journal.create("key", [beginning(config, "a job before", {})]).close(given_up=True)
     monkeypatch.setattr(outbox, "_LAST_ATTEMPT", 0.1)
     identity = Identity("digest", "files", lambda: None, log_model=False)
     with sweep.job(config, identity, False, print) as done:

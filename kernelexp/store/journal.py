@@ -20,7 +20,7 @@ from pathlib import Path
 from kernelexp.store.entries import Begin, Created, Entry, SweepEnd, from_line, to_line
 
 UNSENT = Path("multirun") / "unsent"
-_LINES, _LOCK = "journal.jsonl", "lock"
+_LINES, _LOCK, _GIVEN_UP = "journal.jsonl", "lock", "given_up"
 
 
 class Journal:
@@ -40,7 +40,7 @@ class Journal:
             OSError: where it cannot be written.
         """
         folder = UNSENT.absolute() / key
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         lock = _locked(folder)
         if lock is None:
             raise BlockingIOError(f"{folder}: another process is at it")
@@ -100,11 +100,13 @@ class Journal:
             os.fsync(file.fileno())
         os.replace(new, self.folder / _LINES)
 
-    def close(self) -> None:
-        """Leave it for others; what is written stays."""
+    def close(self, given_up: bool = False) -> None:
+        """Leave it for others; what is written stays. ``given_up``: its store was waited for in vain."""
         with suppress(OSError):
             if self._lines is not None:
                 os.fsync(self._lines.fileno())
+            if given_up:
+                (self.folder / _GIVEN_UP).touch()
         self._end_lines()
         self._lock.close()
 
@@ -147,6 +149,11 @@ def unsent(folder: Path = UNSENT) -> list[Path]:
     return sorted((path.parent for path in found), key=order)
 
 
+def was_given_up(folder: Path) -> bool:
+    """Whether the store of a journal was waited for in vain."""
+    return (folder / _GIVEN_UP).exists()
+
+
 def of_run(run_id: str) -> Path | None:
     """The journal of a run, by its id or its key."""
     for folder in unsent():
@@ -164,6 +171,15 @@ def _first(folder: Path) -> Begin | SweepEnd | None:
         if isinstance(first, Begin | SweepEnd):
             return first
     return None
+
+
+def _make(folder: Path) -> None:
+    for _ in range(100):
+        # Another process that has sent its own may just be removing the folders around.
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _locked(folder: Path) -> TextIOWrapper | None:

@@ -6,6 +6,7 @@ a few seconds, for as long as the run lasts; at its end the store is waited for,
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -217,7 +218,7 @@ class Outbox:
 
     def _pause(self, error: Exception) -> None:
         with self._changed:
-            self.reason = first_line(error)[:200]
+            self.reason = _reason(error)
             self._refused = _is_refusal(error)
             if self._away_since is None:
                 self._away_since = time.monotonic()
@@ -226,6 +227,15 @@ class Outbox:
             failures = self._failures
             # ``close`` starts the count anew, and the pause is over.
             self._changed.wait_for(lambda: self._stopped or self._failures != failures, pause)
+
+
+def _reason(error: Exception) -> str:
+    """In a few words; of a failed connection what the system said."""
+    text = first_line(error)
+    if "timed out" in text:
+        return "it does not answer"
+    said = re.search(r"\[Errno \d+\] ([^'\")]*)", text)
+    return said[1] if said else text[:200]
 
 
 def _is_refusal(error: Exception) -> bool:

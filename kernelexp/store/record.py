@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -65,12 +65,15 @@ class Record:
         self._whole = True
 
     def leave(self) -> None:
-        """The journal is for others from here on."""
+        """The journal is for others from here on; the store was waited for in vain."""
         if self._journal is not None:
-            self._journal.close()
+            self._journal.close(given_up=True)
 
     def remove(self) -> None:
         """The store has everything."""
+        for entry in self.entries:
+            if isinstance(entry, Model) and Path(entry.folder).is_absolute():
+                shutil.rmtree(Path(entry.folder).parent, ignore_errors=True)
         if self._journal is not None:
             self._journal.remove()
 
@@ -82,11 +85,11 @@ class Record:
             return str(self._journal.folder.relative_to(Path.cwd()))
         return str(self._journal.folder)
 
-    def model_folder(self) -> Path:
-        """Where a model's files are to be written, before its entry is added."""
+    def model_folders(self) -> Iterator[Path]:
+        """Where a model's files are to be written, before its entry is added; then, where else."""
         if self._journal is not None and self._whole:
-            return self._journal.folder / "model"
-        return Path(tempfile.mkdtemp(prefix="kernelexp-")) / "model"
+            yield self._journal.folder / "model"
+        yield Path(tempfile.mkdtemp(prefix="kernelexp-")) / "model"
 
     def model(self, folder: Path) -> Model:
         """The entry of a model in ``folder``."""

@@ -11,7 +11,7 @@ from kernelexp.resume import PARENT_TAG, is_alive
 from kernelexp.store.config import TrackingConfig
 from kernelexp.store.delivery import ERROR_TAG, Delivery, together, within
 from kernelexp.store.entries import Begin, End, Entry, Metrics, Model, SweepEnd
-from kernelexp.store.journal import Journal, read, unsent
+from kernelexp.store.journal import Journal, read, unsent, was_given_up
 from kernelexp.store.opening import open_store
 from kernelexp.store.outbox import say
 
@@ -52,7 +52,7 @@ def kept() -> list[Kept]:
 
 def given_up(uri: str) -> bool:
     """Whether a run waited for this store in vain, and it was not reached since."""
-    return any(one.begin.uri == uri and _is_free(one.folder) for one in kept())
+    return any(one.begin.uri == uri and was_given_up(one.folder) for one in kept())
 
 
 def send(one: Kept, client: MlflowClient) -> str | None:
@@ -133,11 +133,3 @@ def _what(entries: list[Entry]) -> str:
     name = next(e.name for e in reversed(entries) if isinstance(e, Begin))
     model = " and its model" if any(isinstance(entry, Model) for entry in entries) else ""
     return f"{name}: metrics of {len(steps)} epochs{model}"
-
-
-def _is_free(folder: Path) -> bool:
-    journal = Journal.take(folder)
-    if journal is None:
-        return False
-    journal.close()
-    return True

@@ -204,7 +204,7 @@ def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) ->
 def _check(plan: Plan, solver: AnySolver, limits: Limits) -> None:
     if plan.solver != solver.name:
         raise ValueError(f"solver={solver.name}: the plan to go on with is of {plan.solver}")
-    room = replace(limits, allowed=int(_SLACK * limits.allowed))
+    room = replace(limits, allowed=limits.held + int(_SLACK * (limits.allowed - limits.held)))
     plan.refuse_unless_it_fits(room, "going on as it was begun", "free memory")
 
 
