@@ -144,7 +144,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             A.mul_(n * self.ridge)
             right = torch.zeros(p, Y.shape[1], dtype=torch.float64, device=Y.device)
             rows = _rows(n, p)
-            for part, K in kernel(problem.points, centers, dtype=A.dtype).blocks(rows):
+            for part, K in kernel(problem.points, centers).blocks(rows, A.new_empty(rows, p)):
                 add_gram_(A, K)
                 right += (K.mT @ Y[part].to(A.dtype)).double()
             mirror_(A)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -169,7 +170,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         gram.div_(p).diagonal().add_(self.ridge)
         K = kernel(problem.points, centers, keep=plan.kept_rows)
         right = Y.new_zeros(p, c, dtype=torch.float64)
-        for part, K_part in K.blocks(plan.tiling.rows):
+        for part, K_part in _blocks(K, plan, Y):
             right += (K_part.mT @ Y[part]).double()
         return FalkonSystem(
             problem=problem,
@@ -202,7 +203,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         """H D (p, c), and K(X, Z) D (n, c) on the way: D (p, c)."""
         image = torch.empty_like(system.targets)
         out = system.T.matmul(D).mul_(len(image) * self.ridge)
-        for part, K in system.K.blocks(system.plan.tiling.rows):
+        for part, K in _blocks(system.K, system.plan, image):
             image[part] = narrow_matmul(K, D.to(K.dtype))
             out += (K.mT @ image[part]).double()
         return out, image
@@ -237,8 +238,14 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
 
     def refresh(self, system: FalkonSystem, iterate: FalkonIterate) -> None:
         weights = self.weights(system, iterate)
-        for part, K in system.K.blocks(system.plan.tiling.rows):
+        for part, K in _blocks(system.K, system.plan, weights):
             iterate.outputs[part] = narrow_matmul(K, weights)
 
     def residuals(self, iterate: FalkonIterate) -> dict[str, float]:
         return {"relative_residual": iterate.relative_residual}
+
+
+def _blocks(K: KernelOperator, plan: Plan, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """K by blocks of rows, of type and device of ``like``; one at a time is in memory, and used at once."""
+    rows = plan.tiling.rows
+    return K.blocks(rows, None if K.complete else like.new_empty(rows, K.shape[1]))
