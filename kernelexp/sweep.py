@@ -44,7 +44,7 @@ def start_parent(config: TrackingConfig, name: str, jobs: int, varied: list[str]
     client = open_store(config)
     tags = {JOBS_TAG: str(jobs), PROGRESS_TAG: f"0/{jobs}", VARIED_TAG: " ".join(varied)}
     try:
-        send_all(config.uri, client)
+        send_all(config.uri)
         end_abandoned(client, experiment_id(client, config))
         parent = create_run(client, beginning(config, config.run_name or name, tags))
     except Exception as error:

@@ -220,7 +220,7 @@ class Tracker:
                 save_model(result, folder)
             except (
                 Exception
-            ) as error:  # of MLflow, or the disk: the rest of the run is worth keeping
+            ) as error:  # of MLflow, or the disk; the rest of the run is worth keeping
                 shutil.rmtree(folder, ignore_errors=True)
                 reason = reason or first_line(error)
             else:
@@ -239,9 +239,10 @@ class Tracker:
             if opening is None or not opening.done():
                 return
             outbox = opening.result()
-            if not outbox.record.ended:
+            ended = outbox.record.ended
+            if not ended:
                 outbox.put(End("KILLED"), Tags({ERROR_TAG: reason}))
-            if not outbox.hurry(_KILLED):
+            if not outbox.hurry(_KILLED) and not ended:
                 outbox.set_status("KILLED", _KILLED)
 
     def __exit__(

@@ -15,6 +15,7 @@ from kernelexp.identity import Identity
 from kernelexp.store import TrackingConfig, outbox, unsent
 from kernelexp.store.__main__ import main as send
 from kernelexp.store.beginning import beginning
+from kernelexp.store.entries import End
 from kernelexp.store.journal import Journal
 from kernelexp.tracking import Tracker
 
@@ -350,3 +351,22 @@ def test_a_store_that_goes_while_a_job_is_waited_for(cli, client, runs, monkeypa
     asked.clear()
     with pytest.raises(OSError, match="gone"):
         resume.finished_or_awaited(client, where, job, told.append)
+
+
+def test_a_sweep_starts_whatever_is_kept_from_before(workdir, client, monkeypatch, capsys):
+    """Runs for other experiments of its store are delivered, what cannot be stays, and neither stops it."""
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    other = TrackingConfig(uri=uri, experiment="other")
+    Journal.create("good", [beginning(other, "good", {}), End("FINISHED")]).close()
+    gone = TrackingConfig(uri=uri, experiment="gone")
+    client.delete_experiment(client.create_experiment("gone"))
+    Journal.create("bad", [beginning(gone, "bad", {})]).close()
+    monkeypatch.setenv("KERNELEXP_PARENT_RUN_ID", "")
+    sweep.start_parent(TrackingConfig(uri=uri), "typed", 1, [])
+    delivered, left = capsys.readouterr().err.splitlines()
+    assert "good: metrics of 0 epochs delivered to run" in delivered
+    assert "bad is still kept in multirun/unsent/bad (experiment=gone" in left.replace(
+        "tracking.", ""
+    )
+    assert [one.begin.name for one in unsent.kept()] == ["bad"]
+    assert sweep.end_parent(False).startswith("0 of 1 jobs finished")

@@ -244,3 +244,13 @@ def within(entry: Entry, folder: Path) -> Entry:
 def _count(tags: dict[str, str]) -> int:
     told = tags.get(RESUMED_TAG, "0")
     return int(told) if told.isdigit() else 0
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow itself refused an entry, of a run that was deleted; not a server in its place."""
+    from mlflow.exceptions import MlflowException
+
+    if not isinstance(error, MlflowException) or "API request to" in str(error):
+        return False
+    refusals = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED")
+    return error.error_code in refusals

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # Makes MLflow's pages open on runs instead of traces of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-# Seconds that a server may take to answer, when it is opened and later.
-_AT_FIRST, _LATER = "8", "30"
+# Seconds that a server may take to answer when it is opened; later MLflow's own, enough for models.
+_AT_FIRST = "8"
 # A store that answered is tried again after something passing: one wrong answer, a lock.
 _TRIES = 3
 _PAUSE = 1.0
@@ -71,7 +71,6 @@ def experiment_id(client: MlflowClient, config: TrackingConfig) -> str:
 def _settle_mlflow() -> None:
     """Leave trying again to us, who know what may be sent twice, and printing to the terminal."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    os.environ.setdefault(_TIMEOUT, _LATER)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import mlflow  # noqa: F401  sets up its logging
 
@@ -115,9 +114,10 @@ def _experiment(client: MlflowClient, name: str, create: bool) -> Experiment | N
 @contextmanager
 def _quick() -> Iterator[None]:
     """A server that does not answer is to be known now."""
-    before = os.environ[_TIMEOUT]
-    os.environ[_TIMEOUT] = _AT_FIRST
+    before = os.environ.get(_TIMEOUT)
+    os.environ[_TIMEOUT] = before or _AT_FIRST
     try:
         yield
     finally:
-        os.environ[_TIMEOUT] = before
+        if before is None:
+            del os.environ[_TIMEOUT]

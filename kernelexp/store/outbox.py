@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from kernelexp import interrupts
 from kernelexp.store.config import TrackingConfig
-from kernelexp.store.delivery import Delivery, together
+from kernelexp.store.delivery import Delivery, is_refusal, together
 from kernelexp.store.entries import Begin, Created, Entry, Model
 from kernelexp.store.opening import open_store
 from kernelexp.store.reach import first_line
@@ -29,6 +29,8 @@ _PAUSES = (1.0, 2.0, 4.0)  # seconds; the last one again and again
 _REFUSALS = 3
 # Seconds: for one more attempt at the end, whatever the patience; before it is told what is waited for.
 _LAST_ATTEMPT, _TELL_AFTER = 4.0, 3.0
+# Seconds that a request may take of a store that has answered so far, a busy one, whatever the patience.
+_SLOW = 20.0
 
 
 # In the long lines of HTTP libraries, what is worth saying.
@@ -159,14 +161,15 @@ class Outbox:
             self._hurry_until = now + _LAST_ATTEMPT
         if self._hurry_until is not None and now >= self._hurry_until:
             return True
-        since = self._away_since
-        if since is None and not isinstance(self.record.entries[self.sent], Model):
-            since = self._busy_since  # a model may take long without anything being wrong
-        if since is None:
-            return False
+        patience = 60 * self.config.patience_minutes
+        if self._away_since is None:
+            # A model may take long without anything being wrong.
+            if self._busy_since is None or isinstance(self.record.entries[self.sent], Model):
+                return False
+            return now >= self._busy_since + max(patience, _SLOW)
         if self._refused and self._failures >= _REFUSALS:
             return True
-        return now >= max(since + 60 * self.config.patience_minutes, began + _LAST_ATTEMPT)
+        return now >= max(self._away_since + patience, began + _LAST_ATTEMPT)
 
     def _keep_or_remove(self) -> None:
         if self._done():
@@ -223,7 +226,7 @@ class Outbox:
     def _pause(self, error: Exception) -> None:
         with self._changed:
             self.reason = _reason(error)
-            self._refused = _is_refusal(error)
+            self._refused = is_refusal(error)
             if self._away_since is None:
                 self._away_since = time.monotonic()
             pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
@@ -241,13 +244,3 @@ def _reason(error: Exception) -> str:
             return meaning
     said = re.search(r"\[Errno \d+\] ([^'\")]*)", text)
     return said[1] if said else text[:200]
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether MLflow itself refused an entry, a run that was deleted; not a server in its place."""
-    from mlflow.exceptions import MlflowException
-
-    if not isinstance(error, MlflowException) or "API request to" in str(error):
-        return False
-    refusals = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED")
-    return error.error_code in refusals

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from kernelexp.resume import PARENT_TAG, is_alive
 from kernelexp.store.config import TrackingConfig
-from kernelexp.store.delivery import ERROR_TAG, Delivery, together, within
+from kernelexp.store.delivery import ERROR_TAG, Delivery, is_refusal, together, within
 from kernelexp.store.entries import Begin, End, Entry, Metrics, Model, SweepEnd
 from kernelexp.store.journal import Journal, read, unsent, was_given_up
 from kernelexp.store.opening import open_store
 from kernelexp.store.outbox import say
+from kernelexp.store.reach import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -86,22 +87,28 @@ def send_of_sweep(parent: str, client: MlflowClient) -> None:
     """Hand over the runs of a sweep that were kept while its store was away.
 
     Raises:
-        Exception: of the store; what is not delivered is kept.
+        Exception: of a store that is away; what it refuses is told and kept.
     """
     for one in kept():
         if isinstance(one.begin, Begin) and one.begin.tags.get(PARENT_TAG) == parent:
-            send(one, client)
+            try:
+                send(one, client)
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                say(f"{one.begin.name} is still kept in {one.folder} ({first_line(error)})")
 
 
-def send_all(uri: str, client: MlflowClient) -> None:
-    """Hand over every run that was kept for a store, and say so.
-
-    Raises:
-        Exception: of the store; what is not delivered is kept.
-    """
+def send_all(uri: str) -> None:
+    """Hand over every run that was kept for a store, as far as it takes them, and say so."""
     for one in kept():
-        if isinstance(one.begin, Begin) and one.begin.uri == uri and (line := send(one, client)):
-            say(line)
+        if isinstance(one.begin, Begin) and one.begin.uri == uri:
+            try:
+                line = send(one, open_for(one))
+            except Exception as error:
+                line = f"{one.begin.name} is still kept in {one.folder} ({first_line(error)})"
+            if line is not None:
+                say(line)
 
 
 def open_for(one: Kept) -> MlflowClient:
