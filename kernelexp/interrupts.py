@@ -25,6 +25,7 @@ GRACE_SECONDS = 6.0
 _WORKER_GRACE_SECONDS = 4.0  # before its launcher, which then still finds out how its jobs ended
 _LAST_WORDS_SECONDS = 3.0
 _LOOK_SECONDS = 0.5
+_LAUNCHER_VARIABLE = "KERNELEXP_LAUNCHER"  # its process id, for workers that start after its end
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -109,11 +110,12 @@ def hold_for_workers() -> None:
     """Let processes that are started from here on keep a signal until they ``install``.
 
     A worker that dies while it starts would take all others along. The mask of blocked signals is
-    inherited; in this process the watching thread goes on to take them.
+    inherited; in this process the watching thread goes on to take them. For children of this process.
     """
     if _watch is not None and hasattr(signal, "pthread_sigmask"):
         from multiprocessing import resource_tracker
 
+        os.environ[_LAUNCHER_VARIABLE] = str(os.getpid())
         resource_tracker.ensure_running()  # which unblocks them as it starts, in Python 3.11
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
@@ -136,7 +138,7 @@ class _Watch:
         self.recording = worker
         self.callbacks: list[Callable[[str], object]] = []
         self.lock = threading.Lock()
-        self.parent = os.getppid()
+        self.parent = int(os.environ.get(_LAUNCHER_VARIABLE, os.getppid()))
         self.orphan = False
         self.wakes, self.wakened = socket.socketpair()
         self.wakened.setblocking(False)
@@ -215,6 +217,9 @@ class _Watch:
         if not self.worker:  # its launcher speaks
             last.append((_write, f"kernelexp: {reason}\n"))
         with contextlib.suppress(BaseException):
+            # First, so that the end of their sweep finds their runs without a process.
+            for child in multiprocessing.active_children():
+                child.kill()
             threads = [threading.Thread(target=_quietly, args=words, daemon=True) for words in last]
             for thread in threads:
                 thread.start()
