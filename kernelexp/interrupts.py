@@ -194,9 +194,7 @@ class _Watch:
 
     def _pass_on(self) -> None:
         """To a launcher's workers, again and again, since one may just be starting; the first counts."""
-        for child in multiprocessing.active_children():
-            with contextlib.suppress(Exception):  # it ended meanwhile
-                child.terminate()
+        _send(signal.SIGTERM)
 
     def _look(self, deadline: float) -> None:
         with self.lock:
@@ -216,10 +214,9 @@ class _Watch:
         last += [(callback, reason) for callback in self.callbacks]
         if not self.worker:  # its launcher speaks
             last.append((_write, f"kernelexp: {reason}\n"))
+        # First, so that the end of their sweep finds their runs without a process.
+        _send(signal.SIGKILL)
         with contextlib.suppress(BaseException):
-            # First, so that the end of their sweep finds their runs without a process.
-            for child in multiprocessing.active_children():
-                child.kill()
             threads = [threading.Thread(target=_quietly, args=words, daemon=True) for words in last]
             for thread in threads:
                 thread.start()
@@ -230,6 +227,14 @@ class _Watch:
 
 
 _watch: _Watch | None = None
+
+
+def _send(number: int) -> None:
+    """To the workers of a launcher, which are this process's children."""
+    with contextlib.suppress(Exception):  # the list changes under way
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)
 
 
 def _quietly(callback: Callable[[str], object], reason: str) -> None:
