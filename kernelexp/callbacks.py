@@ -26,7 +26,7 @@ from kernelexp.sweep import start_parent
 
 # Set by the entry point where the user asked for tracebacks.
 TRACEBACKS_VARIABLE = "KERNELEXP_TRACEBACKS"
-_IN_THIS_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+_OF_PROCESSES = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 
 
 class Guard(Callback):  # type: ignore[misc]
@@ -67,7 +67,7 @@ class Guard(Callback):  # type: ignore[misc]
         if config.dry_run:
             sys.exit(0)
         interrupts.check()
-        if config.hydra.launcher._target_ != _IN_THIS_PROCESS:
+        if config.hydra.launcher._target_ == _OF_PROCESSES:
             interrupts.hold_for_workers()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:

@@ -25,6 +25,7 @@ GRACE_SECONDS = 6.0
 _WORKER_GRACE_SECONDS = 4.0  # before its launcher, which then still finds out how its jobs ended
 _LAST_WORDS_SECONDS = 3.0
 _LOOK_SECONDS = 0.5
+_LAUNCHER_VARIABLE = "KERNELEXP_LAUNCHER"  # its process id, for workers that start after its end
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -109,11 +110,12 @@ def hold_for_workers() -> None:
     """Let processes that are started from here on keep a signal until they ``install``.
 
     A worker that dies while it starts would take all others along. The mask of blocked signals is
-    inherited; in this process the watching thread goes on to take them.
+    inherited; in this process the watching thread goes on to take them. For children of this process.
     """
     if _watch is not None and hasattr(signal, "pthread_sigmask"):
         from multiprocessing import resource_tracker
 
+        os.environ[_LAUNCHER_VARIABLE] = str(os.getpid())
         resource_tracker.ensure_running()  # which unblocks them as it starts, in Python 3.11
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
@@ -136,7 +138,7 @@ class _Watch:
         self.recording = worker
         self.callbacks: list[Callable[[str], object]] = []
         self.lock = threading.Lock()
-        self.parent = os.getppid()
+        self.parent = int(os.environ.get(_LAUNCHER_VARIABLE, os.getppid()))
         self.orphan = False
         self.wakes, self.wakened = socket.socketpair()
         self.wakened.setblocking(False)
@@ -192,9 +194,7 @@ class _Watch:
 
     def _pass_on(self) -> None:
         """To a launcher's workers, again and again, since one may just be starting; the first counts."""
-        for child in multiprocessing.active_children():
-            with contextlib.suppress(Exception):  # it ended meanwhile
-                child.terminate()
+        _send(signal.SIGTERM)
 
     def _look(self, deadline: float) -> None:
         with self.lock:
@@ -214,6 +214,8 @@ class _Watch:
         last += [(callback, reason) for callback in self.callbacks]
         if not self.worker:  # its launcher speaks
             last.append((_write, f"kernelexp: {reason}\n"))
+        # First, so that the end of their sweep finds their runs without a process.
+        _send(signal.SIGKILL)
         with contextlib.suppress(BaseException):
             threads = [threading.Thread(target=_quietly, args=words, daemon=True) for words in last]
             for thread in threads:
@@ -225,6 +227,14 @@ class _Watch:
 
 
 _watch: _Watch | None = None
+
+
+def _send(number: int) -> None:
+    """To the workers of a launcher, which are this process's children."""
+    with contextlib.suppress(Exception):  # the list changes under way
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)
 
 
 def _quietly(callback: Callable[[str], object], reason: str) -> None:

@@ -158,6 +158,7 @@ interrupts.install()
 with interrupts.on_end(tell):
     os.kill(os.getpid(), signal.SIGINT)
 interrupts.ignore_more()
+atexit.register(time.sleep, 0.3)
 atexit.register(os.kill, os.getpid(), signal.SIGINT)
 sys.exit(interrupts.received().exit_code)
 """
