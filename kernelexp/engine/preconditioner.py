@@ -1,4 +1,4 @@
-"""The EigenPro 2 preconditioner: take the top q directions of the kernel down to the next one.
+"""The EigenPro 2 preconditioner: the top q directions of the kernel, deflated to the next eigenvalue.
 
 With the Nystrom eigensystem (sigma, V) of s subsample points, Phi(x) = k(x, X_s) V and
 D_i = (1 - sigma_{q+1} / sigma_i) / (sigma_i s), the adapted kernel is
@@ -46,7 +46,7 @@ class Preconditioner:
 
     @property
     def q(self) -> int:
-        """The number of directions taken down."""
+        """The number of deflated directions."""
         return self.features.shape[1]
 
     @classmethod

@@ -53,7 +53,7 @@ class ProjectedIterate(MiniBatchIterate):
         table: g of each point at its last visit, (n, c).
         mean_weights: of the preconditioned mean gradient of the table, (p, c).
         mean_values: its values at the centers, (p, c).
-        carry: what projections left undone, (p, c).
+        carry: the residual of the projections so far, (p, c).
         squares, wrong: sum of g^2 and number of wrong labels met in this epoch.
         projection_residual: the largest |h - K theta| / |h| so far, -1 before the first.
         projection_generator: the source of an inexact projection's draws.
