@@ -37,6 +37,7 @@ bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs K
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/variance_reduction.py
 	$(BIN)/python benchmarks/centers.py
+	$(BIN)/python benchmarks/checkpoint.py
 
 lint: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -14,10 +14,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from kernelexp import interrupts
 from kernelexp.config import tracking
-from kernelexp.console import show_jobs
+from kernelexp.console import VARIED_VARIABLE, show_jobs
 from kernelexp.engine.checks import refuse
-from kernelexp.errors import JobFailed, exit_code, explain
+from kernelexp.errors import JobFailed, JobInterrupted, exit_code, explain
 from kernelexp.jobs import single_job, sweep_jobs
 from kernelexp.preview import preview
 from kernelexp.store import check_reachable
@@ -25,6 +26,7 @@ from kernelexp.sweep import start_parent
 
 # Set by the entry point where the user asked for tracebacks.
 TRACEBACKS_VARIABLE = "KERNELEXP_TRACEBACKS"
+_IN_THIS_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 class Guard(Callback):  # type: ignore[misc]
@@ -55,19 +57,26 @@ class Guard(Callback):  # type: ignore[misc]
             if config.dry_run:
                 show_jobs(preview(jobs, settings, skips=not config.rerun))
             elif settings.enabled:
+                interrupts.check()
                 typed = " ".join(str(argument) for argument in config.hydra.overrides.task)
                 different = len({job.identity.config for job in jobs})
                 start_parent(settings, typed or "sweep", different, varied)
+            os.environ[VARIED_VARIABLE] = " ".join(varied)
         except Exception as error:
             _end(error)
         if config.dry_run:
             sys.exit(0)
+        interrupts.check()
+        if config.hydra.launcher._target_ != _IN_THIS_PROCESS:
+            interrupts.hold_for_workers()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Say at once which job failed; Hydra speaks of the first one, when all are done."""
         if job_return.status != JobStatus.FAILED:
             return
         error = job_return._return_value  # .return_value would raise it
+        if isinstance(error, JobInterrupted):
+            return
         if config.hydra.mode == RunMode.RUN:
             _end(error)
         print(f"kernelexp: {' '.join(job_return.overrides)}: {explain(error)}", file=sys.stderr)
@@ -75,9 +84,12 @@ class Guard(Callback):  # type: ignore[misc]
 
 def _result(job: JobReturn) -> Any:
     """What a job returned; Hydra's own property also writes of its failure, which is known."""
+    error = job._return_value
+    if isinstance(error, JobInterrupted):
+        raise interrupts.Interrupted(error.signal)
     if job.status == JobStatus.FAILED:
-        raise JobFailed from job._return_value
-    return job._return_value
+        raise JobFailed from error
+    return error
 
 
 def _end(error: Exception) -> None:

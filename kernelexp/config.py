@@ -19,6 +19,7 @@ import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from kernelexp.checkpoint import CheckpointConfig
 from kernelexp.data import SOURCES
 from kernelexp.data.cache import cache_dir
 from kernelexp.data.label_noise import KINDS
@@ -41,6 +42,7 @@ class TopLevel:
     label_noise: Any = MISSING
     tracking: Any = MISSING
     resource: Any = MISSING
+    checkpoint: Any = MISSING
     noise: float = 0.0
     seed: int = 0
     device: str = "auto"
@@ -51,8 +53,10 @@ class TopLevel:
     compare: list[str] = field(default_factory=list)
     # Of a preset: which of its sizes are taken.
     scale: str | None = None
-    # Of a sweep: train also what the store has already; of all: show what would be done.
+    # Of a sweep: train also what the store has already. Of all: go on from a checkpoint that is there;
+    # show what would be done.
     rerun: bool = False
+    resume: bool = True
     dry_run: bool = False
     data_dir: str = "${oc.env:KERNELEXP_DATA,${kernelexp.cache:}}"
 
@@ -71,6 +75,7 @@ _GROUPS: dict[str, dict[str, type]] = {
     "resource": {"auto": ResourceLimits},
     "tracking": {"mlflow": TrackingConfig},
     "label_noise": {"label_noise": LabelNoise},
+    "checkpoint": {"auto": CheckpointConfig},
 }
 
 
@@ -122,6 +127,7 @@ def build(cfg: DictConfig) -> Config:
     one_of("dtype", values["dtype"], DTYPES)
     one_of("label_noise", values["label_noise"]["name"], KINDS)
     tracking(cfg)
+    _make("checkpoint", values)
     return Config(
         dataset=_make("dataset", values),
         kernel=_make("kernel", values),
@@ -150,6 +156,12 @@ def tracking(cfg: DictConfig) -> TrackingConfig:
     # Of it alone: in a sweep's own configuration the rest need not fit together.
     values = OmegaConf.to_container(cfg.tracking, resolve=True)
     made: TrackingConfig = _make("tracking", {"tracking": values})
+    return made
+
+
+def checkpoint(cfg: DictConfig) -> CheckpointConfig:
+    """The checkpoint settings of a composed configuration."""
+    made: CheckpointConfig = _make("checkpoint", resolved(cfg))
     return made
 
 

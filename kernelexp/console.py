@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from rich.table import Table
 from kernelexp.metrics import EPOCH, RUN
 
 if TYPE_CHECKING:
-    from kernelexp.experiment import RunResult, Setup
+    from kernelexp.experiment import RunResult, Setup, Start
     from kernelexp.resume import Finished
     from kernelexp.tracking import Tracker
 
 
+# The keys that a sweep varies, for the jobs it starts in this process and in others.
+VARIED_VARIABLE = "KERNELEXP_VARIED"
 # What is shown of the quantities a solver derived, and in the table at the end; not all have all.
 _CHOSEN = {
     RUN.n_centers: "centers",
@@ -35,12 +38,22 @@ _COUNTS = {
 }
 
 
-class Terminal:
-    """An observer of ``kernelexp.experiment.run``; the progress bar shows on terminals only."""
+def title(overrides: list[str]) -> str | None:
+    """What a job of a sweep varies, ``noise=0.1``; None outside sweeps."""
+    varied = os.environ.get(VARIED_VARIABLE, "").split()
+    return ",".join(o for o in overrides if o.split("=")[0].lstrip("+") in varied) or None
 
-    def __init__(self, tracker: Tracker | None) -> None:
-        """``tracker``: whose run id the table shows."""
+
+class Terminal:
+    """An observer of ``kernelexp.experiment.run``; the progress bar shows on terminals only.
+
+    It comes before the store in the list of observers: a result is shown whatever becomes of the store.
+    """
+
+    def __init__(self, tracker: Tracker | None, title: str | None = None) -> None:
+        """``tracker``: whose run id the table shows, where it is known by then; ``title``: above it."""
         self.tracker = tracker
+        self.title = title
         self.console = _console()
         self.progress = Progress(
             TextColumn("epoch"),
@@ -68,6 +81,8 @@ class Terminal:
         )
         if setup.reason is not None:
             self.console.print(f"solver=auto: {setup.reason}", soft_wrap=True)
+        if setup.start is not None:
+            self.console.print(_goes_on(setup.start), soft_wrap=True)
         self.progress.start()
         self.task = self.progress.add_task("", total=setup.max_epochs)
 
@@ -107,9 +122,9 @@ class Terminal:
             },
             "peak memory": f"{m[RUN.peak_memory_gb]:.2f} GB",
         }
-        if self.tracker is not None:
-            rows["run id"] = self.tracker.run_id
-        table = Table(show_header=False, title=self.tracker.sweep_name if self.tracker else None)
+        if self.tracker is not None and (run_id := self.tracker.run_id) is not None:
+            rows["run id"] = run_id
+        table = Table(show_header=False, title=self.title)
         for name, value in rows.items():
             table.add_row(name.replace("accuracy", "accuracy %"), value)
         self.console.print(table)
@@ -128,6 +143,15 @@ def _console(width: int | None = None) -> Console:
 
 def _short(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _goes_on(start: Start) -> str:
+    """From where, in a line."""
+    done = f"{start.epochs} epochs, {start.seconds / 60:.1f} minutes of training"
+    if start.warm_start is not None:
+        return f"begins with what run {start.warm_start} ended with: {done}"
+    times = "" if start.resumed == 1 else f", time number {start.resumed}"
+    return f"goes on from its checkpoint: {done}{times}"
 
 
 def _norm(result: RunResult) -> str:

@@ -8,16 +8,33 @@ import re
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from kernelexp.interrupts import Interrupted
+
 
 class JobFailed(Exception):
     """A job of a sweep failed and was named; its error is the cause."""
 
+
+class JobInterrupted(Exception):
+    """A job was interrupted by ``signal`` in a launcher's worker, which passes on exceptions alone."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+# Of joblib, by its name: importing it takes longer than finding out what else an error may be.
+_KILLED_WORKER = "TerminatedWorkerError"
 
 _WANTED = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
 
 
 def explain(error: BaseException) -> str:
     """One line for any error: the key, the value and what is allowed where it is a setting's."""
+    if isinstance(error, Interrupted):
+        return str(error)
+    if isinstance(error, JobFailed):
+        return ""  # it was named when it failed
     cause = error
     while isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
         cause = cause.__cause__
@@ -29,13 +46,20 @@ def explain(error: BaseException) -> str:
         return f"{cause.override}: not understood ({text})"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _explain_key(cause)
+    if _KILLED_WORKER in (kind.__name__ for kind in type(cause).__mro__):
+        return (
+            "a worker process was killed, perhaps since memory ran out, and those beside it with it: "
+            "hydra.launcher.n_jobs=... runs fewer at once; the same command again goes on"
+        )
     if exit_code(cause) == 1:
         return f"{type(cause).__name__}: {text}; HYDRA_FULL_ERROR=1 shows where"
     return text
 
 
 def exit_code(error: BaseException) -> int:
-    """2 for what can be put right in the configuration or the data, 1 for the rest."""
+    """2 for what can be put right in the configuration or the data, 1 for the rest; of signals their own."""
+    if isinstance(error, Interrupted):
+        return error.exit_code
     if isinstance(error, JobFailed) and error.__cause__ is not None:
         return exit_code(error.__cause__)
     settings = (HydraException, OmegaConfBaseException, ValueError, OSError)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 DIGEST_TAG, FILES_TAG = "config.digest", "data.files"
 # Settings that do not change what a run computes.
-_IGNORED = ("tracking", "data_dir", "rerun", "dry_run")
+_IGNORED = ("tracking", "data_dir", "rerun", "dry_run", "checkpoint", "resume")
+# Of a solver: how long it goes on, not what it does.
+_LENGTH = ("epochs", "stop")
 # Up to here float64 tells whole numbers apart.
 _EXACT = 2**53
 
@@ -29,12 +31,14 @@ class Identity:
         files: state of the files its data are in, taken before they are read.
         points: computes the digest of the points it would take; None where they are not on this machine.
         log_model: whether its model is to be kept.
+        family: ``digest`` of its configuration without the length of training.
     """
 
     config: str
     files: str
     points: Callable[[], str | None]
     log_model: bool
+    family: str = ""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -66,7 +70,7 @@ class Identity:
 
 
 def digest(values: dict[str, Any]) -> str:
-    """Hash of a resolved configuration, less where it is recorded and where data are.
+    """Hash of a resolved configuration, less where it is recorded or saved and where data are.
 
     Numbers that are equal hash equally, 5 and 5.0; others do not.
     """
@@ -83,6 +87,12 @@ def digest(values: dict[str, Any]) -> str:
     kept = {key: canonical(value) for key, value in values.items() if key not in _IGNORED}
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def family(values: dict[str, Any]) -> str:
+    """``digest`` of a resolved configuration without ``solver.epochs`` and ``solver.stop``."""
+    solver = {key: value for key, value in values["solver"].items() if key not in _LENGTH}
+    return digest({**values, "solver": solver})
 
 
 def _recorded_points(run: Run) -> set[str]:

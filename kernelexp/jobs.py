@@ -13,10 +13,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from kernelexp import config
+from kernelexp.checkpoint import Run
 from kernelexp.data import files_state, points_digest
 from kernelexp.engine.checks import refuse
 from kernelexp.experiment import Config
-from kernelexp.identity import Identity, digest
+from kernelexp.identity import Identity, digest, family
+from kernelexp.store import TrackingConfig
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,21 @@ def identity(
         files=files_state(*where),
         points=partial(points, *where, checked.seed),
         log_model=values["tracking"]["log_model"],
+        family=family(values),
+    )
+
+
+def checkpointed(checked: Config, identity: Identity, tracking: TrackingConfig) -> Run:
+    """What a job is to its checkpoints."""
+    return Run(
+        config=identity.config,
+        family=identity.family,
+        files=identity.files,
+        points=identity.points,
+        solver=checked.solver,
+        dtype=checked.dtype,
+        device=checked.device,
+        store=f"{tracking.uri} {tracking.experiment}" if tracking.enabled else None,
     )
 
 

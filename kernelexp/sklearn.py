@@ -6,33 +6,34 @@ KernelClassifier(kernel="laplacian", bandwidth=10.0).fit(X, y).score(X_test, y_t
 
 from __future__ import annotations
 
-import numbers
-import re
 import warnings
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from kernelexp.engine import (
-    KERNELS,
-    SOLVERS,
+    AnyTraining,
     Kernel,
     KernelModel,
     Problem,
     ResourceLimits,
-    SolverOption,
-    StopRule,
     prepare,
 )
-from kernelexp.engine.checks import number, one_of, refuse
+from kernelexp.engine.checks import number, one_of
+from kernelexp.estimator_parameters import (
+    by_our_names,
+    devices,
+    make_kernel,
+    make_solver,
+    plain,
+    seed_of,
+)
 
 # What X may be; of anything else the first is made.
 _DTYPES = ["float64", "float32"]
@@ -54,6 +55,7 @@ class _KernelMachine(BaseEstimator):  # type: ignore[misc]
         random_state: int | np.random.RandomState | None = None,
         memory_gb: float | None = None,
         predict_batch_size: int = 16384,
+        warm_start: bool = False,
     ) -> None:
         """Parameters of both estimators; they are looked at by ``fit``.
 
@@ -75,6 +77,8 @@ class _KernelMachine(BaseEstimator):  # type: ignore[misc]
                 is free, too much where several are fitted at once.
             predict_batch_size: points moved to the device and predicted together. Of each batch
                 tiles of the kernel matrix are held, never all of it.
+            warm_start: ``fit`` again goes on from the last solution, where kernel, centers and outputs
+                are the same; else it starts anew and says so. A direct solver gains nothing from it.
         """
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -86,6 +90,7 @@ class _KernelMachine(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.memory_gb = memory_gb
         self.predict_batch_size = predict_batch_size
+        self.warm_start = warm_start
 
     def _validated(self, X: Any, y: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray]:
         if self.dtype is not None:
@@ -96,11 +101,11 @@ class _KernelMachine(BaseEstimator):  # type: ignore[misc]
 
     def _train(self, X: np.ndarray, Y: np.ndarray, labels: np.ndarray | None) -> Self:
         """Learn from points (n, d) and targets (n, c); labels (n,) are class numbers."""
-        kernel = _kernel(self.kernel, self.bandwidth, self.kernel_params)
-        solver = _solver(self.solver, self.solver_params)
-        one_of("device", str(self.device), _devices())
-        device = _devices()[str(self.device)]
-        seed = _seed(self.random_state)
+        kernel = make_kernel(self.kernel, self.bandwidth, self.kernel_params)
+        solver = make_solver(self.solver, self.solver_params)
+        one_of("device", str(self.device), devices())
+        device = devices()[str(self.device)]
+        seed = seed_of(self.random_state)
         X_train = torch.tensor(X, device=device)  # a copy, so that the model is the model's alone
         problem = Problem(
             kernel=kernel.fitted_to(X_train, torch.Generator().manual_seed(seed)),
@@ -108,12 +113,15 @@ class _KernelMachine(BaseEstimator):  # type: ignore[misc]
             Y=torch.tensor(Y, dtype=X_train.dtype, device=device),
             labels=None if labels is None else torch.tensor(labels, device=device),
             seed=seed,
-            limits=ResourceLimits(memory_gb=_plain(self.memory_gb)),
+            limits=ResourceLimits(memory_gb=plain(self.memory_gb)),
         )
         try:
             training = prepare(solver, problem)
         except ValueError as error:
-            raise ValueError(_by_our_names(str(error))) from error
+            raise ValueError(by_our_names(str(error))) from error
+        former: KernelModel | None = getattr(self, "model_", None)
+        if self.warm_start and former is not None:
+            _go_on_from(former, training)
         self.solver_ = training.solver
         self.n_iter_ = sum(1 for _ in training.run())
         self.model_ = training.model()
@@ -123,7 +131,7 @@ class _KernelMachine(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Any) -> np.ndarray:
         """f(X): (n, d) -> (n, c)."""
         check_is_fitted(self)
-        size = _plain(self.predict_batch_size)
+        size = plain(self.predict_batch_size)
         number("predict_batch_size", size, 1, whole=True)
         dtype = str(self.model_.weights.dtype).removeprefix("torch.")
         X = validate_data(self, _array(X), reset=False, dtype=dtype, order="C")
@@ -139,7 +147,7 @@ class _KernelMachine(BaseEstimator):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "model_" in state:
             model, device = state["model_"]
-            state = {**state, "model_": _moved(model, device if device in _devices() else "cpu")}
+            state = {**state, "model_": _moved(model, device if device in devices() else "cpu")}
         super().__setstate__(state)
 
 
@@ -177,6 +185,9 @@ class KernelClassifier(ClassifierMixin, _KernelMachine):  # type: ignore[misc]
         classes, labels = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y has one class, {classes[0]}: there must be at least two")
+        if self.warm_start and not np.array_equal(getattr(self, "classes_", classes), classes):
+            _say_anew("classes")
+            self.__dict__.pop("model_", None)
         self.classes_ = classes
         return self._train(X, np.eye(len(classes))[labels], labels)
 
@@ -215,70 +226,28 @@ class KernelRegressor(RegressorMixin, MultiOutputMixin, _KernelMachine):  # type
         return outputs[:, 0] if self._one_dimensional else outputs
 
 
-def _kernel(kernel: Any, bandwidth: Any, given: Any) -> Kernel:
-    if isinstance(kernel, Kernel):
-        if bandwidth is not None or given is not None:
-            raise ValueError("bandwidth, kernel_params: must be None with a Kernel, it has its own")
-        return kernel
-    if kernel not in list(KERNELS):
-        raise refuse("kernel", kernel, f"a Kernel, or one of {', '.join(KERNELS)}")
-    values = _parameters("kernel_params", given, KERNELS[kernel])
-    known = [field.name for field in fields(KERNELS[kernel])]  # type: ignore[arg-type]
-    if bandwidth is not None and "bandwidth" not in known:
-        # In a grid over kernels some have one and some have not.
-        warnings.warn(
-            f"bandwidth={bandwidth}: kernel={kernel} has none; it is ignored",
-            UserWarning,
-            stacklevel=4,
-        )
-    elif bandwidth is not None:
-        if "bandwidth" in values:
-            raise ValueError("bandwidth: must be None where kernel_params has it")
-        values |= _parameters("bandwidth", {"bandwidth": bandwidth}, KERNELS[kernel])
-    return KERNELS[kernel](**values)
+def _go_on_from(model: KernelModel, training: AnyTraining) -> None:
+    """Begin a training with the solution that a model is, where that is one of its own; else say so."""
+    system, Y = training.system, training.problem.Y
+    same = {
+        "kernel": model.kernel == training.problem.kernel,
+        "centers": model.centers.dtype == system.centers.dtype
+        and torch.equal(model.centers.to(system.centers.device), system.centers),
+        "outputs": model.weights.shape[1] == Y.shape[1],
+    }
+    if all(same.values()):
+        weights = model.weights.to(Y.device)
+        training.iterate = training.solver.start(system, weights)
+        return
+    _say_anew(next(name for name, holds in same.items() if not holds))
 
 
-def _solver(name: Any, given: Any) -> SolverOption:
-    one_of("solver", name, SOLVERS)
-    values = _parameters("solver_params", given, SOLVERS[name])
-    if not isinstance(values.get("stop", StopRule()), StopRule):
-        values["stop"] = StopRule(**_parameters("stop", values["stop"], StopRule))
-    return SOLVERS[name](**values)
-
-
-def _parameters(key: str, given: Any, cls: Any) -> dict[str, Any]:
-    """What is given of the parameters of the dataclass ``cls``, as a dict of its own."""
-    if given is not None and not isinstance(given, Mapping):
-        raise refuse(key, given, "a dict of parameters by name, or None")
-    known = [field.name for field in fields(cls)]
-    for name in given or {}:
-        if name not in known:
-            raise ValueError(f"{key}: {cls.__name__} has no {name}, but {', '.join(known)}")
-    return {name: _plain(value) for name, value in (given or {}).items()}
-
-
-def _by_our_names(message: str) -> str:
-    """What the engine says of settings, by the names that they have here."""
-    message = message.replace("resource.", "").replace(" (dataset.n_train)", "")
-    return re.sub(r"\bsolver\.(\w+)", r"solver_params \1", message)
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers, which parameter grids are made of, as Python's."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _seed(random_state: Any) -> int:
-    generator = check_random_state(random_state)
-    whole = isinstance(random_state, numbers.Integral)
-    return int(random_state if whole else generator.randint(2**31 - 1))
-
-
-def _devices() -> dict[str, str]:
-    """Each name a device may be given by, and its own."""
-    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    first = {"auto": cuda[0], "cuda": cuda[0]} if cuda else {"auto": "cpu"}
-    return {**first, **{name: name for name in ["cpu", *cuda]}}
+def _say_anew(other: str) -> None:
+    warnings.warn(
+        f"warm_start=True: training starts anew; {other}: not as in the last fit",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def _moved(model: KernelModel, device: str) -> KernelModel:

@@ -186,6 +186,8 @@ class Tracker:
             Input(data.name, data.digest, data.location),
             Params({f"derived.{key}": str(value) for key, value in derived.items()}),
         )
+        if setup.start is not None and setup.start.warm_start is not None:
+            outbox.put(Tags({"warm_start": setup.start.warm_start}))
 
     def epoch(self, number: int, metrics: dict[str, float]) -> None:
         """Record the metrics of an epoch."""

@@ -17,8 +17,8 @@ for example
   python -m kernelexp --multirun noise=0,0.05,0.1
 
 Keys: noise, seed, device, dtype, precision, data_dir, compare, and GROUP.KEY of the groups below;
-of presets scale=small (default) or paper; rerun=true also what a sweep would skip; dry_run=true runs
-nothing.
+of presets scale=small (default) or paper; rerun=true also what a sweep would skip; resume=false starts a run
+that was killed from its beginning; dry_run=true runs nothing.
 --cfg job shows the whole configuration with these overrides, --version the version, --hydra-help Hydra's
 own options.
 """

@@ -136,14 +136,19 @@ def cli(workdir, monkeypatch, capfd):
         main = import_module(f"{module}.__main__").main
         capfd.readouterr()
         before = os.environ.copy()
-        handler, show = signal.getsignal(signal.SIGTERM), warnings.showwarning
+        taken = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        handlers = {number: signal.getsignal(number) for number in taken}
+        show = warnings.showwarning
         monkeypatch.setattr(sys, "argv", [module, *arguments])
         try:
             code = main() or 0
         except SystemExit as stop:
             code = int(stop.code or 0)
         finally:
-            signal.signal(signal.SIGTERM, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(-1)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, taken)
             warnings.showwarning = show
             os.environ.clear()
             os.environ.update(before)

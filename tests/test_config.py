@@ -115,6 +115,13 @@ def test_environment_names_data_and_store(composed, monkeypatch):
         ("+colour=red", "colour: no such key"),
         ("+kernel.colour=red", "kernel.colour: no such key"),
         ("resource.memory_gb=-1", "resource.memory_gb=-1.0: must be a number above 0, or null"),
+        ("checkpoint.minutes=-1", "checkpoint.minutes=-1.0: must be a number >= 0, or null"),
+        ("checkpoint.minutes=soon", "checkpoint.minutes=soon: must be a number"),
+        (
+            "checkpoint.hours=1",
+            "checkpoint.hours: no such key; checkpoint has minutes, keep, folder",
+        ),
+        ("resume=2.5", "resume=2.5: must be true or false"),
         ("tracking.enabled=maybe", "tracking.enabled=maybe: must be true or false"),
         (
             "seed=[1",
@@ -282,4 +289,12 @@ def test_help_lists_every_option(shell):
 def test_primary_config_is_plain_yaml():
     defaults = OmegaConf.load(CONF_DIR / "config.yaml").defaults
     named = {key for entry in defaults if not isinstance(entry, str) for key in entry}
-    assert {"dataset", "kernel", "solver", "label_noise", "tracking", "resource"} <= named
+    assert {
+        "dataset",
+        "kernel",
+        "solver",
+        "label_noise",
+        "tracking",
+        "resource",
+        "checkpoint",
+    } <= named

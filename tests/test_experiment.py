@@ -11,6 +11,7 @@ from kernelexp import experiment, serving
 from kernelexp.data import SOURCES
 from kernelexp.data.cache import cache_dir
 from kernelexp.engine import KERNELS, SOLVERS, StopRule
+from kernelexp.experiment import block_size
 
 
 def config(**changes):
@@ -68,12 +69,12 @@ def test_noise_raises_the_norm():
 
 
 def test_block_size_is_measured_once(monkeypatch):
-    monkeypatch.setattr(experiment, "measure_block_size", lambda *_: 64)
+    monkeypatch.setattr(block_size, "measure_block_size", lambda *_: 64)
     (cache_dir() / "block_sizes.json").unlink(missing_ok=True)
     first = experiment.run(config())
     assert first.setup.derived["block_size"] == 64
     assert list(json.loads((cache_dir() / "block_sizes.json").read_text()).values()) == [64]
-    monkeypatch.setattr(experiment, "measure_block_size", lambda *_: 1 / 0)
+    monkeypatch.setattr(block_size, "measure_block_size", lambda *_: 1 / 0)
     again = experiment.run(config())
     assert torch.equal(again.model.weights, first.model.weights)
     (cache_dir() / "block_sizes.json").unlink()

@@ -8,7 +8,7 @@ import pytest
 
 from kernelexp import commit
 from kernelexp.data import SOURCES, files_state, load, points_digest
-from kernelexp.identity import Identity, digest
+from kernelexp.identity import Identity, digest, family
 
 
 def own_data(path="d.npz", seed=0):
@@ -21,11 +21,22 @@ def test_digest_is_of_what_is_computed():
     values = {"kernel": {"bandwidth": 5}, "noise": 0, "compare": ["exact"], "tracking": {"a": 1}}
     same = {
         "tracking": {"a": 2}, "data_dir": "there", "rerun": True, "dry_run": True,
+        "checkpoint": {"minutes": 1}, "resume": False,
         "compare": ["exact"], "noise": 0.0, "kernel": {"bandwidth": 5.0},
     }  # fmt: skip
     assert digest(values) == digest(same)
     for other in ({"noise": 0.1}, {"compare": []}, {"kernel": {"bandwidth": "median"}}):
         assert digest(values) != digest({**values, **other})
+
+
+def test_a_family_is_of_any_length():
+    solver = {"name": "sgd", "epochs": 3, "stop": {"seconds": None}, "batch_size": None}
+    values = {"solver": solver, "seed": 0}
+    longer = {**values, "solver": {**solver, "epochs": 9, "stop": {"seconds": 5}}}
+    assert family(values) == family(longer)
+    assert digest(values) != digest(longer)
+    for other in ({"seed": 1}, {"solver": {**solver, "batch_size": 5}}):
+        assert family(values) != family({**values, **other})
 
 
 def test_digest_tells_large_seeds_apart():

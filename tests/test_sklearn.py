@@ -318,3 +318,56 @@ def test_every_kernel_by_name(curve, kernel):
     X, Y = curve
     machine = KernelRegressor(kernel, solver="exact", solver_params={"ridge": 1e-4})
     assert machine.fit(X, Y).model_.kernel == KERNELS[kernel]()
+
+
+def passes(model, X, y):
+    """Training errors after one more epoch, and one more."""
+    return [((model.fit(X, y).predict(X) - y) ** 2).mean() for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        ("eigenpro2", {}),
+        ("cg", {}),
+        ("eigenpro4", {"n_centers": 100}),
+        ("falkon", {"n_centers": 30}),
+    ],
+)
+def test_a_warm_start_goes_on(curve, solver):
+    X, y = curve
+    name, params = solver
+    settings = {"solver": name, "solver_params": {"epochs": 1, **params}, "random_state": 0}
+    first, second = passes(KernelRegressor(warm_start=True, **settings), X, y)
+    assert second < 0.9 * first
+    first, second = passes(KernelRegressor(**settings), X, y)
+    assert second == first
+
+
+def test_a_warm_start_of_a_converged_solution_has_nothing_to_do(curve):
+    X, y = curve
+    settings = {"solver": "cg", "bandwidth": 1.0, "warm_start": True, "random_state": 0}
+    model = KernelRegressor(**settings).fit(X, y)
+    assert model.n_iter_ > 3
+    before = model.predict(X)
+    assert model.fit(X, y).n_iter_ == 1
+    assert np.abs(model.predict(X) - before).max() < 1e-4
+
+
+def test_a_warm_start_that_can_not_be_says_so(digits):
+    X, y = digits[0][:200], digits[1][:200]
+    settings = {"solver": "eigenpro2", "solver_params": {"epochs": 1}, "random_state": 0}
+    model = KernelClassifier(warm_start=True, **settings).fit(X, y)
+    for other, (X_2, y_2), changes in (
+        ("centers", (X[:150], y[:150]), {}),
+        ("kernel", (X[:150], y[:150]), {"bandwidth": 3.0}),
+        ("classes", (X[:150], y[:150] + 1), {}),
+    ):
+        model.set_params(**changes)
+        with pytest.warns(
+            UserWarning, match=f"training starts anew; {other}: not as in the last fit"
+        ):
+            model.fit(X_2, y_2)
+        fresh = KernelClassifier(**settings, **changes).fit(X_2, y_2)
+        assert torch.equal(model.model_.weights, fresh.model_.weights)
+        settings |= changes

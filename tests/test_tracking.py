@@ -256,7 +256,7 @@ def test_interrupted_runs_are_killed(workdir, runs, stop):
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 128 + stop
     assert "Traceback" not in err
     parent, child = runs()
     assert (parent.info.status, child.info.status) == ("KILLED", "KILLED")

@@ -137,6 +137,11 @@ class Plan:
         parts = ", ".join(f"{name} {size:.2f}" for name, size in self.gigabytes.items())
         return f"{self.peak_gb:.2f} GB of {self.limit_gb:.2f} GB ({parts})"
 
+    def limits(self, asked: ResourceLimits) -> Limits:
+        """What it was made within, by which the same solver is picked again."""
+        held, allowed = int(self.gigabytes["process"] * GB), int(self.limit_gb * GB)
+        return Limits(asked, held, allowed, self.block_size)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         return asdict(self)

@@ -28,6 +28,9 @@ from kernelexp.engine.solvers.stopping import Ending, EpochRecord
 
 # What is planned with after memory ran out.
 _SMALLER = 0.75
+# A plan may have taken all memory there was to plan with, which leaves a tenth of the machine's free; that
+# there is a little less now must not keep it from being followed again.
+_SLACK = 1 / 0.9
 
 
 class Training(Generic[S, It]):
@@ -176,9 +179,10 @@ def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) ->
     device = problem.device
     start = clock(device)
     _ = problem.points  # what they take is held before anything is planned
-    limits = problem.measured_limits()
-    sizes = option.sizes(problem)
-    solver, reason = option.choose(sizes, limits, device)
+    limits, sizes = problem.measured_limits(), option.sizes(problem)
+    # Of a plan that was made before the same solver is picked, whatever memory there is now.
+    then = limits if plan is None else plan.limits(problem.limits)
+    solver, reason = option.choose(sizes, then, device)
     smaller = False
     try:
         if plan is None:
@@ -200,7 +204,8 @@ def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) ->
 def _check(plan: Plan, solver: AnySolver, limits: Limits) -> None:
     if plan.solver != solver.name:
         raise ValueError(f"solver={solver.name}: the plan to go on with is of {plan.solver}")
-    plan.refuse_unless_it_fits(limits, "going on as it was begun", "free memory")
+    room = replace(limits, allowed=limits.held + int(_SLACK * (limits.allowed - limits.held)))
+    plan.refuse_unless_it_fits(room, "going on as it was begun", "free memory")
 
 
 def _three_quarters(problem: Problem) -> Limits:

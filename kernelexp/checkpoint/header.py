@@ -1,0 +1,140 @@
+"""What a checkpoint says of the run that made it, and what keeps another run from going on with it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from kernelexp.commit import VERSION_TAG, code_tags, of_other_code
+from kernelexp.engine import EpochRecord
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the numbers of a run come from; where any of it differs, so do their last digits or more.
+
+    Attributes:
+        family: digest of the configuration without ``solver.epochs`` and ``solver.stop``, by which
+            runs that differ in their length alone are known.
+        data: digest of the points.
+        code: tags of version and commit.
+        dtype: of the training.
+        device: processor or GPU by name.
+        threads: of PyTorch, on a CPU.
+        pytorch: its version.
+        numpy: its version.
+    """
+
+    family: str
+    data: str
+    code: dict[str, str]
+    dtype: str
+    device: str
+    threads: int
+    pytorch: str
+    numpy: str
+
+    @classmethod
+    def here(cls, family: str, data: str, dtype: torch.dtype, device: torch.device) -> Origin:
+        """Of a run in this process."""
+        threads = torch.get_num_threads() if device.type == "cpu" else 0
+        versions = {"pytorch": torch.__version__, "numpy": numpy.__version__}
+        return cls(
+            family, data, code_tags(), _short(dtype), device_name(device), threads, **versions
+        )
+
+    def differences(self, now: Origin) -> Iterator[str]:
+        """What was otherwise than ``now``, in words; another commit of a version is no difference."""
+        then, today = ({**asdict(o), "code": o.code.get(VERSION_TAG)} for o in (self, now))
+        for name, words in _WORDS.items():
+            if then[name] != today[name]:
+                yield words.format(was=then[name], now=today[name])
+
+    def note(self) -> str:
+        """What is to be said of code of the same version; empty for nothing."""
+        return of_other_code(self.code)
+
+
+_WORDS = {
+    "family": "other settings",
+    "data": "other data",
+    "code": "kernelexp {was}, here is {now}",
+    "dtype": "dtype={was}, not {now}",
+    "device": "{was}, here is {now}",
+    "threads": "{was} threads, here are {now}",
+    "pytorch": "PyTorch {was}, here is {now}",
+    "numpy": "NumPy {was}, here is {now}",
+}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch that is done: its record, and its metrics by the names they are recorded under."""
+
+    record: EpochRecord
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of its run.
+
+    Attributes:
+        origin: what its numbers come from.
+        files: state of the files that its data were read from.
+        run_id: its run in the tracking store; None without tracking.
+        store: the tracking store and the experiment.
+        resumed: how often the run has gone on from a checkpoint.
+        epochs: those that are done, in order.
+        stopped_by: what ended the training; None before its end.
+    """
+
+    origin: Origin
+    files: str
+    run_id: str | None = None
+    store: str | None = None
+    resumed: int = 0
+    epochs: tuple[Epoch, ...] = field(default=())
+    stopped_by: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Of training, in the epochs that are done."""
+        return sum(epoch.record.seconds for epoch in self.epochs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As what JSON has."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Header:
+        """Back from ``to_dict``."""
+        known = {f.name: values[f.name] for f in fields(cls)}
+        epochs = (Epoch(EpochRecord(**e["record"]), e["metrics"]) for e in known.pop("epochs"))
+        return cls(origin=Origin(**known.pop("origin")), epochs=tuple(epochs), **known)
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU by its name, a processor by its name and the instructions that PyTorch uses of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()} with {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,94 @@
+"""From the parameters of an estimator, as a person gave them, to a kernel, a solver, a device and a seed."""
+
+from __future__ import annotations
+
+import numbers
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from kernelexp.engine import KERNELS, SOLVERS, Kernel, SolverOption, StopRule
+from kernelexp.engine.checks import one_of, refuse
+
+
+def make_kernel(kernel: Any, bandwidth: Any, given: Any) -> Kernel:
+    """The kernel of an estimator's ``kernel``, ``bandwidth`` and ``kernel_params``.
+
+    Raises:
+        ValueError: for what does not fit together.
+    """
+    if isinstance(kernel, Kernel):
+        if bandwidth is not None or given is not None:
+            raise ValueError("bandwidth, kernel_params: must be None with a Kernel, it has its own")
+        return kernel
+    if kernel not in list(KERNELS):
+        raise refuse("kernel", kernel, f"a Kernel, or one of {', '.join(KERNELS)}")
+    values = _parameters("kernel_params", given, KERNELS[kernel])
+    known = [field.name for field in fields(KERNELS[kernel])]  # type: ignore[arg-type]
+    if bandwidth is not None and "bandwidth" not in known:
+        # In a grid over kernels some have one and some have not.
+        warnings.warn(
+            f"bandwidth={bandwidth}: kernel={kernel} has none; it is ignored",
+            UserWarning,
+            stacklevel=4,
+        )
+    elif bandwidth is not None:
+        if "bandwidth" in values:
+            raise ValueError("bandwidth: must be None where kernel_params has it")
+        values |= _parameters("bandwidth", {"bandwidth": bandwidth}, KERNELS[kernel])
+    return KERNELS[kernel](**values)
+
+
+def make_solver(name: Any, given: Any) -> SolverOption:
+    """The solver of an estimator's ``solver`` and ``solver_params``.
+
+    Raises:
+        ValueError: for names and values that there are not.
+    """
+    one_of("solver", name, SOLVERS)
+    values = _parameters("solver_params", given, SOLVERS[name])
+    if not isinstance(values.get("stop", StopRule()), StopRule):
+        values["stop"] = StopRule(**_parameters("stop", values["stop"], StopRule))
+    return SOLVERS[name](**values)
+
+
+def _parameters(key: str, given: Any, cls: Any) -> dict[str, Any]:
+    """What is given of the parameters of the dataclass ``cls``, as a dict of its own."""
+    if given is not None and not isinstance(given, Mapping):
+        raise refuse(key, given, "a dict of parameters by name, or None")
+    known = [field.name for field in fields(cls)]
+    for name in given or {}:
+        if name not in known:
+            raise ValueError(f"{key}: {cls.__name__} has no {name}, but {', '.join(known)}")
+    return {name: plain(value) for name, value in (given or {}).items()}
+
+
+def by_our_names(message: str) -> str:
+    """What the engine says of settings, by the names that they have here."""
+    message = message.replace("resource.", "").replace(" (dataset.n_train)", "")
+    return re.sub(r"\bsolver\.(\w+)", r"solver_params \1", message)
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers, which parameter grids are made of, as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def seed_of(random_state: Any) -> int:
+    """The seed that a ``random_state`` is, or gives."""
+    generator = check_random_state(random_state)
+    whole = isinstance(random_state, numbers.Integral)
+    return int(random_state if whole else generator.randint(2**31 - 1))
+
+
+def devices() -> dict[str, str]:
+    """Each name a device may be given by, and its own."""
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    first = {"auto": cuda[0], "cuda": cuda[0]} if cuda else {"auto": "cpu"}
+    return {**first, **{name: name for name in ["cpu", *cuda]}}

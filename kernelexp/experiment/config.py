@@ -1,0 +1,42 @@
+"""What a run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from kernelexp.comparisons import COMPARISONS
+from kernelexp.data import DatasetSource
+from kernelexp.data.cache import cache_dir
+from kernelexp.engine import Kernel, ResourceLimits, SolverOption
+from kernelexp.engine.checks import number, one_of, refuse
+from kernelexp.engine.points import check_precision
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, checked."""
+
+    dataset: DatasetSource
+    kernel: Kernel
+    solver: SolverOption
+    resource: ResourceLimits = field(default_factory=ResourceLimits)
+    noise: float = 0.0
+    noise_kind: str = "uniform"
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    precision: str = "auto"
+    data_dir: Path = field(default_factory=cache_dir)
+    compare: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        number("noise", self.noise, 0, 1)
+        if self.seed >= 2**63:
+            raise refuse("seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        number("seed", self.seed, 0, whole=True)
+        check_precision(self.precision, self.dtype, self.device)
+        for name in self.compare:
+            one_of("compare", name, COMPARISONS)

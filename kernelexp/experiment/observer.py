@@ -1,0 +1,86 @@
+"""What a run tells those who watch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kernelexp.data import Dataset
+from kernelexp.engine import Kernel, KernelModel, Plan, RKHSNorm
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run goes on from.
+
+    Attributes:
+        epochs: that are done.
+        seconds: of training in them.
+        resumed: how often the run has gone on after it was killed.
+        warm_start: the run whose end this one begins with, by its id or, without one, as ``not tracked``;
+            None where it is this run that was killed.
+    """
+
+    epochs: int
+    seconds: float
+    resumed: int
+    warm_start: str | None = None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is known before the first epoch.
+
+    Attributes:
+        dataset: what is trained on.
+        kernel: with a bandwidth left to the data put in.
+        plan: what the run will hold in memory.
+        derived: what the solver chose or measured.
+        device_name: of the device.
+        max_epochs: the most epochs there will be.
+        reason: why this solver, where it was picked.
+        start: where it goes on from; None for the beginning.
+    """
+
+    dataset: Dataset
+    kernel: Kernel
+    plan: Plan
+    derived: dict[str, Any]
+    device_name: str
+    max_epochs: int
+    reason: str | None = None
+    start: Start | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves.
+
+    Attributes:
+        setup: what was known before the first epoch.
+        metrics: of ``metrics.RunMetrics``, by the names they are recorded under.
+        norm: RKHS norm, also of each output, and how it was got.
+        stopped_by: ``epochs`` or the stop rule that ended the run.
+        model: the kernel machine.
+        warning: one sentence where targets could not be met or the system is not solved; else None.
+    """
+
+    setup: Setup
+    metrics: dict[str, float]
+    norm: RKHSNorm
+    stopped_by: str
+    model: KernelModel
+    warning: str | None = None
+
+
+class Observer(Protocol):
+    """Somebody who is told how a run goes: the terminal, the tracking store."""
+
+    def prepared(self, setup: Setup) -> None:
+        """Before the first epoch."""
+
+    def epoch(self, number: int, metrics: dict[str, float]) -> None:
+        """After each epoch; of a run that goes on also those before, again."""
+
+    def finished(self, result: RunResult) -> None:
+        """At the end."""

@@ -1,0 +1,155 @@
+"""The first step of a run: data, kernel, and the solver's set-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kernelexp import engine, interrupts
+from kernelexp.checkpoint import Checkpoints
+from kernelexp.comparisons import COMPARISONS
+from kernelexp.data import Dataset, Split, load
+from kernelexp.engine import AnyTraining, Plan, Problem, Saved, memory
+from kernelexp.engine.checks import refuse
+from kernelexp.engine.evaluation import Evaluation
+from kernelexp.engine.plan import memory_limit
+from kernelexp.experiment.block_size import block_size, device_name
+from kernelexp.experiment.config import Config
+from kernelexp.experiment.observer import Setup, Start
+from kernelexp.experiment.scores import scores
+
+# Of the free device memory, for training inputs; else they stay on the host.
+_DATA_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first epoch.
+
+    Attributes:
+        config: of the run.
+        setup: what is told of it.
+        training: at its beginning, or where it goes on.
+        evaluation: on the test points.
+        compared: outputs of others on the test points, (m, c) each, by name.
+        scores: theirs.
+    """
+
+    config: Config
+    setup: Setup
+    training: AnyTraining
+    evaluation: Evaluation
+    compared: dict[str, Tensor]
+    scores: dict[str, float]
+
+
+def prepare(config: Config, checkpoints: Checkpoints | None) -> Prepared:
+    """Load, compare, set up; errors as ``run``."""
+    memory.reset_peak(config.device)
+    dataset = _loaded(config)
+    interrupts.check()
+    if checkpoints is not None:
+        checkpoints.begin(dataset.digest)
+    plan = _pinned(checkpoints)
+    problem = _problem(config, dataset.train, plan)
+    compared = {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
+    there: dict[str, float] = {}
+    for name, outputs in compared.items():
+        there |= scores(f"{name}_test", outputs, dataset.test)
+    if compared:
+        memory.reset_peak(config.device)
+    interrupts.check()
+    training = _training(config, problem, plan, checkpoints)
+    evaluation = Evaluation(training, dataset.test.X)
+    setup = Setup(
+        dataset,
+        problem.kernel,
+        training.plan,
+        {
+            "solver": training.solver.name,
+            "precision": problem.points.arithmetic,
+            **training.derived(),
+            **({"smaller_plan": True} if training.smaller_plan else {}),
+        },
+        device_name(config.device),
+        training.solver.max_epochs,
+        training.reason,
+        _start(checkpoints),
+    )
+    return Prepared(config, setup, training, evaluation, compared, there)
+
+
+def _loaded(config: Config) -> Dataset:
+    """The data, on the device but for training inputs that would take more than half of what is free there."""
+
+    def moved(split: Split, X: Tensor) -> Split:
+        labels = None if split.labels is None else split.labels.to(device)
+        return Split(X, split.Y.to(device), labels)
+
+    dataset = load(
+        config.dataset,
+        config.data_dir,
+        seed=config.seed,
+        noise=config.noise,
+        noise_kind=config.noise_kind,
+        dtype=config.dtype,
+    )
+    device, train, test = config.device, dataset.train, dataset.test
+    held, limit = memory_limit(device, config.resource)
+    fits = train.X.nbytes <= _DATA_SHARE * (limit - held)
+    X = train.X.to(device) if fits else train.X
+    return replace(dataset, train=moved(train, X), test=moved(test, test.X.to(device)))
+
+
+def _problem(config: Config, train: Split, plan: Plan | None) -> Problem:
+    if train.labels is None and config.solver.stop.train_error is not None:
+        raise refuse(
+            "solver.stop.train_error",
+            config.solver.stop.train_error,
+            "null for regression, which has no wrong labels; solver.stop.train_mse stops there",
+        )
+    kernel = config.kernel.fitted_to(train.X, torch.Generator().manual_seed(config.seed))
+    block = config.resource.block_size or (plan.block_size if plan is not None else 0)
+    return Problem(
+        kernel=kernel,
+        X=train.X,
+        Y=train.Y,
+        labels=train.labels,
+        seed=config.seed,
+        limits=config.resource,
+        block_size=block or block_size(kernel, train.X, config.precision, config.device),
+        precision=config.precision,
+    )
+
+
+def _pinned(checkpoints: Checkpoints | None) -> Plan | None:
+    """The plan that the run was begun with, where it goes on."""
+    if checkpoints is None or checkpoints.start is None:
+        return None
+    return Plan.from_dict(checkpoints.start.numbers["plan"])
+
+
+def _training(
+    config: Config, problem: Problem, plan: Plan | None, checkpoints: Checkpoints | None
+) -> AnyTraining:
+    """Set up, and where the run goes on as it was."""
+    if plan is None or checkpoints is None or checkpoints.start is None:
+        return engine.prepare(config.solver, problem)
+    try:
+        training = engine.prepare(config.solver, problem, plan)
+    except (ValueError, RuntimeError) as error:
+        if not (isinstance(error, ValueError) or memory.is_exhausted(error)):
+            raise
+        raise checkpoints.cannot_go_on(f"can not be gone on from ({error})") from error
+    training.restore(Saved(checkpoints.start.tensors, checkpoints.start.numbers))
+    return training
+
+
+def _start(checkpoints: Checkpoints | None) -> Start | None:
+    if checkpoints is None or checkpoints.start is None:
+        return None
+    header = checkpoints.start.header
+    warm_start = (header.run_id or "not tracked") if checkpoints.longer else None
+    return Start(len(header.epochs), header.seconds, checkpoints.resumed, warm_start)

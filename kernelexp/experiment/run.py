@@ -1,0 +1,37 @@
+"""A run is three steps, each a function from values to a value: prepare, train, result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kernelexp import interrupts
+from kernelexp.checkpoint import Checkpoints
+from kernelexp.experiment.config import Config
+from kernelexp.experiment.observer import Observer, RunResult
+from kernelexp.experiment.prepare import prepare
+from kernelexp.experiment.result import result
+from kernelexp.experiment.train import train
+
+
+def run(
+    config: Config, observers: Sequence[Observer] = (), checkpoints: Checkpoints | None = None
+) -> RunResult:
+    """Load, train, evaluate.
+
+    ``checkpoints``: where the run goes on from and where it saves itself; None for neither.
+
+    Raises:
+        ValueError: for data or sizes that cannot work, or a checkpoint that the run cannot go on from.
+        FileNotFoundError: for data that are not there.
+        DivergenceError: where training grows instead of shrinking.
+        Interrupted: between two rounds, where a signal has come.
+    """
+    prepared = prepare(config, checkpoints)
+    interrupts.check()
+    for observer in observers:
+        observer.prepared(prepared.setup)
+    trained = train(prepared, observers, checkpoints)
+    made = result(prepared, trained)
+    for observer in observers:
+        observer.finished(made)
+    return made
