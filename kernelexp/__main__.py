@@ -133,6 +133,7 @@ def main() -> None:
         outcome = end_sweep(interrupted=code > 128)
     for line in filter(None, (message, outcome)):
         print(f"kernelexp: {line}", file=sys.stderr if code else sys.stdout)
+    interrupts.ignore_more()
     sys.exit(code)
 
 

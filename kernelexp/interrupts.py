@@ -112,7 +112,17 @@ def hold_for_workers() -> None:
     inherited; in this process the watching thread goes on to take them.
     """
     if _watch is not None and hasattr(signal, "pthread_sigmask"):
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # which unblocks them as it starts, in Python 3.11
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def ignore_more() -> None:
+    """Where a signal has ended the program: let no second one change how it leaves, now that all is said."""
+    if received() is not None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 class _Watch:

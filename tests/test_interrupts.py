@@ -78,6 +78,7 @@ def workers_of(launcher):
 
 
 SCRIPT = """
+from multiprocessing import resource_tracker
 import hashlib, os, signal, subprocess, sys, threading, time
 from kernelexp import interrupts
 
@@ -149,6 +150,22 @@ with interrupts.on_end(tell):
     assert process.returncode == 130
 
 
+def test_an_interrupt_while_it_leaves_changes_no_exit_code():
+    text = """
+import atexit
+interrupts.GRACE_SECONDS = 1e6
+interrupts.install()
+with interrupts.on_end(tell):
+    os.kill(os.getpid(), signal.SIGINT)
+interrupts.ignore_more()
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+sys.exit(interrupts.received().exit_code)
+"""
+    with script(text) as process:
+        assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 130
+
+
 def test_before_anything_is_recorded_a_signal_ends_the_program():
     text = "interrupts.GRACE_SECONDS = 1e6\ninterrupts.install()\ntell('ready'); long_step()"
     with script(text) as process:
@@ -184,6 +201,7 @@ interrupts.GRACE_SECONDS = 1e6
 interrupts.install()
 with interrupts.on_end(tell):
     interrupts.hold_for_workers()
+    resource_tracker.ensure_running()  # as every launcher of processes does
     worker = subprocess.Popen([sys.executable, "-c", os.environ["WORKER"]])
     tell(worker.pid)
     worker.wait()

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from kernelexp import resume, tracking
+from kernelexp import interrupts, resume, tracking
 from kernelexp.identity import Identity
 from kernelexp.interrupts import Interrupted
 from kernelexp.store import StoreAway, TrackingConfig, delivery, open_store, unsent
@@ -183,6 +183,33 @@ def test_the_first_error_is_what_comes_out(tracker, runs, store, error, status, 
     [found] = runs()
     assert found.info.status == status
     assert found.data.tags.get("error") == ("ValueError: first" if status == "FAILED" else None)
+
+
+def test_a_signal_ends_the_waiting(tracker, store, monkeypatch, capsys):
+    """A batch system's warning while a finished run waits for its store: what it has is kept, at once."""
+    came = []
+    monkeypatch.setattr(interrupts, "received", lambda: came[0] if came else None)
+    with tracker() as run:
+        until(run.outbox._done)
+        object.__setattr__(run.outbox.config, "patience_minutes", 60)
+        store.error = OSError("gone")
+        threading.Timer(0.3, came.append, [Interrupted(15)]).start()
+    assert "is kept in" in capsys.readouterr().err
+    store.error = None
+    assert main(["send"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Read timed out. (read timeout=30)", "it does not answer"),
+        ("('Connection aborted.', RemoteDisconnected('Remote end", "the connection was cut"),
+        ("NewConnectionError('[Errno 111] Connection refused')", "Connection refused"),
+        ("database or disk is full\nlong story", "database or disk is full"),
+    ],
+)
+def test_reasons_are_short(said, reason):
+    assert outbox_module._reason(OSError(said)) == reason
 
 
 def test_killed_from_another_thread(tracker, runs, store):

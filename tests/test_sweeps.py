@@ -313,3 +313,40 @@ def test_jobs_wait_for_a_store_once(workdir, monkeypatch):
     [first, second] = unsent.kept()
     assert (first.begin.name, second.begin.name) == ("a job before", "kernel dataset solver")
     assert second.begin.tags["mlflow.parentRunId"] == "parent"
+    (workdir / "mlflow.db").rmdir()
+    (workdir / "elsewhere.db").rename("mlflow.db")
+    with sweep.job(
+        config, identity, False, print
+    ):  # the store is back: what is the sweep's is sent
+        assert [one.begin.name for one in unsent.kept()] == ["a job before"]
+
+
+def test_a_store_that_goes_while_a_job_is_waited_for(cli, client, runs, monkeypatch):
+    cli(*SWEEP, "seed=0")
+    parent, child = runs()
+    tags = child.data.tags
+    job = Identity(tags["config.digest"], tags["data.files"], lambda: None, log_model=False)
+    monkeypatch.setattr(resume, "_POLL_SECONDS", 0.01)
+    asked = []
+    search = resume._runs
+
+    def goes(client, where, condition, status=None):
+        asked.append(status)
+        if status == "RUNNING" and len(asked) == 1:
+            return [child]
+        if len(asked) == 2:
+            return []  # not finished yet
+        if len(asked) < 6:
+            raise OSError("gone")
+        return search(client, where, condition, status)
+
+    monkeypatch.setattr(resume, "_runs", goes)
+    monkeypatch.setattr(resume, "_is_held_by_another", lambda run: True)
+    told = []
+    where = parent.info.experiment_id
+    found = resume.finished_or_awaited(client, where, job, told.append, patience=60)
+    assert found.run_id == child.info.run_id
+    assert told == [child.info.run_id]
+    asked.clear()
+    with pytest.raises(OSError, match="gone"):
+        resume.finished_or_awaited(client, where, job, told.append)

@@ -31,6 +31,10 @@ _REFUSALS = 3
 _LAST_ATTEMPT, _TELL_AFTER = 4.0, 3.0
 
 
+# In the long lines of HTTP libraries, what is worth saying.
+_SIGNS = {"timed out": "it does not answer", "Connection aborted": "the connection was cut"}
+
+
 def say(line: str) -> None:
     """A line on stderr, where there is one."""
     with suppress(OSError, ValueError):
@@ -232,8 +236,9 @@ class Outbox:
 def _reason(error: Exception) -> str:
     """In a few words; of a failed connection what the system said."""
     text = first_line(error)
-    if "timed out" in text:
-        return "it does not answer"
+    for sign, meaning in _SIGNS.items():
+        if sign in text:
+            return meaning
     said = re.search(r"\[Errno \d+\] ([^'\")]*)", text)
     return said[1] if said else text[:200]
 
