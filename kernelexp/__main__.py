@@ -51,15 +51,16 @@ def _run(cfg: DictConfig) -> None:
     text = OmegaConf.to_yaml(OmegaConf.create(values))
     with ExitStack() as stack:
         interrupts.check()
+        run, saves = jobs.checkpointed(checked, identity, tracking), config.checkpoint(cfg)
         if tracking.enabled:
             within = sweep.job(tracking, identity, cfg.rerun, partial(show_waiting, name))
             done = stack.enter_context(within)
             if done is not None:
                 show_skipped(name, done)
-                return
-        run = jobs.checkpointed(checked, identity, tracking)
+                with checkpoint.checkpoints(saves, run, resume=False):
+                    return  # what a process left that was killed when the run had ended well
         goes_on = cfg.resume and not cfg.rerun
-        own = stack.enter_context(checkpoint.checkpoints(config.checkpoint(cfg), run, goes_on))
+        own = stack.enter_context(checkpoint.checkpoints(saves, run, goes_on))
         tracker = None
         if tracking.enabled:
             run_id = None if own.longer else own.former_run

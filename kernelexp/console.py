@@ -14,7 +14,7 @@ from rich.table import Table
 from kernelexp.metrics import EPOCH, RUN
 
 if TYPE_CHECKING:
-    from kernelexp.experiment import RunResult, Setup, Start
+    from kernelexp.experiment import RunResult, Setup
     from kernelexp.resume import Finished
     from kernelexp.tracking import Tracker
 
@@ -82,7 +82,7 @@ class Terminal:
         if setup.reason is not None:
             self.console.print(f"solver=auto: {setup.reason}", soft_wrap=True)
         if setup.start is not None:
-            self.console.print(_goes_on(setup.start), soft_wrap=True)
+            self.console.print(str(setup.start), soft_wrap=True)
         self.progress.start()
         self.task = self.progress.add_task("", total=setup.max_epochs)
 
@@ -143,15 +143,6 @@ def _console(width: int | None = None) -> Console:
 
 def _short(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _goes_on(start: Start) -> str:
-    """From where, in a line."""
-    done = f"{start.epochs} epochs, {start.seconds / 60:.1f} minutes of training"
-    if start.warm_start is not None:
-        return f"begins with what run {start.warm_start} ended with: {done}"
-    times = "" if start.resumed == 1 else f", time number {start.resumed}"
-    return f"goes on from its checkpoint: {done}{times}"
 
 
 def _norm(result: RunResult) -> str:

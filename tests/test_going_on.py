@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from kernelexp import experiment
+from kernelexp.checkpoint import CheckpointConfig, Run, checkpoints
 from kernelexp.checkpoint import file as checkpoint_file
+from kernelexp.data import SOURCES
 from kernelexp.engine import KERNELS, SOLVERS, Plan, Problem, ResourceLimits, Saved, prepare
 
 N = 300
@@ -134,3 +137,75 @@ def test_what_is_saved_of_another_solver_is_refused(tmp_path):
     _, paths = with_checkpoints(training, tmp_path)
     with pytest.raises(ValueError, match="solver=falkon: the plan to go on with is of sgd"):
         taken_up(solver_of("falkon"), problem, paths[0])
+
+
+class Killed(BaseException):
+    pass
+
+
+class Watcher:
+    """An observer that notes epochs, and is killed when it is told of the ``last`` that is new."""
+
+    def __init__(self, before=0, last=None):
+        self.epochs, self.before, self.last = [], before, last
+
+    def prepared(self, setup):
+        self.start = setup.start
+
+    def epoch(self, number, metrics):
+        digits = {name: value for name, value in metrics.items() if name != "epoch_seconds"}
+        self.epochs.append((number, digits))
+        if self.last is not None and len(self.epochs) == self.before + self.last:
+            raise Killed
+
+    def finished(self, result):
+        self.result = result
+
+
+def run_of(solver, dtype):
+    return experiment.Config(
+        dataset=SOURCES["digits"](n_train=300, n_test=100),
+        kernel=KERNELS["laplacian"](bandwidth=2.0),
+        solver=solver,
+        dtype=dtype,
+    )
+
+
+def killed_again_and_again(config, folder, last):
+    """The watcher of the run that ended, where each was killed at its ``last``-th new epoch."""
+    settings = CheckpointConfig(minutes=0, folder=str(folder))
+    run = Run("c", "f", "", lambda: None, config.solver, config.dtype, config.device)
+    kills = 0
+    while True:
+        try:
+            with checkpoints(settings, run, resume=True) as own:
+                watcher = Watcher(len(own.epochs), last)
+                experiment.run(config, [watcher], own)
+                assert kills == own.resumed
+                return watcher
+        except Killed:
+            kills += 1
+
+
+# Each step is too long for the training, which starts again with half of it, three epochs on.
+TOO_LONG = type("EigenPro2", (SOLVERS["eigenpro2"],), {"relaxation": 3.3})(
+    epochs=6, batch_size=20, q=20
+)
+
+
+@pytest.mark.parametrize("last", [2, 3])
+@pytest.mark.parametrize("solver", [SOLVERS["eigenpro2"](epochs=5), SOLVERS["cg"](), TOO_LONG])
+@pytest.mark.filterwarnings("ignore:training diverged", "ignore:.*the checkpoint was made by")
+def test_a_run_killed_before_its_epoch_is_known(tmp_path, solver, last):
+    """Saved after its last round, killed before its checkpoints hear of the epoch: nothing is left out."""
+    config, whole = run_of(solver, torch.float64), Watcher()
+    reference = experiment.run(config, [whole])
+    found = killed_again_and_again(config, tmp_path, last)
+    told = dict(found.epochs)
+    assert told == dict(whole.epochs)
+    assert sorted(told) == list(range(1, len(told) + 1))
+    assert torch.equal(found.result.model.weights, reference.model.weights)
+    assert found.result.stopped_by == reference.stopped_by
+    assert found.start.epochs > 0
+    if solver is TOO_LONG:
+        assert len(whole.epochs) > len(told)

@@ -170,3 +170,9 @@ def test_a_sweep_typed_again_goes_on(cli, runs, client, stop_after):
     assert [run.data.tags.get("resumed") for run in jobs] == [None, "1"]
     assert [steps(client, run) for run in jobs] == [[1, 2, 3, 4]] * 2
     assert not checkpoints()
+    # As if it had been killed when the run had ended well, before its checkpoints were gone.
+    left = Path("multirun/checkpoints") / jobs[1].data.tags["config.digest"]
+    left.mkdir()
+    (left / "7.safetensors").touch()
+    assert "2 of them before" in cli(*typed).out
+    assert not left.exists()

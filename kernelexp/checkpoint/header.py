@@ -120,6 +120,12 @@ class Header:
         return cls(origin=Origin(**known.pop("origin")), epochs=tuple(epochs), **known)
 
 
+def progress(epochs: int, seconds: float) -> str:
+    """How far a training is, in words."""
+    time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return f"{epochs} epochs, {time} of training"
+
+
 def device_name(device: torch.device) -> str:
     """A GPU by its name, a processor by its name and the instructions that PyTorch uses of it."""
     if device.type == "cuda":

@@ -12,7 +12,7 @@ import torch
 
 from kernelexp.checkpoint.file import BrokenCheckpoint, read_content
 from kernelexp.checkpoint.folder import Checkpoint, Folder, kept, load
-from kernelexp.checkpoint.header import Header, Origin
+from kernelexp.checkpoint.header import Header, Origin, progress
 from kernelexp.engine import SolverOption
 
 
@@ -101,9 +101,9 @@ def refuse_other(header: Header, now: Origin) -> None:
 
 def cannot_go_on(header: Header, why: str) -> ValueError:
     """The error for a checkpoint; ``why`` says what of it."""
-    epochs, minutes = len(header.epochs), header.seconds / 60
+    done = progress(len(header.epochs), header.seconds)
     return ValueError(
-        f"resume=true: the checkpoint of this run ({epochs} epochs, {minutes:.1f} minutes) {why}; "
+        f"resume=true: the checkpoint of this run ({done}) {why}; "
         "resume=false starts this run again, as does rerun=true"
     )
 

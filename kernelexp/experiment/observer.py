@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kernelexp.checkpoint import progress
 from kernelexp.data import Dataset
 from kernelexp.engine import Kernel, KernelModel, Plan, RKHSNorm
 
@@ -25,6 +26,13 @@ class Start:
     seconds: float
     resumed: int
     warm_start: str | None = None
+
+    def __str__(self) -> str:
+        done = progress(self.epochs, self.seconds)
+        if self.warm_start is not None:
+            return f"begins with what run {self.warm_start} ended with: {done}"
+        times = f", time number {self.resumed}" if self.resumed > 1 else ""
+        return f"goes on from its checkpoint: {done}{times}"
 
 
 @dataclass(frozen=True)
