@@ -113,6 +113,11 @@ class Checkpoints:
             refuse_other(self.start.header, self._origin)
         self._due = time.monotonic() + 60 * self._minutes
 
+    def taken_up(self) -> None:
+        """The training is where ``start`` was: of that only the header is needed any more."""
+        assert self.start is not None
+        self.start = Checkpoint(self.start.header, {}, {})
+
     def cannot_go_on(self, why: str) -> ValueError:
         """The error for a ``start`` that is of no use; ``why`` says what of it."""
         assert self.start is not None

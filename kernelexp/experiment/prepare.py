@@ -144,6 +144,7 @@ def _training(
             raise
         raise checkpoints.cannot_go_on(f"can not be gone on from ({error})") from error
     training.restore(Saved(checkpoints.start.tensors, checkpoints.start.numbers))
+    checkpoints.taken_up()
     return training
 
 
