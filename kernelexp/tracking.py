@@ -76,6 +76,7 @@ class Tracker:
         self.overrides = overrides
         self.resumed = run_id
         self.sweep = Sweep.current()
+        self._ended_well = False
         self.opening: Future[Outbox] | None = None
 
     @property
@@ -239,10 +240,9 @@ class Tracker:
             if opening is None or not opening.done():
                 return
             outbox = opening.result()
-            ended = outbox.record.ended
-            if not ended:
+            if not outbox.record.ended:
                 outbox.put(End("KILLED"), Tags({ERROR_TAG: reason}))
-            if not outbox.hurry(_KILLED) and not ended:
+            if not outbox.hurry(_KILLED) and not self._ended_well:
                 outbox.set_status("KILLED", _KILLED)
 
     def __exit__(
@@ -260,10 +260,11 @@ class Tracker:
 
     def _end(self, error: BaseException | None) -> None:
         assert self.opening is not None
-        told = isinstance(error, KeyboardInterrupt | Interrupted)
+        told, self._ended_well = isinstance(error, KeyboardInterrupt | Interrupted), error is None
         outbox = self.opening.result(_HURRIED if told else None)
         if not outbox.record.ended:  # by ``kill``
             outbox.put(End("FINISHED" if error is None else "KILLED" if told else "FAILED"))
             if error is not None and not told:
                 outbox.put(Tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:5000]}))
-        outbox.close(_HURRIED if told else None)
+        if not outbox.close(_HURRIED if told else None) and told:
+            outbox.set_status("KILLED", _KILLED)

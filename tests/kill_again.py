@@ -3,7 +3,7 @@
     python kill_again.py KILLS ARGUMENTS... -- REFERENCE...
 
 First it runs with the REFERENCE arguments added, in peace; that takes T seconds. Then without them, killed
-after 0 to T seconds, and so on where that left it; when it has ended it begins anew, until it was killed
+after 0 to T seconds, two times of three counted from its next checkpoint, and so on where that left it; when it has ended it begins anew, until it was killed
 KILLS times. A sweep, which skips what it has done, does not begin anew. Each run is a child that has everything imported, so that it starts at once. Prints the moments
 as shares of T, and how often it ended by itself.
 """
@@ -55,10 +55,18 @@ def ended(child, seconds):
     return None
 
 
-def run(arguments, seconds=600.0):
-    """Whether a run ended by itself within so many seconds; else it is killed."""
-    child = start(arguments)
-    code = ended(child, seconds)
+def written():
+    """The checkpoints there are."""
+    return {str(path) for path in Path("multirun/checkpoints").glob("*/[0-9]*.safetensors")}
+
+
+def run(arguments, seconds=600.0, trains=False):
+    """Whether a run ended by itself within so many seconds, of training with ``trains``; else it is killed."""
+    before, child, code = written(), start(arguments), None
+    while trains and code is None and written() <= before:
+        code = ended(child, 0.01)
+    if code is None:
+        code = ended(child, seconds)
     if code is None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -78,7 +86,8 @@ def main():
     anew = "--multirun" not in arguments
     while len(moments) < int(kills) and (anew or not finished):
         share = draw.random()
-        if run(arguments, share * whole):
+        trains = len(moments) % 3 > 0
+        if run(arguments, share * whole / (10 if trains else 1), trains):
             finished += 1
         else:
             moments.append(round(share, 2))

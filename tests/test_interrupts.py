@@ -263,7 +263,8 @@ def test_the_title_is_what_varies(cli):
 STUCK = """
 import threading
 from mlflow import MlflowClient
-from kernelexp import __main__, experiment, interrupts
+from kernelexp import __main__, interrupts
+from kernelexp.experiment import prepare as preparing
 
 def stand_still(*args, **kwargs):
     open("there", "w").close()
@@ -274,7 +275,7 @@ interrupts.GRACE_SECONDS = 1.0
 
 
 @pytest.mark.parametrize(
-    "where", ["experiment.load = stand_still", "MlflowClient.log_inputs = stand_still"]
+    "where", ["preparing.load = stand_still", "MlflowClient.log_inputs = stand_still"]
 )
 def test_sigterm_in_a_phase_that_does_not_end(workdir, runs, where):
     with started("-c", f"{STUCK}{where}\n__main__.main()", *LONG) as process:

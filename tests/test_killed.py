@@ -64,12 +64,14 @@ def assert_same_as_in_peace(client, found, whole, epochs):
 
 def test_one_run_killed_twenty_times(client, runs):
     said = kill_again(
-        20, "dataset.n_train=400", "solver.batch_size=4", "solver.epochs=40", "checkpoint.keep=true"
+        20, "dataset.n_train=400", "solver.batch_size=4", "solver.epochs=30", "checkpoint.keep=true"
     )
     found = runs()
-    assert_same_as_in_peace(client, found, runs("whole"), 40)
+    assert_same_as_in_peace(client, found, runs("whole"), 30)
     resumed = sum(int(run.data.tags.get("resumed", 0)) for run in found)
-    assert resumed >= 1, said  # how many depends on how busy the machine is
+    assert resumed >= 5, (
+        said
+    )  # of 13 kills that came after a checkpoint; others ended the run first
     [kept] = Path("multirun/checkpoints").glob("*/kept.safetensors")
     [reference] = Path("whole").glob("*/kept.safetensors")
     ours, theirs = checkpoint_file.read(kept)[0], checkpoint_file.read(reference)[0]

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -230,36 +229,6 @@ def test_store_that_does_not_open(cli):
         "kernelexp: tracking.uri=postgres://nobody: must be a store that opens"
     )
     assert len(done.err.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_runs_are_killed(workdir, runs, stop):
-    command = [
-        sys.executable, "-m", "kernelexp", "--multirun", "noise=0,0.1", "solver.epochs=100000",
-        "tracking.log_model=false",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command,
-        cwd=workdir,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background job, as these tests may be, ignores SIGINT and passes that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.time() + 60
-    while time.time() < deadline:
-        if any("epoch_train_mse" in run.data.metrics for run in runs()):
-            break
-        time.sleep(0.2)
-    process.send_signal(stop)
-    try:
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 128 + stop
-    assert "Traceback" not in err
-    parent, child = runs()
-    assert (parent.info.status, child.info.status) == ("KILLED", "KILLED")
 
 
 def test_tracking_server(shell, workdir):

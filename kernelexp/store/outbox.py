@@ -69,6 +69,7 @@ class Outbox:
         self._refused = False
         self._hurry_until: float | None = None
         self._stopped = False
+        self._setting: threading.Thread | None = None
 
     def begin(self, client: MlflowClient) -> None:
         """Hand over the run's beginning, now.
@@ -137,7 +138,10 @@ class Outbox:
             return self._done()
 
     def set_status(self, status: str, seconds: float) -> None:
-        """Set the run's status past the queue, where that stands; waits at most so long."""
+        """Set the run's status past the queue, where that stands, once; waits at most so long.
+
+        Two threads may come to it, and SQLite lets one of two that write at once fail.
+        """
         delivery = self._delivery
         if delivery is None or delivery.run_id is None:
             return
@@ -147,9 +151,11 @@ class Outbox:
             with suppress(Exception):
                 client.set_terminated(run_id, status)
 
-        thread = threading.Thread(target=set_it, daemon=True)
-        thread.start()
-        thread.join(seconds)
+        with self._changed:
+            if self._setting is None:
+                self._setting = threading.Thread(target=set_it, daemon=True)
+                self._setting.start()
+        self._setting.join(seconds)
 
     def _done(self) -> bool:
         return self.sent == len(self.record.entries)
