@@ -61,6 +61,14 @@ def free_port():
         return probe.getsockname()[1]
 
 
+LONGEST = ("tests/test_killed.py", "tests/test_fmnist.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first: at the end they would keep one process busy while the others wait."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")

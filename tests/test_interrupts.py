@@ -227,7 +227,7 @@ MUCH = "[print(9999 * 'x') for _ in range(99)]; print('é', file=sys.stderr); "
 @pytest.mark.parametrize("where", ["| head -c 1", "> /dev/full", ">&-", ">&- 2>&-", "2>/dev/full"])
 def test_what_becomes_of_the_output_does_not_matter(shell, where):
     code = f"{STREAMS} {MUCH} open('end', 'w').write('reached'); print('last')"
-    done = shell([*BASH, f'{sys.executable} -c "{code}" {where}'], PYTHONIOENCODING="ascii")
+    done = shell([*BASH, f'python -c "{code}" {where}'], PYTHONIOENCODING="ascii")
     assert done.code == 0
     assert done.err in ("\\xe9\n", "")
     assert Path("end").read_text() == "reached"
@@ -235,7 +235,7 @@ def test_what_becomes_of_the_output_does_not_matter(shell, where):
 
 def test_a_closed_descriptor_is_no_other_file(shell):
     code = f"{STREAMS} print(open('file', 'w').fileno() > 2, file=sys.stderr)"
-    assert shell(f'{sys.executable} -c "{code}" >&-').err == "True\n"
+    assert shell(f'python -c "{code}" >&-').err == "True\n"
 
 
 def test_a_reader_that_leaves_ends_no_training(shell, runs):
@@ -283,7 +283,9 @@ def test_sigterm_in_a_phase_that_does_not_end(workdir, runs, where):
         process.send_signal(signal.SIGTERM)
         err = process.communicate(timeout=60)[1]
     assert process.returncode == 143
-    assert err == "kernelexp: interrupted (SIGTERM), in the middle of a long step\n"
+    said = err.splitlines()  # and perhaps where that is kept which the store did not take
+    assert "kernelexp: interrupted (SIGTERM), in the middle of a long step" in said
+    assert all(line.startswith("kernelexp: ") for line in said)
     [run] = runs()
     assert run.info.status == "KILLED"
 
