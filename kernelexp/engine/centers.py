@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -97,11 +98,18 @@ class CenterRule:
         return self.n_centers or min(n, max(1000, n // 10))
 
     def choose(
-        self, X: Tensor, generator: torch.Generator, device: torch.device
+        self,
+        X: Tensor,
+        distinct_rows: Callable[[Tensor], DistinctRows],
+        generator: torch.Generator,
+        device: torch.device,
     ) -> tuple[Tensor, DistinctRows | None]:
-        """Z (p, d), no two alike; and how the points X (n, d) are the centers, where all of them are."""
+        """Z (p, d), no two alike; and how the points X (n, d) are the centers, where all of them are.
+
+        ``distinct_rows``: those of a table, of which X may be known already (``Problem.distinct_rows``).
+        """
         Z = choose_centers(X, self.chosen, self.count(len(X)), generator)
-        distinct = DistinctRows.of(Z)
+        distinct = distinct_rows(Z)
         all_of_them = distinct if Z is X else None
         if len(distinct.first) < len(Z):
             Z = Z[distinct.first]

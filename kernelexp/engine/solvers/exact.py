@@ -127,7 +127,9 @@ class Exact(Solver[ExactSystem, ExactIterate]):
     def setup(self, problem: Problem, plan: Plan) -> ExactSystem:
         """Fill and factor the matrix."""
         X, Y, kernel = problem.X, problem.Y, BlockedKernel(problem.kernel, plan.tiling)
-        Z, distinct = self.center_rule.choose(X, problem.generator(), problem.device)
+        Z, distinct = self.center_rule.choose(
+            X, problem.distinct_rows, problem.generator(), problem.device
+        )
         n, p = len(X), len(Z)
         centers = problem.points_of(Z)
         A = kernel(centers, centers).dense(Y.new_empty(p, p, dtype=PRECISIONS[plan.precision]))

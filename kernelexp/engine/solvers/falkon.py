@@ -149,7 +149,9 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
     def setup(self, problem: Problem, plan: Plan) -> FalkonSystem:
         """The two factors, and the right side, which fills what is kept of K(X, Z)."""
         X, Y, kernel = problem.X, problem.Y, BlockedKernel(problem.kernel, plan.tiling)
-        Z, _ = self.center_rule.choose(X, problem.generator(), problem.device)
+        Z, _ = self.center_rule.choose(
+            X, problem.distinct_rows, problem.generator(), problem.device
+        )
         p, c = len(Z), Y.shape[1]
         centers = problem.points_of(Z)
         K_ZZ = kernel(centers, centers).dense(Y.new_empty(p, p, dtype=torch.float64))

@@ -68,6 +68,10 @@ class Problem:
         """Which of the training points differ."""
         return DistinctRows.of(self.X)
 
+    def distinct_rows(self, Z: Tensor) -> DistinctRows:
+        """Which rows of Z (p, d) differ; the training points are sorted once."""
+        return self.distinct if Z is self.X else DistinctRows.of(Z)
+
     def measured_limits(self) -> Limits:
         """What the run may take, with the memory there is."""
         return self.limits.measured(self.device, self.block_size)

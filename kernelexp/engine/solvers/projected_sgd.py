@@ -120,7 +120,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         X, Y, points = problem.X, problem.Y, problem.points
         n, kernel = len(X), BlockedKernel(problem.kernel, plan.tiling)
         generator = problem.generator()
-        Z, _ = self.center_rule.choose(problem.X, generator, problem.device)
+        Z, _ = self.center_rule.choose(X, problem.distinct_rows, generator, problem.device)
         p, exact = len(Z), plan.projection is None
         number("solver.subsample_size", self.subsample_size, 2, p, whole=True, optional=True)
         s = min(plan.subsample_size, p)

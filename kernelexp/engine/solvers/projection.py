@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from kernelexp.engine.linalg import CholeskyFactor
@@ -63,11 +64,14 @@ class ExactProjection:
 
     Attributes:
         factor: of K(Z, Z).
-        generator: of no use.
     """
 
     factor: CholeskyFactor | PseudoInverse
-    generator: Tensor
+
+    @property
+    def generator(self) -> Tensor:
+        """Empty: it draws nothing."""
+        return torch.empty(0, dtype=torch.uint8)
 
     def __call__(self, h: Tensor, carried: Carried) -> tuple[Tensor, Tensor]:
         theta = self.factor.solve(h)
@@ -122,7 +126,7 @@ def make_projection(
     if plan.projection is None:
         points = on_centers.points
         K = BlockedKernel(problem.kernel, plan.tiling)(points, points).dense()
-        return ExactProjection(factorised(K), problem.generator().get_state())
+        return ExactProjection(factorised(K))
     system = EigenPro2().setup(on_centers, plan.projection)
     return InexactProjection(system, tolerance, most_epochs)
 
