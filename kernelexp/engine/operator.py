@@ -21,7 +21,7 @@ from torch import Tensor
 from kernelexp.engine.devices import Tiling, tiling
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.points import Points, as_points
-from kernelexp.engine.tiles import kernel_tile, narrow_matmul, ranges, tiles
+from kernelexp.engine.tiles import kernel_tile, narrow_matmul, ranges, tiles, tiles_again
 
 # The fewest kept rows that are gathered at a time, however long they are.
 _FEWEST_GATHERED = 8
@@ -115,10 +115,9 @@ class TiledKernel:
         """K, stored; where it is symmetric only the tiles on and above the diagonal are computed."""
         K = self.empty(len(self.X)) if out is None else out
         symmetric, size = self.Z is self.X, self.tiling.tile
+        all_columns = tiles_again(self.Z, size, K)
         for rows, X_rows in tiles(self.X, size, K):
-            left = rows.start if symmetric else 0
-            for part, Z_columns in tiles(self.Z[slice(left, None)], size, K):
-                columns = slice(left + part.start, left + part.stop)
+            for columns, Z_columns in all_columns(rows.start if symmetric else 0):
                 tile = kernel_tile(self.kernel, X_rows, Z_columns)
                 K[rows, columns] = tile
                 if symmetric and columns.start > rows.start:
@@ -130,9 +129,10 @@ class TiledKernel:
         if out is None:
             out = W.new_zeros(len(self.X), W.shape[1])
         W_T, size = W.mT.contiguous(), self.tiling.tile
+        all_columns = tiles_again(self.Z, size, W)
         for rows, X_rows in tiles(self.X, size, W):
             product = W.new_zeros(W.shape[1], len(X_rows))  # transposed, see ``narrow_matmul``
-            for columns, Z_columns in tiles(self.Z, size, W):
+            for columns, Z_columns in all_columns(0):
                 tile = kernel_tile(self.kernel, X_rows, Z_columns)
                 product.addmm_(W_T[:, columns], tile.mT)
                 del tile  # as above

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import ModuleType
 
@@ -57,6 +57,24 @@ def tiles(points: Points, size: int, like: Tensor) -> Iterator[tuple[slice, Poin
         working.wait_event(copied)
         tile.values.record_stream(working)  # its memory is not given away while it is used
         yield rows, tile
+
+
+def tiles_again(
+    points: Points, size: int, like: Tensor
+) -> Callable[[int], Iterator[tuple[slice, Points]]]:
+    """``tiles`` to be gone through several times, from a given row on, a multiple of ``size``.
+
+    Where nothing is copied a tile is made once, and so what it finds out about itself is known.
+    """
+    if points.values.device == like.device:
+        made = list(tiles(points, size, like))
+        return lambda first: iter(made[first // size :])
+
+    def copied(first: int) -> Iterator[tuple[slice, Points]]:
+        for part, tile in tiles(points[slice(first, None)], size, like):
+            yield slice(first + part.start, first + part.stop), tile
+
+    return copied
 
 
 @functools.cache

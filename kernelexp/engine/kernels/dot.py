@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from kernelexp.engine.checks import number, refuse
 from kernelexp.engine.kernels.base import Kernel
-from kernelexp.engine.kernels.geometry import cosine_gaps
+from kernelexp.engine.kernels.geometry import half_angle_squares
 from kernelexp.engine.points import Points, row_norms
 
 
@@ -89,19 +90,19 @@ class ArcCosine(Kernel):
             raise refuse("order", self.order, "0, 1 or 2")
 
     def matrix(self, X: Points, Z: Points) -> Tensor:
-        u = cosine_gaps(X, Z)
-        rest = (u * 0.5).sqrt_().acos_()  # (pi - theta) / 2, see ``angles``
+        v = half_angle_squares(X, Z)
+        rest = v.sqrt().acos_()  # (pi - theta) / 2
         if self.order == 0:
             # The direction of a zero vector is undefined; the limit from any side has |x|^0 = 1.
             return rest.mul_(2 / math.pi)
-        J = (2 - u).mul_(u).sqrt_()  # sin theta
-        cos = u.neg_().add_(1)
+        cos = torch.rsub(v, 1, alpha=2)
+        J = v.addcmul_(v, v, value=-1).sqrt_()  # (sin theta) / 2
         if self.order == 2:
             J.mul_(cos).mul_(3)
             cos = cos.square_().mul_(2).add_(1)
-        J.addcmul_(rest, cos, value=2)
+        J.addcmul_(rest, cos)  # J / 2
         powers = [A.norms.pow(self.order) for A in (X, Z)]
-        return J.mul_(powers[0][:, None] / math.pi).mul_(powers[1])
+        return J.mul_(powers[0][:, None] * (2 / math.pi)).mul_(powers[1])
 
     def diag(self, X: Tensor) -> Tensor:
         at_zero_angle = (1.0, 1.0, 3.0)[self.order]

@@ -21,9 +21,6 @@ from kernelexp.engine.points import Points, fp32_products, row_norms
 # Numbers gathered at a time when close pairs are computed again; a group of pairs with as many as the
 # second is worth a product of its own, which takes a millisecond.
 _NUMBERS_AT_A_TIME, _NUMBERS_OF_A_GROUP = 1 << 22, 1 << 20
-# Points are far from the origin where they are this many times as far from it as from their mean, by
-# this many of them. Less costs half a digit; images, which are not to pay, are at 1 to 2.
-_FAR_RATIO, _PROBED_POINTS = 3.0, 16
 
 
 def squared_distances(X: Points, Z: Points) -> Tensor:
@@ -45,25 +42,13 @@ def squared_distances(X: Points, Z: Points) -> Tensor:
         close = _recompute_groups(D, close, X, Z)
     # From the points as they were given: moving has rounded them.
     _recompute(D, close, lambda i, j: X.values[i] - Z.values[j], d)
-    return D.clamp_(min=0)
+    return D  # what had fallen below 0 was close
 
 
 def moved_to_common_origin(X: Points, Z: Points) -> tuple[Points, Points]:
     """Both minus one vector amid Z, on a CPU only where that is far from the origin."""
-    z = Z.values
-    if not z.numel():
-        return X, Z
-    probed = z[:: -(-len(z) // _PROBED_POINTS)]
-    # A GPU's host would wait for the answer, and moving costs nothing there.
-    if not z.is_cuda and not _middle(probed) > _FAR_RATIO * _middle(probed - probed.mean(0)):
-        return X, Z
-    origin = probed.median(0).values  # the mean would follow an outlier
-    return _moved(X, origin), _moved(Z, origin)
-
-
-def _middle(X: Tensor) -> Tensor:
-    """The median of |x_i|: X (n, d) -> ()."""
-    return row_norms(X).median()
+    origin = Z.common_origin
+    return (X, Z) if origin is None else (_moved(X, origin), _moved(Z, origin))
 
 
 def _moved(X: Points, origin: Tensor) -> Points:
@@ -81,11 +66,14 @@ def _close_pairs(D: Tensor, x_squares: Tensor, eps: float) -> tuple[Tensor, Tens
 
     ``x_squares``: |x_i|^2, (n, 1).
     """
+    nothing = torch.arange(0, device=D.device)
     if not D.numel():
-        nothing = torch.arange(0, device=D.device)
         return nothing, nothing
     close = close_share(eps) * x_squares
-    rows = (D.amin(1, keepdim=True) < close).squeeze(1).nonzero().squeeze(1)
+    has_close = D.amin(1, keepdim=True) < close
+    if not has_close.any():
+        return nothing, nothing
+    rows = has_close.squeeze(1).nonzero().squeeze(1)
     local, columns = (D[rows] < close[rows]).nonzero(as_tuple=True)
     return rows[local], columns
 
@@ -121,22 +109,29 @@ def _recompute_groups(
         left[group] = False
 
 
-def cosine_gaps(X: Points, Z: Points) -> Tensor:
-    """u_ij = 1 - cos(x_i, z_j) in [0, 2], exactly 0 where x_i = z_j; 1/2 if one of them is zero.
+def half_angle_squares(X: Points, Z: Points) -> Tensor:
+    """sin^2(theta_ij / 2) in [0, 1], theta the angle between x_i and z_j; 1/4 if one of them is zero.
 
-    Computed as |x/|x| - z/|z||^2 / 2, from exact distances as (|x - z|^2 - (|x| - |z|)^2) / (2 |x| |z|).
-    The gap, not the cosine, is what keeps small angles: the angle of a cosine that is one rounding
-    error below 1 is already 3e-4 in float32.
+    It is (1 - cos theta) / 2 = |x/|x| - z/|z||^2 / 4, and exactly 0 where x_i = z_j. From it the angle is
+    known to all digits, also a small one; that of a cosine one rounding error below 1 is already 3e-4 in
+    float32.
     """
-    D = X.exact_squared_distances(Z)
-    x, z = X.values, Z.values
-    p, r = X.norms[:, None], Z.norms[:, None]  # (n, 1), (m, 1)
-    if D is None or not (p.all() and r.all()):
-        return squared_distances(_directions(X), _directions(Z)).mul_(0.5).clamp_(max=2)
-    U = D.sub_((p - r.T).square_()).div_(p * r.T)  # 2 u
-    close = _close_pairs(U, torch.ones_like(p), X.eps)
-    _recompute(U, close, lambda i, j: x[i] / p[i] - z[j] / r[j], x.shape[1])
-    return U.mul_(0.5).clamp_(0, 2)
+    p, r = X.norms, Z.norms
+    if _are_ordinary(p) and _are_ordinary(r):
+        V = X.inner_products(Z).mul_((-0.5 / p)[:, None]).mul_(1 / r).add_(0.5)
+        close = _close_pairs(V, torch.full_like(p, 0.25)[:, None], X.eps)
+        d = X.values.shape[1]
+        if len(close[0]) * d <= _NUMBERS_OF_A_GROUP:
+            x, z, s, t = X.values, Z.values, 0.5 / p[:, None], 0.5 / r[:, None]
+            _recompute(V, close, lambda i, j: x[i] * s[i] - z[j] * t[j], d)
+            return V.clamp_(0, 1)
+    return squared_distances(_directions(X), _directions(Z)).mul_(0.25).clamp_(max=1)
+
+
+def _are_ordinary(norms: Tensor) -> bool:
+    """Whether inner products of points with these norms neither vanish nor overflow."""
+    least = math.sqrt(torch.finfo(norms.dtype).tiny) / torch.finfo(norms.dtype).eps
+    return bool(((norms > least) & (norms < 1 / least)).all())
 
 
 def _directions(X: Points) -> Points:
@@ -144,8 +139,3 @@ def _directions(X: Points) -> Points:
     norms, dtype = X.norms, X.values.dtype
     units = X.values / norms.clamp(min=torch.finfo(dtype).tiny)[:, None]
     return Points(units, X.precision, known_norms=(norms > 0).to(dtype))
-
-
-def angles(gaps: Tensor) -> Tensor:
-    """Theta = arccos(1 - u) = 2 arcsin(sqrt(u / 2)), accurate for small angles: any shape."""
-    return (gaps * 0.5).sqrt_().asin_().mul_(2)

@@ -10,8 +10,9 @@ the hidden layers and 1 / d at the input, bias standard deviation b, L = depth h
 
 where c = cos t is the correlation of S_{l-1}. relu_nngp = S_L, relu_ntk = T_L.
 
-The recursion is carried by the gap u = 1 - c instead of c, so that small angles keep their digits
-and k(x, x) comes out exact:  1 - k1 = u - (sin t - t cos t) / pi,  sin t = sqrt(u (2 - u)).
+The recursion is carried by v = sin^2(t / 2) instead of c = 1 - 2 v, so that small angles keep their digits
+and k(x, x) comes out exact:  (1 - k1) / 2 = v - (sin t - t cos t) / (2 pi),  sin t = 2 sqrt(v (1 - v)).
+S and T are carried in units of sqrt(S(x, x) S(z, z)), which no layer changes where b = 0.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from kernelexp.engine.checks import number
 from kernelexp.engine.kernels.base import Kernel
-from kernelexp.engine.kernels.geometry import angles, cosine_gaps
+from kernelexp.engine.kernels.geometry import half_angle_squares
 from kernelexp.engine.points import Points, row_norms
 
 
@@ -44,49 +46,50 @@ class ReLUNetwork(Kernel):
         number("bias", self.bias, 0)
 
     @abstractmethod
-    def _layer(self, k: Tensor, S: Tensor, t: Tensor) -> Tensor:
-        """The kernel after a layer, from the one before, S_l and the angle t of S_{l-1}."""
+    def _layer(self, k: Tensor, cos: Tensor, half: Tensor) -> Tensor:
+        """The kernel after a layer, without b^2: from the one before, S_l, and half the angle of S_{l-1}.
+
+        May overwrite ``k``, the others not.
+        """
 
     def matrix(self, X: Points, Z: Points) -> Tensor:
-        b2 = self.bias**2
-        root_d = math.sqrt(X.values.shape[1])
-        u = cosine_gaps(X, Z)  # (n, m), of x.z / d
-        p = X.norms[:, None] / root_d  # sqrt of x.x / d (n, 1)
-        r = Z.norms / root_d  # (m,)
-        scale = p * r  # (n, m)
+        b2, root_d = self.bias**2, math.sqrt(X.values.shape[1])
+        p, r = X.norms[:, None] / root_d, Z.norms / root_d  # sqrt of x.x / d, (n, 1) and (m,)
+        v = half_angle_squares(X, Z)  # (n, m), of x.z / d
+        cos = torch.rsub(v, 1, alpha=2)
+        k = cos.clone()  # S_0
         if b2:
-            u, p, r, scale = self._add_bias(u, p, r, scale, b2)
-        cos = 1 - u
-        k = cos * scale  # S_0
-        for layer in range(self.depth):
-            t = angles(u)
-            sin = (2 - u).mul_(u).sqrt_()
-            u = sin.addcmul_(t, cos, value=-1).mul_(-1 / math.pi).add_(u).clamp_(0, 1)
-            cos = 1 - u
-            S = cos * scale
-            k = self._layer(k, S.add_(b2) if b2 else S, t)
-            if b2 and layer + 1 < self.depth:
-                u, p, r, scale = self._add_bias(u, p, r, scale, b2)
-                cos = 1 - u
-        return k
+            k, v, cos, p, r = _add_bias(k, v, p, r, b2)
+        for _ in range(self.depth):
+            half = v.sqrt().asin_()
+            sin = torch.addcmul(v, v, v, value=-1).sqrt_()  # half of it
+            v.add_(sin.addcmul_(half, cos, value=-1), alpha=-1 / math.pi).clamp_(min=0)
+            cos = torch.rsub(v, 1, alpha=2)
+            k = self._layer(k, cos, half)
+            if b2:
+                k, v, cos, p, r = _add_bias(k, v, p, r, b2)
+        return k.mul_(p).mul_(r)
 
     def _input_variance(self, X: Tensor) -> Tensor:
         """S_0(x, x), (n,)."""
         return row_norms(X).square_().mul_(1 / X.shape[1]).add_(self.bias**2)
 
-    @staticmethod
-    def _add_bias(
-        u: Tensor, p: Tensor, r: Tensor, scale: Tensor, b2: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The gap and norms of S + b^2 from those of S, free of cancellation.
 
-        The gap becomes (N - P - b^2 + P u) / N, P and N the products of norms before and after,
-        and N - P - b^2 = b^2 (p - r)^2 / (N + P + b^2), exactly 0 at p = r.
-        """
-        p_next, r_next = (p * p + b2).sqrt_(), (r * r + b2).sqrt_()
-        N = p_next * r_next
-        gap = (p - r).square_().mul_(b2).div_(N + scale + b2)
-        return gap.addcmul_(scale, u).div_(N), p_next, r_next, N
+def _add_bias(
+    k: Tensor, v: Tensor, p: Tensor, r: Tensor, b2: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Kernel, v, 1 - 2 v and norms of S + b^2 from those of S, free of cancellation.
+
+    With P and N the products of norms before and after, k becomes (P k + b^2) / N and v becomes
+    ((N - P - b^2) / 2 + P v) / N, where N - P - b^2 = b^2 (p - r)^2 / (N + P + b^2), exactly 0 at p = r.
+    """
+    P = p * r
+    p_next, r_next = (p * p + b2).sqrt_(), (r * r + b2).sqrt_()
+    N = p_next * r_next
+    gap = (p - r).square_().mul_(0.5 * b2).div_(N + P + b2)
+    v = gap.addcmul_(P, v).div_(N)
+    # A new k: it may be the cosine.
+    return (k * P).add_(b2).div_(N), v, torch.rsub(v, 1, alpha=2), p_next, r_next
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ class ReLUNNGP(ReLUNetwork):
 
     name: ClassVar[str] = "relu_nngp"
 
-    def _layer(self, k: Tensor, S: Tensor, t: Tensor) -> Tensor:
-        return S
+    def _layer(self, k: Tensor, cos: Tensor, half: Tensor) -> Tensor:
+        return cos
 
     def diag(self, X: Tensor) -> Tensor:
         return self._input_variance(X).add_(self.depth * self.bias**2)
@@ -120,8 +123,8 @@ class ReLUNTK(ReLUNetwork):
 
     name: ClassVar[str] = "relu_ntk"
 
-    def _layer(self, k: Tensor, S: Tensor, t: Tensor) -> Tensor:
-        return S.addcmul_(k, t.mul_(-1 / math.pi).add_(1))
+    def _layer(self, k: Tensor, cos: Tensor, half: Tensor) -> Tensor:
+        return k.addcmul_(k, half, value=-2 / math.pi).add_(cos)
 
     def diag(self, X: Tensor) -> Tensor:
         L = self.depth
