@@ -151,7 +151,7 @@ def row_norms(X: Tensor) -> Tensor:
 
 def _middle(X: Tensor) -> Tensor:
     """The median of |x_i|: X (n, d) -> ()."""
-    return X.norm(dim=1).median()
+    return torch.median(torch.linalg.vector_norm(X, dim=1))
 
 
 def _pinned(X: Tensor) -> Tensor:

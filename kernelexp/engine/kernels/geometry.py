@@ -117,7 +117,8 @@ def half_angle_squares(X: Points, Z: Points) -> Tensor:
     float32.
     """
     p, r = X.norms, Z.norms
-    if _are_ordinary(p) and _are_ordinary(r):
+    # Of points far from the origin all angles are small: directions are moved to an origin amid them.
+    if Z.common_origin is None and _are_ordinary(p) and _are_ordinary(r):
         V = X.inner_products(Z).mul_((-0.5 / p)[:, None]).mul_(1 / r).add_(0.5)
         close = _close_pairs(V, torch.full_like(p, 0.25)[:, None], X.eps)
         d = X.values.shape[1]
