@@ -12,6 +12,11 @@ from kernelexp.engine.tiles import ranges
 # Columns factored together: wide enough for fast matrix products, narrow enough that the dense
 # factorisations of the diagonal blocks do not count.
 _BLOCK = 512
+# Of triangular systems with a block, which solvers take at half the rate of products: columns eliminated
+# by a solver, the others by products.
+_ELIMINATED = 128
+# Rows and columns of tiles that are used once, in float64, and stay in cache.
+_TILE_ROWS, _TILE_COLUMNS = 128, 2048
 _POWER_ITERATIONS = 30
 # A Krylov space pays from this size on, for at most one in so many of the eigenpairs.
 _SMALLEST_KRYLOV, _KRYLOV_SHARE = 1500, 8
@@ -65,6 +70,9 @@ class CholeskyFactor:
         A, n = self.array, len(self.array)
         self.smallest_pivot, self.restored = math.inf, False
         for k in ranges(n, _BLOCK):
+            done, below = slice(0, k.start), slice(k.stop, n)
+            # All updates of a column at once: long inner dimensions, and one pass over the column.
+            A[k.start :, k].addmm_(A[k.start :, done], A[k, done].mT, alpha=-1)
             A[k, k].diagonal().add_(self.jitter)
             L, info = torch.linalg.cholesky_ex(A[k, k])
             if info.item() or not L.diagonal().isfinite().all():
@@ -72,15 +80,8 @@ class CholeskyFactor:
                 return False
             self.smallest_pivot = min(self.smallest_pivot, L.diagonal().min().item() ** 2)
             A[k, k] = L
-            below = slice(k.stop, n)
             if k.stop < n:
-                panel = torch.linalg.solve_triangular(L, A[below, k].mT, upper=False).mT
-                A[below, k] = panel
-                for j in ranges(n - k.stop, _BLOCK):  # the lower triangle of the rest
-                    columns = slice(k.stop + j.start, k.stop + j.stop)
-                    A[columns.start :, columns].addmm_(
-                        panel[j.start :], panel[j.start : j.stop].mT, alpha=-1
-                    )
+                eliminate_(L, A[below, k])
         return True
 
     def restore(self) -> None:
@@ -106,17 +107,27 @@ class CholeskyFactor:
 
     def matmul(self, W: Tensor) -> Tensor:
         """A W, without the jitter: (n, c) -> (n, c), summed in W's precision."""
-        n = len(self.array)
-        out = torch.empty_like(W)
-        parts = list(ranges(n, _BLOCK))
-        for b, block in zip(parts, self.blocks, strict=True):
-            out[b] = block.to(W.dtype) @ W[b]
-        for i, b in enumerate(parts):
-            for a in parts[i + 1 :]:
-                tile = self.array[b, a].to(W.dtype)
-                out[b].addmm_(tile, W[a])
-                out[a].addmm_(tile.mT, W[b])
-        return out
+        n, W_T = len(self.array), W.mT.contiguous()
+        out = torch.empty_like(W_T)  # (c, n): products with few columns are faster by columns
+        for b, block in zip(ranges(n, _BLOCK), self.blocks, strict=True):
+            torch.mm(W_T[:, b], block.to(W.dtype), out=out[:, b])
+        for b in ranges(n, _BLOCK):
+            for i in ranges(b.stop - b.start, _TILE_ROWS):
+                rows = slice(b.start + i.start, b.start + i.stop)
+                for j in ranges(n - b.stop, _TILE_COLUMNS):
+                    columns = slice(b.stop + j.start, b.stop + j.stop)
+                    tile = self.array[rows, columns].to(W.dtype)
+                    out[:, rows].addmm_(W_T[:, columns], tile.mT)
+                    out[:, columns].addmm_(W_T[:, rows], tile)
+        return out.mT.contiguous()
+
+
+def eliminate_(L: Tensor, B: Tensor) -> None:
+    """B <- B L^-T, in place: L (b, b) lower triangular, B (m, b)."""
+    for k in ranges(len(L), _ELIMINATED):
+        done = slice(0, k.start)
+        B[:, k].addmm_(B[:, done], L[k, done].mT, alpha=-1)
+        B[:, k] = torch.linalg.solve_triangular(L[k, k], B[:, k].mT, upper=False).mT
 
 
 def not_semidefinite(n: int) -> ValueError:
@@ -128,12 +139,19 @@ def not_semidefinite(n: int) -> ValueError:
 
 
 def top_eigenvalue(A: Tensor, generator: torch.Generator) -> float:
-    """The largest eigenvalue of A (n, n), positive semidefinite, by power iteration."""
+    """The largest eigenvalue of A (n, n), positive semidefinite, by power iteration.
+
+    It ends after 30 iterations, or when one adds no more than rounding.
+    """
     v = torch.randn(len(A), 1, generator=generator, dtype=A.dtype).to(A.device)
+    size, resolution = 0.0, 1 + 4 * torch.finfo(A.dtype).eps
     for _ in range(_POWER_ITERATIONS):
         v /= v.norm()
         v = A @ v
-    return float(v.norm())
+        former, size = size, float(v.norm())  # it only grows, up to rounding
+        if size <= former * resolution:
+            break
+    return size
 
 
 def top_eigenpairs(
