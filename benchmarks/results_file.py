@@ -1,12 +1,14 @@
 """Where benchmarks leave their numbers: JSON with machine, versions and commit, and a table."""
 
 import json
-import platform
 import subprocess
 from pathlib import Path
 from statistics import median
 
 import torch
+from timing import DEVICE
+
+from kernelexp.engine.devices import device_name
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -15,11 +17,10 @@ def machine():
     """The machine in words, versions and commit."""
     git = ["git", "-C", str(RESULTS), "rev-parse", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    cuda = torch.cuda.is_available()
+    name = device_name(DEVICE)
+    threads = "" if DEVICE.type == "cuda" else f", {torch.get_num_threads()} threads"
     return {
-        "machine": torch.cuda.get_device_name()
-        if cuda
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "machine": name + threads,
         "torch": torch.__version__,
         "commit": commit,
     }

@@ -66,6 +66,9 @@ class Terminal:
             transient=True,
         )
 
+    def loaded(self) -> None:
+        """Nothing to show yet."""
+
     def prepared(self, setup: Setup) -> None:
         """Show the plan, start the bar."""
         train = setup.dataset.train

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
     from kernelexp.experiment import RunResult, Setup
 
-# Seconds that a run which is told to stop waits for the store.
+# Seconds that are waited for the store: by a run before its set-up, until its beginning is there.
+_SETTLED = 2.0
+# By a run which is told to stop.
 _HURRIED = 3.0
 # The same where the process is about to be ended: for the queue, then for the status alone.
 _KILLED = 0.8
@@ -54,9 +56,9 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 class Tracker:
     """One run in the store, as a context: its exit says how the run ended.
 
-    An observer of ``kernelexp.experiment.run``. The store is opened by a thread: that takes seconds
-    (of imports, mostly), in which data can be read and the spectrum computed. From ``prepared`` on nothing
-    here waits for the store or raises, until the exit waits for what it has not got.
+    An observer of ``kernelexp.experiment.run``. The store is opened by a thread: that takes seconds (of
+    imports, mostly), in which data can be read. Between ``loaded``, which waits for it, and the exit, which
+    waits for what the store has not got, nothing here waits for the store or raises.
     """
 
     def __init__(
@@ -165,12 +167,16 @@ class Tracker:
             Text("overrides.txt", "\n".join(self.overrides) + "\n"),
         ]
 
-    def prepared(self, setup: Setup) -> None:
-        """Record the data set and what set-up derived.
+    def loaded(self) -> None:
+        """Wait until the store is open: its thread would take a core from the set-up, which is timed.
 
         Raises:
-            ValueError: if the store did not open: the run is refused before its first epoch.
+            ValueError: if the store did not open: the run is refused before its set-up.
         """
+        self.outbox.settle(_SETTLED)
+
+    def prepared(self, setup: Setup) -> None:
+        """Record the data set and what set-up derived."""
         outbox, data = self.outbox, setup.dataset
         derived = {
             **setup.derived,

@@ -14,6 +14,9 @@ class Epochs:
     def __init__(self):
         self.seen = []
 
+    def loaded(self):
+        pass
+
     def prepared(self, setup):
         pass
 

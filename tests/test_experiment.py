@@ -27,6 +27,9 @@ class Seen:
     def __init__(self):
         self.calls = []
 
+    def loaded(self):
+        self.calls.append("loaded")
+
     def prepared(self, setup):
         self.calls.append("prepared")
 
@@ -40,7 +43,7 @@ class Seen:
 def test_observers_are_told_in_order():
     seen = Seen()
     result = experiment.run(config(), [seen])
-    assert seen.calls == ["prepared", 1, 2, "finished"]
+    assert seen.calls == ["loaded", "prepared", 1, 2, "finished"]
     assert result.stopped_by == "epochs"
     assert result.metrics["rkhs_norm"] == pytest.approx(result.norm.per_output.norm().item())
 

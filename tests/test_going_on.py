@@ -149,6 +149,9 @@ class Watcher:
     def __init__(self, before=0, last=None):
         self.epochs, self.before, self.last = [], before, last
 
+    def loaded(self):
+        pass
+
     def prepared(self, setup):
         self.start = setup.start
 

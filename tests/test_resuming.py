@@ -23,6 +23,9 @@ def stop_after(monkeypatch):
     left = [None]
     told = Terminal.prepared
 
+    def loaded(self):
+        pass
+
     def prepared(self, setup):
         self.before = 0 if setup.start is None else setup.start.epochs
         told(self, setup)

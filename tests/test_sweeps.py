@@ -275,7 +275,7 @@ def test_two_workers_on_a_fresh_store(shell, workdir, monkeypatch):
     assert parent.data.tags["process"] not in here
     threads = max(1, cpu_count() // 2)
     for run in children:
-        assert run.data.params["derived.device_name"].endswith(f"CPU, {threads} threads")
+        assert run.data.params["derived.device_name"].endswith(f", {threads} threads")
 
 
 def test_the_store_goes_before_the_end_of_a_sweep(workdir, monkeypatch, capsys):

@@ -110,6 +110,7 @@ def test_mlflow_is_imported_by_one_thread_at_a_time(monkeypatch):
         metrics={}, stopped_by="", norm=norm, warning=None, setup=SimpleNamespace(reason=None)
     )
     for call in (
+        tracker.loaded,
         lambda: tracker.prepared(None),
         lambda: tracker.epoch(1, {}),
         lambda: tracker.finished(result),

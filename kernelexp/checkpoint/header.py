@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import numpy
@@ -13,6 +11,7 @@ import torch
 
 from kernelexp.commit import VERSION_TAG, code_tags, of_other_code
 from kernelexp.engine import EpochRecord
+from kernelexp.engine.devices import device_name
 
 
 @dataclass(frozen=True)
@@ -124,22 +123,6 @@ def progress(epochs: int, seconds: float) -> str:
     """How far a training is, in words."""
     time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
     return f"{epochs} epochs, {time} of training"
-
-
-def device_name(device: torch.device) -> str:
-    """A GPU by its name, a processor by its name and the instructions that PyTorch uses of it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_processor()} with {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, "") or platform.processor() or platform.machine()
 
 
 def _short(dtype: torch.dtype) -> str:

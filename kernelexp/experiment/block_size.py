@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import platform
 
 import torch
 from torch import Tensor
 
 from kernelexp.data.cache import cache_dir
 from kernelexp.engine import Kernel, measure_block_size
+from kernelexp.engine.devices import device_name
 
 
 def block_size(kernel: Kernel, X: Tensor, precision: str, device: torch.device) -> int:
@@ -17,9 +17,8 @@ def block_size(kernel: Kernel, X: Tensor, precision: str, device: torch.device) 
 
     Kept in the cache folder; delete ``block_sizes.json`` there to measure again.
     """
-    where = device.type if device.type == "cpu" else device_name(device)
-    threads, (n, d) = torch.get_num_threads(), X.shape
-    key = f"{where}, {threads} threads, {X.dtype}, {precision}, {kernel.name}, {n=}, {d=}"
+    n, d = X.shape
+    key = f"{described(device)}, {X.dtype}, {precision}, {kernel.name}, {n=}, {d=}"
     path = cache_dir() / "block_sizes.json"
     try:
         known: dict[str, int] = json.loads(path.read_text())
@@ -35,8 +34,7 @@ def block_size(kernel: Kernel, X: Tensor, precision: str, device: torch.device) 
     return measured
 
 
-def device_name(device: torch.device) -> str:
+def described(device: torch.device) -> str:
     """A device in words, with its threads where it has some."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
+    name = device_name(device)
+    return name if device.type == "cuda" else f"{name}, {torch.get_num_threads()} threads"

@@ -84,6 +84,9 @@ class RunResult:
 class Observer(Protocol):
     """Somebody who is told how a run goes: the terminal, the tracking store."""
 
+    def loaded(self) -> None:
+        """When data are there, before anything is timed: what takes the processor is to be over."""
+
     def prepared(self, setup: Setup) -> None:
         """Before the first epoch."""
 

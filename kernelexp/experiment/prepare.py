@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +16,7 @@ from kernelexp.engine import AnyTraining, Plan, Problem, Saved, memory
 from kernelexp.engine.checks import refuse
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.plan import memory_limit
-from kernelexp.experiment.block_size import block_size, device_name
+from kernelexp.experiment.block_size import block_size, described
 from kernelexp.experiment.config import Config
 from kernelexp.experiment.observer import Setup, Start
 from kernelexp.experiment.scores import scores
@@ -45,13 +46,16 @@ class Prepared:
     scores: dict[str, float]
 
 
-def prepare(config: Config, checkpoints: Checkpoints | None) -> Prepared:
-    """Load, compare, set up; errors as ``run``."""
+def prepare(
+    config: Config, checkpoints: Checkpoints | None, loaded: Callable[[], None]
+) -> Prepared:
+    """Load, compare, set up; errors as ``run``. ``loaded``: called between the first two."""
     memory.reset_peak(config.device)
     dataset = _loaded(config)
     interrupts.check()
     if checkpoints is not None:
         checkpoints.begin(dataset.digest)
+    loaded()
     plan = _pinned(checkpoints)
     problem = _problem(config, dataset.train, plan)
     compared = {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
@@ -73,7 +77,7 @@ def prepare(config: Config, checkpoints: Checkpoints | None) -> Prepared:
             **training.derived(),
             **({"smaller_plan": True} if training.smaller_plan else {}),
         },
-        device_name(config.device),
+        described(config.device),
         training.solver.max_epochs,
         training.reason,
         _start(checkpoints),

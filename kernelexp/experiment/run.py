@@ -26,7 +26,12 @@ def run(
         DivergenceError: where training grows instead of shrinking.
         Interrupted: between two rounds, where a signal has come.
     """
-    prepared = prepare(config, checkpoints)
+
+    def loaded() -> None:
+        for observer in observers:
+            observer.loaded()
+
+    prepared = prepare(config, checkpoints, loaded)
     interrupts.check()
     for observer in observers:
         observer.prepared(prepared.setup)

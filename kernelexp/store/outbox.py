@@ -101,6 +101,11 @@ class Outbox:
                 self.record.append(entry)
             self._changed.notify_all()
 
+    def settle(self, seconds: float) -> None:
+        """Wait until the store has what was put so far, or does not take it; at most so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._done() or self._failures > 0, seconds)
+
     def close(self, seconds: float | None = None) -> bool:
         """Wait until the store has everything; whether it has.
 
