@@ -30,7 +30,8 @@ _FEWEST_GATHERED = 8
 class KernelOperator(Protocol):
     """The kernel matrix K(X, Z), (n, p), as a linear operator.
 
-    What is returned is the caller's, but for kept blocks: no later call overwrites it.
+    What is returned is the caller's, but for kept blocks: no later call overwrites it. Indices are of the
+    host, else a GPU's host has to wait to know which of them are kept.
     """
 
     @property
@@ -47,6 +48,9 @@ class KernelOperator(Protocol):
 
     def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
         """K[index]: index (m,) -> (m, p), in new memory, or in ``out`` (m, p)."""
+
+    def square(self, index: Tensor) -> Tensor:
+        """K[index][:, index] of a symmetric K: index (m,) -> (m, m), the caller's to overwrite."""
 
     def blocks(self, size: int, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
         """All of K by blocks of at most ``size`` rows: (rows, K[rows]).
@@ -106,6 +110,10 @@ class TiledKernel:
     def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
         return self.part(index).dense(out)
 
+    def square(self, index: Tensor) -> Tensor:
+        points = self.X[index]
+        return replace(self, X=points, Z=points).dense()
+
     def blocks(self, size: int, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
         for rows in ranges(len(self.X), size):
             block = None if out is None else out[: rows.stop - rows.start]
@@ -159,6 +167,7 @@ class KeptKernel:
         self._tiling = K.tiling
         self._first = K if keep == n else K.part(slice(0, keep))  # symmetric only as a whole
         self._rest = K.part(slice(keep, None))
+        self._computed = K
         self._memory, self._filled = K.empty(keep), False
 
     @property
@@ -170,13 +179,41 @@ class KeptKernel:
         return self._memory
 
     def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
+        kept = self.kept
         if self.complete:
-            return torch.index_select(self.kept, 0, index, out=out)
+            return torch.index_select(kept, 0, index.to(kept.device), out=out)
         K = self._rest.empty(len(index)) if out is None else out
-        inside = index < self.kept_rows  # a GPU's host waits to be told which
-        K[inside] = self.kept[index[inside]]
-        K[~inside] = self._rest.rows(index[~inside] - self.kept_rows)
+        at, others = self._split(index)
+        K[at.to(K.device)] = kept[index[at].to(K.device)]
+        K[others.to(K.device)] = self._rest.rows(index[others] - self.kept_rows)
         return K
+
+    def _split(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Where in ``index`` rows are that are kept, and where others."""
+        inside = index < self.kept_rows
+        return inside.nonzero().squeeze(1), (~inside).nonzero().squeeze(1)
+
+    def square(self, index: Tensor) -> Tensor:
+        n, d = self._computed.X.values.shape
+        if not self.complete or n > self._tiling.picked * d:
+            return self._computed.square(index)
+        index = index.to(self.kept.device)
+        K = self.kept.new_empty(len(index), len(index))
+        start = 0
+        for gathered in self._gathered(index):
+            stop = start + len(gathered)
+            torch.index_select(gathered, 1, index, out=K[start:stop])
+            start = stop
+        return K
+
+    def _gathered(self, index: Tensor) -> Iterator[Tensor]:
+        """Kept rows by pieces, each over the one before, while they are in cache: index on their device."""
+        kept = self.kept
+        row_bytes = kept.element_size() * kept.shape[1]
+        step = max(_FEWEST_GATHERED, self._tiling.gathered_bytes // row_bytes)
+        memory = self._rest.empty(min(step, len(index)))
+        for part in torch.split(index, step):
+            yield torch.index_select(kept, 0, part, out=memory[: len(part)])
 
     def blocks(self, size: int, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
         keep, kept = self.kept_rows, self.kept
@@ -202,18 +239,16 @@ class KeptKernel:
         return out
 
     def add_transposed_matmul(self, index: Tensor, W: Tensor, out: Tensor) -> None:
-        kept = self.kept
         if not self.complete:
-            inside = index < self.kept_rows  # as above
-            outside = index[~inside] - self.kept_rows
-            self._rest.add_transposed_matmul(outside, W[~inside], out)
-            index, W = index[inside], W[inside]
-        row_bytes = kept.element_size() * kept.shape[1]
-        step = max(_FEWEST_GATHERED, self._tiling.gathered_bytes // row_bytes)
-        gathered = self._rest.empty(min(step, len(index)))  # used again, while it is in cache
-        for part, W_part in zip(torch.split(index, step), torch.split(W, step), strict=True):
-            K = torch.index_select(kept, 0, part, out=gathered[: len(part)])
-            out.addmm_(K.mT, W_part)
+            at, others = self._split(index)
+            outside = index[others] - self.kept_rows
+            self._rest.add_transposed_matmul(outside, W[others.to(W.device)], out)
+            index, W = index[at], W[at.to(W.device)]
+        start = 0
+        for gathered in self._gathered(index.to(W.device)):
+            stop = start + len(gathered)
+            out.addmm_(gathered.mT, W[start:stop])
+            start = stop
 
 
 @dataclass(frozen=True)

@@ -66,12 +66,12 @@ class Points:
 
     def __getitem__(self, rows: slice | Tensor) -> Points:
         """Some of the points; those picked one by one are copied to ``device``."""
+        if isinstance(rows, slice):
+            values = self.values[rows]
+        else:
+            values = self.values[rows.to(self.values.device)].to(self.device)
+            rows = rows.to(self.device)
         norms = None if self.known_norms is None else self.known_norms[rows]
-        values = (
-            self.values[rows]
-            if isinstance(rows, slice)
-            else self.values[rows.to(self.values.device)].to(self.device)
-        )
         return Points(values, self.precision, self.codes and self.codes[rows], norms)
 
     @property

@@ -10,7 +10,7 @@ from kernelexp.engine.points import Points
 
 N, P, C, BANDWIDTH = 150, 70, 3, 2.0
 # Several tiles and gathers each way, and pieces at the ends that are smaller.
-SMALL = Tiling(tile=32, gathered_bytes=8 * 20 * P, rows=32)
+SMALL = Tiling(tile=32, gathered_bytes=8 * 20 * P, rows=32, picked=1 << 40)
 KERNEL = BlockedKernel(KERNELS["gaussian"](bandwidth=BANDWIDTH), SMALL)
 KEPT = {"tiled": 0, "kept in part": 47, "kept whole": N}
 INDEX = {

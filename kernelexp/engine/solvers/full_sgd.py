@@ -34,6 +34,7 @@ from kernelexp.engine.checks import number
 from kernelexp.engine.devices import tiling
 from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes, tile_numbers, with_cache
+from kernelexp.engine.solvers.block import Block
 from kernelexp.engine.solvers.deflation import Deflation
 from kernelexp.engine.solvers.minibatch import MiniBatchIterate, MiniBatchSolver, MiniBatchSystem
 from kernelexp.engine.solvers.problem import Problem
@@ -230,29 +231,23 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
 
     def round(self, system: FullSystem, iterate: FullIterate, batches: Sequence[Tensor]) -> float:
         """A block: several steps, then one update of all predictions; the loss of all points."""
-        P = system.preconditioner
-        rows = torch.cat(list(batches))  # (B,)
-        residual = iterate.predictions[rows] - system.targets[rows]  # (B, c)
-        Phi_B = P.features[rows]  # (B, q)
-        X_B = system.points[rows]
-        # Computed, which is faster than to pick it from the rows that are kept.
-        K_BB = system.kernel(X_B, X_B).dense() if len(batches) > 1 else None  # (B, B)
-        delta = torch.empty_like(residual)
-        h = torch.zeros_like(iterate.pending)
-        start = 0
-        for batch in batches:
-            m = len(batch)
-            stop = start + m
-            g = residual[start:stop] * (iterate.step_scale * system.step_size(m) / m)
-            delta[start:stop] = -g
-            step = P.coefficients(Phi_B[start:stop], g)  # (q, c)
-            h += step
-            if K_BB is not None and stop < len(rows):
-                residual[stop:].addmm_(K_BB[stop:, start:stop], g, alpha=-1)
-                residual[stop:].addmm_(Phi_B[stop:], step)
-            start = stop
-        iterate.alpha[rows] += delta
+        P, device = system.preconditioner, system.problem.device
+        index = torch.cat(list(batches))  # (B,)
+        rows = index.to(device)
+        steps = [
+            iterate.step_scale * system.step_size(len(batch)) / len(batch) for batch in batches
+        ]
+        block = Block(
+            residual=iterate.predictions[rows] - system.targets[rows],
+            features=P.features[rows],
+            K=system.K.square(index) if len(batches) > 1 else None,
+            sizes=[len(batch) for batch in batches],
+            steps=steps,
+        )
+        g = block.solved(P) if device.type == "cuda" else block.stepped(P)
+        h = P.coefficients(block.features, g)
+        iterate.alpha[rows] -= g
         iterate.pending += h
-        system.K.add_transposed_matmul(rows, delta, out=iterate.predictions)
+        system.K.add_transposed_matmul(index, -g, out=iterate.predictions)
         iterate.predictions.addmm_(P.features, h)
         return (iterate.predictions - system.targets).square_().mean().item()

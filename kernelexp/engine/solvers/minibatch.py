@@ -101,7 +101,7 @@ class MiniBatchIterate(Iterate):
 
     Attributes:
         generator: the state of the source of draws.
-        order: the points in the order of this epoch, (n,).
+        order: the points in the order of this epoch, (n,), on the host.
         position: batches of it that are done.
         step_scale: 1, or 1/2 after a divergence.
         losses: at the start and after each epoch, since the last restart.
@@ -150,7 +150,7 @@ class MiniBatchSolver(Solver[MS, MI], Generic[MS, MI]):
 
     @abstractmethod
     def round(self, system: MS, iterate: MI, batches: Sequence[Tensor]) -> float:
-        """Learn from some batches of row numbers; the loss, of all points or of those met."""
+        """Learn from some batches of row numbers, on the host; the loss, of all points or of those met."""
 
     @abstractmethod
     def restart(self, system: MS, iterate: MI) -> None:
@@ -162,14 +162,13 @@ class MiniBatchSolver(Solver[MS, MI], Generic[MS, MI]):
 
     def advance(self, system: MS, iterate: MI) -> EpochRecord | None:
         """Some batches of an epoch, whose order is drawn at its start."""
-        device, n = system.problem.device, len(system.targets)
+        n = len(system.targets)
         # Of the host alone: rounds end with a loss, for which it waits until the device is done.
         start = time.perf_counter()
         if not iterate.losses:
             iterate.losses = [system.mean_square]
         if not iterate.position:
-            order, iterate.generator = draw_permutation(iterate.generator, n)
-            iterate.order = order.to(device)
+            iterate.order, iterate.generator = draw_permutation(iterate.generator, n)
             self.begin_epoch(iterate)
         count = math.ceil(n / system.batch_size)
         first = iterate.position

@@ -1,0 +1,60 @@
+"""The steps within a block of batches, on its own kernel matrix: one after the other, or all at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.preconditioner import Preconditioner
+
+
+@dataclass(frozen=True)
+class Block:
+    """What the steps on the batches of a block need: the iterates of one step after the other.
+
+    Attributes:
+        residual: f(X_B) - Y_B before the first, (B, c); is overwritten.
+        features: Phi_B, (B, q).
+        K: K(X_B, X_B); None for a single batch; is overwritten.
+        sizes: of the batches.
+        steps: eta / m of each.
+    """
+
+    residual: Tensor
+    features: Tensor
+    K: Tensor | None
+    sizes: list[int]
+    steps: list[float]
+
+    def stepped(self, P: Preconditioner) -> Tensor:
+        """(eta / m) (f(X_b) - Y_b) as each batch meets it, (B, c): batch by batch."""
+        g, start = self.residual, 0
+        for m, step in zip(self.sizes, self.steps, strict=True):
+            stop = start + m
+            now = g[start:stop].mul_(step)
+            if self.K is not None and stop < len(g):
+                g[stop:].addmm_(self.K[stop:, start:stop], now, alpha=-1)
+                g[stop:].addmm_(
+                    self.features[stop:], P.coefficients(self.features[start:stop], now)
+                )
+            start = stop
+        return g
+
+    def solved(self, P: Preconditioner) -> Tensor:
+        """The same by one triangular system, a few launches for any number of batches.
+
+        With S the steps and L the part of K_G(X_B, X_B) below the diagonal blocks of the batches, step by
+        step means g = S (residual - L g), that is (S^-1 + L) g = residual.
+        """
+        sizes = torch.tensor(self.sizes)
+        steps = torch.tensor(self.steps, dtype=self.residual.dtype).repeat_interleave(sizes)
+        if self.K is None:
+            return self.residual.mul_(steps.to(self.residual.device)[:, None])
+        batch = torch.arange(len(sizes)).repeat_interleave(sizes).to(self.residual.device)
+        L = self.K.addmm_(self.features * P.scales, self.features.mT, alpha=-1)
+        L.mul_(batch[:, None] > batch)
+        L.diagonal().copy_(steps.reciprocal())
+        g: Tensor = torch.linalg.solve_triangular(L, self.residual, upper=False)
+        return g
