@@ -216,35 +216,40 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         self, system: ProjectedSystem, iterate: ProjectedIterate, batches: Sequence[Tensor]
     ) -> float:
         """T batches and a projection; the loss of the points met."""
-        kernel, P, n = system.kernel, system.preconditioner, len(system.targets)
-        m = system.batch_size
-        step = iterate.step_scale * system.step_size(m) / m  # of one sample
+        P, n = system.preconditioner, len(system.targets)
+        step = iterate.step_scale * system.step_size(system.batch_size) / system.batch_size
         reduces = iterate.reduces
         if reduces:
-            step *= _REDUCED_STEP
+            step *= _REDUCED_STEP  # of one sample
+        index = torch.cat(list(batches))
+        rows = index.to(system.problem.device)
+        targets, features = system.targets[rows], P.features[rows]
+        table = iterate.table[rows] if reduces else None
+        points = system.points[index] if len(batches) > 1 else None
         h = torch.zeros_like(iterate.alpha)  # (p, c)
         corrections = h.new_zeros(P.q, h.shape[1])
-        seen, seen_steps = batches[0][:0], system.targets[:0]  # temporary centers, their weights
         K = h.new_empty(len(batches[0]), len(h))  # (m, p); the first batches are the largest
-        met = []
+        met = torch.empty_like(targets)  # f(X) - Y as each batch meets it
+        temporary = torch.empty_like(targets)  # weights of the points met
+        start = 0
         for batch in batches:
+            b = slice(start, start + len(batch))
             K_b = system.K.rows(batch, K[: len(batch)])  # (m, p)
-            g = narrow_matmul(K_b, iterate.alpha) - system.targets[batch]  # (m, c)
-            g.addmm_(P.features[batch], corrections, alpha=step)
-            if len(seen):
-                kernel(system.points[batch], system.points[seen]).matmul(seen_steps, out=g)
-            met.append(g)
-            difference = g - iterate.table[batch] if reduces else g
+            g = torch.sub(narrow_matmul(K_b, iterate.alpha), targets[b], out=met[b])
+            g.addmm_(features[b], corrections, alpha=step)
+            if points is not None and start:
+                seen = system.kernel(points[b], points[:start])
+                seen.matmul(temporary[:start], out=g)
+            difference = g if table is None else g - table[b]
             h.addmm_(K_b.mT, difference)
-            corrections += P.coefficients(P.features[batch], difference)
+            corrections += P.coefficients(features[b], difference)
             if reduces:
                 iterate.alpha.add_(iterate.mean_weights, alpha=-step * len(batch))
                 iterate.values.add_(iterate.mean_values, alpha=-step * len(batch))
-            if self.variance_reduction:
-                iterate.table[batch] = g
-            if len(batches) > 1:
-                seen = torch.cat([seen, batch])
-                seen_steps = torch.cat([seen_steps, -step * difference])
+            torch.mul(difference, -step, out=temporary[b])
+            start = b.stop
+        if self.variance_reduction:
+            iterate.table[rows] = met
         h.addmm_(system.center_features, corrections, alpha=-1).add_(iterate.carry)
         theta, image = system.projection(h, iterate)
         iterate.carry = h - image
@@ -252,7 +257,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         iterate.values.add_(image, alpha=-step)
         iterate.mean_weights.add_(theta, alpha=1 / n)
         iterate.mean_values.add_(image, alpha=1 / n)
-        return self._count(system, iterate, batches, met)
+        return self._count(system, iterate, rows, met)
 
     def begin_epoch(self, iterate: ProjectedIterate) -> None:
         iterate.squares, iterate.wrong = 0.0, 0
@@ -261,20 +266,18 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
                 tensor.zero_()
 
     def _count(
-        self,
-        system: ProjectedSystem,
-        iterate: ProjectedIterate,
-        batches: Sequence[Tensor],
-        met: list[Tensor],
+        self, system: ProjectedSystem, iterate: ProjectedIterate, rows: Tensor, met: Tensor
     ) -> float:
-        """Add what the batches met to the epoch's sums; their loss."""
-        squares = torch.stack([g.square().sum() for g in met]).double().sum().item()
-        iterate.squares += squares
-        rows, labels = torch.cat(list(batches)), system.problem.labels
+        """Add what the batches met to the epoch's sums; their loss. One read, for which a GPU is waited for."""
+        sums = [met.square().sum(dtype=torch.float64)]
+        labels = system.problem.labels
         if labels is not None:
-            outputs = torch.cat(met) + system.targets[rows]
-            iterate.wrong += int((predicted_labels(outputs) != labels[rows]).sum())
-        return squares / (len(rows) * system.targets.shape[1])
+            wrong = predicted_labels(met + system.targets[rows]) != labels[rows]
+            sums.append(wrong.sum().double())
+        read: list[float] = torch.stack(sums).tolist()
+        iterate.squares += read[0]
+        iterate.wrong += int(sum(read[1:]))
+        return read[0] / met.numel()
 
     def end_epoch(self, system: ProjectedSystem, iterate: ProjectedIterate) -> EpochRecord:
         """Exact where K(X, Z) is kept, else what was met in passing."""
