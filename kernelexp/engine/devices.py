@@ -42,7 +42,16 @@ _HOLDS_TILE = 1280
 CPU = Tiling(tile=512, gathered_bytes=4_000_000, rows=1024, picked=8)
 CPU_SMALL_CACHE = Tiling(tile=768, gathered_bytes=4_000_000, rows=1024, picked=64)
 # Each piece costs launches, and a GPU has memory for large ones.
-GPU = Tiling(tile=8192, gathered_bytes=1 << 29, rows=1024, picked=1 << 40)
+GPU = Tiling(tile=8192, gathered_bytes=1 << 30, rows=1024, picked=1 << 40)
+
+# Rows of K that are tried for the solvers that take many batches at once (``resource``). Smaller blocks would
+# do for a CPU's products; but each block ends with a pass over all predictions.
+_CPU_BLOCKS, _GPU_BLOCKS = (1024, 2048, 4096), (2048, 4096, 8192)
+
+
+def blocks(device: torch.device) -> tuple[int, ...]:
+    """The blocks to choose from on ``device``, ascending."""
+    return _CPU_BLOCKS if device.type == "cpu" else _GPU_BLOCKS
 
 
 def tiling(device: torch.device) -> Tiling:

@@ -16,14 +16,13 @@ import time
 import torch
 from torch import Tensor
 
+from kernelexp.engine import devices
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
 
-# Rows against which blocks are timed, the blocks tried, and the share of the best rate asked for.
+# Rows against which blocks are timed, and the share of the best rate asked for.
 _PROBE_ROWS = 4096
-# Smaller blocks would do for the products; but each block ends with a pass over all predictions.
-_BLOCKS = (1024, 2048, 4096)
 _BUSY = 0.95
 
 
@@ -37,8 +36,9 @@ def measure_block_size(
     as in ``Points.of``.
     """
     first = Points.of(X[:_PROBE_ROWS], precision, device)
-    last = Points.of(X[-_BLOCKS[-1] :], precision, device)
-    blocks = [block for block in _BLOCKS if block <= len(X)] or [len(X)]
+    tried = devices.blocks(first.device)
+    last = Points.of(X[-tried[-1] :], precision, device)
+    blocks = [block for block in tried if block <= len(X)] or [len(X)]
     rates = [
         max(_rate(kernel, first, last[slice(len(last) - block, None)]) for _ in range(3))
         for block in blocks

@@ -64,6 +64,11 @@ class SolverOption(ABC):
             return self.epochs
         return self.default_epochs if self.stop == StopRule() else MOST_EPOCHS
 
+    @property
+    def likely_epochs(self) -> int:
+        """What is asked for; the solver's default where a stop rule will tell."""
+        return self.epochs or self.default_epochs
+
     def sizes(self, problem: Problem) -> Sizes:
         """What a plan is made for."""
         (n, d), c = problem.X.shape, problem.Y.shape[1]

@@ -15,7 +15,7 @@ class Block:
     """What the steps on the batches of a block need: the iterates of one step after the other.
 
     Attributes:
-        residual: f(X_B) - Y_B before the first, (B, c); is overwritten.
+        residual: Y_B - f(X_B) before the first, (B, c); is overwritten.
         features: Phi_B, (B, q).
         K: K(X_B, X_B); None for a single batch; is overwritten.
         sizes: of the batches.
@@ -29,8 +29,8 @@ class Block:
     steps: list[float]
 
     def stepped(self, P: Preconditioner) -> Tensor:
-        """(eta / m) (f(X_b) - Y_b) as each batch meets it, (B, c): batch by batch."""
-        g, start = self.residual, 0
+        """The changes of the weights, (eta / m) (Y_b - f(X_b)) as each batch meets it, (B, c): in turn."""
+        g, start = self.residual, 0  # becomes the changes
         for m, step in zip(self.sizes, self.steps, strict=True):
             stop = start + m
             now = g[start:stop].mul_(step)
@@ -45,7 +45,7 @@ class Block:
     def solved(self, P: Preconditioner) -> Tensor:
         """The same by one triangular system, a few launches for any number of batches.
 
-        With S the steps and L the part of K_G(X_B, X_B) below the diagonal blocks of the batches, step by
+        With S the steps, g the changes and L the part of K_G(X_B, X_B) below the diagonal blocks of the batches, step by
         step means g = S (residual - L g), that is (S^-1 + L) g = residual.
         """
         sizes = torch.tensor(self.sizes)

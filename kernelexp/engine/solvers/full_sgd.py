@@ -39,9 +39,9 @@ from kernelexp.engine.solvers.deflation import Deflation
 from kernelexp.engine.solvers.minibatch import MiniBatchIterate, MiniBatchSolver, MiniBatchSystem
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Derived
+from kernelexp.engine.solvers.subsample import least_time_subsample
 from kernelexp.engine.spectrum import nystrom_spectrum
 
-_SUBSAMPLE, _LARGE_SUBSAMPLE, _LARGE_N = 4000, 12_000, 100_000
 # What a lack of memory may make of subsample and block.
 _SMALLEST_SUBSAMPLE, _SMALLEST_BLOCK = 500, 256
 
@@ -84,8 +84,8 @@ class FullIterate(MiniBatchIterate):
 class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
     """SGD on all n centers; a method names its deflation and its batch rule.
 
-    Batch, where none is asked for: by the rule; s = 4,000, or 12,000 where n > 100,000, or what memory
-    allows.
+    Batch, where none is asked for: by the rule; s, where none is asked for: by the least total time
+    (``subsample``), or what memory allows.
     """
 
     @property
@@ -111,12 +111,13 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
         def made(s: int, B: int, m_max: int) -> Plan:
             rank = max_q(s)
             model = 3 * n * c + n * rank + (n if all_points else s) * rank
-            gathered = max(B, self.batch_size or 0) * (d + 3 * c + rank)
+            batch = max(B, self.batch_size or 0) * (d + 3 * c + rank)
+            gathered = min(B * n, tiling(device).gathered_bytes // w)
             held = {
                 "process": limits.held / GB,
                 "model": w * model / GB,
                 "setup": w * (4.5 * s * s + s * d + n + tiles) / GB,
-                "step": w * (B * B + gathered + 2 * n * c + tiles) / GB,
+                "step": w * (B * B + batch + gathered + 2 * n * c + tiles) / GB,
             }
             return Plan(
                 self.name,
@@ -131,7 +132,11 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
             )
 
         asked = limits.asked
-        s = self.subsample_size or min(n, _SUBSAMPLE if n <= _LARGE_N else _LARGE_SUBSAMPLE)
+        room = limits.allowed - limits.held
+        keeps = w * n * n <= min(
+            room, GB * (asked.cache_gb if asked.cache_gb is not None else room)
+        )
+        s = self.subsample_size or least_time_subsample(sizes, self.likely_epochs, keeps)
         B = min(asked.block_size or limits.busy_block, n)
         smallest_B = asked.block_size or min(B, _SMALLEST_BLOCK)
         smallest_s = self.subsample_size or min(n, _SMALLEST_SUBSAMPLE)
@@ -238,16 +243,16 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
             iterate.step_scale * system.step_size(len(batch)) / len(batch) for batch in batches
         ]
         block = Block(
-            residual=iterate.predictions[rows] - system.targets[rows],
+            residual=system.targets[rows] - iterate.predictions[rows],
             features=P.features[rows],
             K=system.K.square(index) if len(batches) > 1 else None,
             sizes=[len(batch) for batch in batches],
             steps=steps,
         )
-        g = block.solved(P) if device.type == "cuda" else block.stepped(P)
-        h = P.coefficients(block.features, g)
-        iterate.alpha[rows] -= g
-        iterate.pending += h
-        system.K.add_transposed_matmul(index, -g, out=iterate.predictions)
-        iterate.predictions.addmm_(P.features, h)
+        delta = block.solved(P) if device.type == "cuda" else block.stepped(P)
+        h = P.coefficients(block.features, delta)
+        iterate.alpha.index_add_(0, rows, delta)
+        iterate.pending -= h
+        system.K.add_transposed_matmul(index, delta, out=iterate.predictions)
+        iterate.predictions.addmm_(P.features, h, alpha=-1)
         return (iterate.predictions - system.targets).square_().mean().item()

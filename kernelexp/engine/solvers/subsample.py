@@ -1,0 +1,35 @@
+"""How many points the spectrum is estimated from where nobody says: s by the least total time.
+
+A larger subsample gives directions that are nearer to those of the data, more of them, and larger batches, so
+fewer epochs lead to the same loss; and it costs a larger set-up. Both are counted in multiplications of a matrix
+product, n^2 d of which are an epoch that computes K. What else takes time enters by fixed ratios, measured once
+(``docs/theory.md``), not by a clock: a busy machine must not change the digits of a run.
+"""
+
+from __future__ import annotations
+
+from kernelexp.engine.plan import Sizes
+
+_CANDIDATES = (1000, 2000, 4000, 8000, 12_000)
+# The number of epochs to a given loss goes with s^-0.15: a tenth less where s is doubled.
+_EPOCHS_EXPONENT = 0.15
+# Of the largest s: q of a preconditioner that asks for all directions it can resolve, and its batch m* / 8.
+_DIRECTIONS_SHARE, _BATCH_SHARE = 0.075, 0.1
+# In multiplications: the eigenpairs, of s^3; what follows the product in an entry of K; an entry of K that is
+# read from memory; the calls of a batch.
+_EIGENPAIRS, _ENTRY, _KEPT_ENTRY, _BATCH = 1.7, 40, 40, 8e6
+
+
+def least_time_subsample(sizes: Sizes, epochs: int, keeps: bool) -> int:
+    """S for a training of so many epochs; ``keeps``: whether all of K is kept."""
+    candidates = {min(s, sizes.n) for s in _CANDIDATES}
+    return min(sorted(candidates), key=lambda s: _cost(s, sizes, epochs, keeps))
+
+
+def _cost(s: int, sizes: Sizes, epochs: int, keeps: bool) -> float:
+    """Of set-up, and of the epochs that lead to the loss of ``epochs`` epochs with s = 2,000."""
+    n, d = sizes.n, sizes.d
+    setup = _EIGENPAIRS * s**3 + s * s * d / 2 + n * s * (d + _ENTRY + _DIRECTIONS_SHARE * s)
+    entry = _KEPT_ENTRY if keeps else d + _ENTRY
+    epoch = n * n * entry + _BATCH * n / (_BATCH_SHARE * s)
+    return float(setup + epochs * epoch * (s / 2000) ** -_EPOCHS_EXPONENT)
