@@ -15,7 +15,7 @@ from kernelexp.engine.solvers.full_sgd import FullSGD
 class SGD(FullSGD):
     """Plain mini-batch SGD; Ma, Bassily, Belkin 2018.
 
-    Batch m*(k); s = 4,000, or 12,000 where n > 100,000, or what memory allows.
+    Batch m*(k); s by the least total time (``subsample``), or what memory allows.
 
     >>> from kernelexp.engine import KERNELS, Problem, fit
     >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]

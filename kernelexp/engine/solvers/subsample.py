@@ -18,18 +18,21 @@ _DIRECTIONS_SHARE, _BATCH_SHARE = 0.075, 0.1
 # In multiplications: the eigenpairs, of s^3; what follows the product in an entry of K; an entry of K that is
 # read from memory; the calls of a batch.
 _EIGENPAIRS, _ENTRY, _KEPT_ENTRY, _BATCH = 1.7, 40, 40, 8e6
+# Up to here all of K, 16 GB in float32, is taken to be kept, whatever is free: what a run gives must not
+# depend on that.
+_KEPT_POINTS = 64_000
 
 
-def least_time_subsample(sizes: Sizes, epochs: int, keeps: bool) -> int:
-    """S for a training of so many epochs; ``keeps``: whether all of K is kept."""
+def least_time_subsample(sizes: Sizes, epochs: int) -> int:
+    """S for a training of so many epochs."""
     candidates = {min(s, sizes.n) for s in _CANDIDATES}
-    return min(sorted(candidates), key=lambda s: _cost(s, sizes, epochs, keeps))
+    return min(sorted(candidates), key=lambda s: _cost(s, sizes, epochs))
 
 
-def _cost(s: int, sizes: Sizes, epochs: int, keeps: bool) -> float:
+def _cost(s: int, sizes: Sizes, epochs: int) -> float:
     """Of set-up, and of the epochs that lead to the loss of ``epochs`` epochs with s = 2,000."""
     n, d = sizes.n, sizes.d
     setup = _EIGENPAIRS * s**3 + s * s * d / 2 + n * s * (d + _ENTRY + _DIRECTIONS_SHARE * s)
-    entry = _KEPT_ENTRY if keeps else d + _ENTRY
+    entry = _KEPT_ENTRY if n <= _KEPT_POINTS else d + _ENTRY
     epoch = n * n * entry + _BATCH * n / (_BATCH_SHARE * s)
     return float(setup + epochs * epoch * (s / 2000) ** -_EPOCHS_EXPONENT)
