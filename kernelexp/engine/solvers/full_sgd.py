@@ -132,11 +132,7 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
             )
 
         asked = limits.asked
-        room = limits.allowed - limits.held
-        keeps = w * n * n <= min(
-            room, GB * (asked.cache_gb if asked.cache_gb is not None else room)
-        )
-        s = self.subsample_size or least_time_subsample(sizes, self.likely_epochs, keeps)
+        s = self.subsample_size or least_time_subsample(sizes, self.likely_epochs)
         B = min(asked.block_size or limits.busy_block, n)
         smallest_B = asked.block_size or min(B, _SMALLEST_BLOCK)
         smallest_s = self.subsample_size or min(n, _SMALLEST_SUBSAMPLE)
