@@ -13,7 +13,7 @@ import torch
 from conftest import free_port, wait_for
 
 from kernelexp import tracking
-from kernelexp.engine.points import bytes_are_fast
+from kernelexp.engine.byte_codes import has_int8_products
 from kernelexp.store import TrackingConfig, open_store
 from kernelexp.store.beginning import beginning
 from kernelexp.store.entries import Input
@@ -50,8 +50,8 @@ def test_a_run(cli, client, runs):
     assert params["solver.name"] == "eigenpro2"
     for derived in ("q", "subsample_size", "device_name", "planned_memory_gb"):
         assert f"derived.{derived}" in params
-    exact = bytes_are_fast(torch.device("cpu"))  # and digits are bytes
-    assert params["derived.precision"] == ("int8" if exact else "ieee")
+    exact = has_int8_products(torch.device("cpu"))  # and digits are bytes
+    assert params["derived.precision"] == ("bytes" if exact else "ieee")
     assert float(params["derived.planned_memory_gb"]) == pytest.approx(
         metrics["peak_memory_gb"], rel=0.1
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,8 +41,15 @@ class KernelModel:
             )
         device = self.weights.device  # centers may be on the host
         points = Points.of(X.to(device, self.centers.dtype))
-        centers = Points.of(self.centers, device=device)
-        return BlockedKernel.on(self.kernel, device)(points, centers).matmul(self.weights)
+        return BlockedKernel.on(self.kernel, device)(points, self._points).matmul(self.weights)
+
+    @cached_property
+    def _points(self) -> Points:
+        """The centers as kernels take them: found out at the first prediction, known at the next."""
+        return Points.of(self.centers, device=self.weights.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_points"}
 
     def rkhs_norm(self, outputs: Tensor | None = None) -> RKHSNorm:
         """||f|| of the model and of each output; p^2 d operations.

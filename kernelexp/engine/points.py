@@ -1,9 +1,10 @@
 """Points, and the products of them that every kernel is made of, in the precision asked for.
 
 Most data here are images, whose coordinates are bytes times one unit (1 / 255). Their inner products
-are integers: an int8 product with int32 sums has no rounding at all, so distances of close points do
-not cancel, and processors with int8 dot products (VNNI, AMX) are several times faster at it than at
-float32. ``precision=auto`` takes that road wherever it is open; nothing is lost on it.
+are integers (``byte_codes``), so distances of close points do not cancel; and they take a processor with
+int8 dot products (VNNI, AMX) a fraction of the time of a float32 product, any other processor half the
+time of a float64 one, a GPU that of a bfloat16 one. ``precision=auto`` takes that road wherever it is faster;
+nothing is lost on it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine import memory
-from kernelexp.engine.byte_codes import ByteCodes
+from kernelexp.engine.byte_codes import ByteCodes, adds_bytes_exactly, has_int8_products
 from kernelexp.engine.checks import refuse
 
 # auto: exact where coordinates are bytes, else ieee. ieee: the arithmetic of the data's own type.
@@ -57,7 +58,7 @@ class Points:
         if device.type == "cuda" and not X.is_cuda:
             X = _pinned(X)
         if precision == "auto":
-            known = ByteCodes.of(X) if bytes_are_fast(device) else None
+            known = ByteCodes.of(X) if bytes_are_fast(X, device) else None
             return cls(X, "ieee", known, norms)
         return cls(X, precision, None, norms)
 
@@ -100,8 +101,8 @@ class Points:
 
     @property
     def arithmetic(self) -> str:
-        """How inner products are formed: ``int8``, exact, or ``precision``."""
-        return "int8" if self.codes else self.precision
+        """How inner products are formed: ``bytes``, exact, or ``precision``."""
+        return "bytes" if self.codes else self.precision
 
     @property
     def eps(self) -> float:
@@ -178,13 +179,11 @@ def check_precision(precision: str, dtype: torch.dtype, device: torch.device) ->
         raise refuse("precision", precision, "auto, ieee, bf16x3 or bf16 on a CPU")
 
 
-def bytes_are_fast(device: torch.device) -> bool:
-    """Whether the processor has int8 dot products (VNNI); False on a GPU.
-
-    Without them PyTorch has a plain loop, hundreds of times slower. Asked of the processor, not timed: a
-    busy machine must not change the digits of a run.
-    """
-    return device.type == "cpu" and torch.cpu._is_vnni_supported()
+def bytes_are_fast(X: Tensor, device: torch.device) -> bool:
+    """Whether products on ``device`` of X, where it consists of bytes, are faster as those of integers."""
+    if device.type == "cuda":
+        return X.is_cuda and adds_bytes_exactly(device)
+    return has_int8_products(device) or X.dtype == torch.float64
 
 
 @contextlib.contextmanager
@@ -231,6 +230,8 @@ def _bf16x3(X: Tensor, Z: Tensor) -> Tensor:
     """X = X1 + X2 with bfloat16 parts; what is left out is X2 Z2 and what both parts round off."""
     X1, Z1 = X.bfloat16().to(X.dtype), Z.bfloat16().to(Z.dtype)
     X2, Z2 = X - X1, Z - Z1
+    if X.device.type == "cuda":  # one product of three times the coordinates
+        return _bf16(torch.cat([X2, X1, X1], 1), torch.cat([Z1, Z2, Z1], 1))
     return _bf16(X2, Z1).add_(_bf16(X1, Z2)).add_(_bf16(X1, Z1))
 
 

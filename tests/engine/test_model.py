@@ -1,5 +1,6 @@
 """KernelModel: prediction, norm, save and load; and the engine on its own."""
 
+import pickle
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import torch
 
 from kernelexp.engine import KERNELS, SOLVERS, KernelModel, Problem, prepare
 from kernelexp.engine.model import predicted_labels
+from kernelexp.engine.points import Points
 
 
 @pytest.fixture
@@ -100,3 +102,18 @@ print(model.predict(X).shape)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "[100, 1]" in done.stdout
+
+
+def test_centers_are_encoded_once(monkeypatch):
+    """Not at each prediction; and what is kept of it is not saved."""
+    X, weights = torch.rand(50, 4), torch.rand(50, 2)
+    model = KernelModel(KERNELS["gaussian"](), X, weights)
+    encoded = []
+    of = Points.of
+    monkeypatch.setattr(Points, "of", lambda X, *a, **k: encoded.append(len(X)) or of(X, *a, **k))
+    answers = [model.predict(X[:3]) for _ in range(3)]
+    assert encoded == [3, 50, 3, 3]
+    assert all(answer.equal(answers[0]) for answer in answers)
+    again = pickle.loads(pickle.dumps(model))
+    assert "_points" not in vars(again)
+    assert again.predict(X[:3]).equal(answers[0])

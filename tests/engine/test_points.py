@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def as_bytes(monkeypatch):
     """Products of integers on any processor: where it has no instructions for them they are slow."""
-    monkeypatch.setattr("kernelexp.engine.points.bytes_are_fast", lambda device: True)
+    monkeypatch.setattr("kernelexp.engine.points.bytes_are_fast", lambda X, device: True)
 
 
 def images(n, d, seed=0, unit=1 / 255, dtype=torch.float32):
@@ -37,6 +37,14 @@ def test_byte_products_are_exact(shape, unit):
     assert np.array_equal(a.inner_products(b).numpy(), x @ z.T)
     differences = x[:, None].astype(int) - z[None]
     assert np.array_equal(a.squared_distances(b).numpy(), (differences**2).sum(2))
+
+
+def test_bytes_in_float64_are_exact_on_any_processor():
+    """Their products in float32 round nothing, in half the time of float64 ones."""
+    X, levels = images(40, 2100, dtype=torch.float64)
+    points = Points.of(X)
+    assert points.arithmetic == "bytes"
+    assert np.array_equal(points.codes.inner_products(points.codes).numpy(), levels @ levels.T)
 
 
 def test_what_are_bytes():
