@@ -139,7 +139,12 @@ def _relu_ntk(u, p, r, a, b, order: tl.constexpr):
     return _relu_network(u, p * b, r * b, a, order, True)
 
 
-@triton.jit
+# Compiled for a width m that 16 divides, which its loads and stores can use, and for any other; not anew for
+# each n, d and place in memory of a slice that happen to be divisible.
+@triton.jit(
+    do_not_specialize=["n", "d"],
+    do_not_specialize_on_alignment=["X", "Z", "x_norms", "z_norms"],
+)
 def _finish(
     G,  # (n, m) inner products in, values of the kernel out
     X,  # (n, d)
