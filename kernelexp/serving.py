@@ -1,4 +1,4 @@
-"""The trained model as an MLflow pyfunc model, from inputs as they come to labels or outputs."""
+"""The trained model as MLflow's pyfunc flavor loads it, from inputs as they come to labels or outputs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import mlflow.models
-import mlflow.pyfunc
 import numpy as np
 import torch
 
@@ -15,23 +13,20 @@ from kernelexp.data.preprocessing import Preprocessing
 from kernelexp.engine.model import KernelModel, predicted_labels
 
 
-class KernelPredictor(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+class KernelPredictor:
     """Serves a KernelModel: an array of inputs, unscaled, -> labels (m,) as they came, or targets (m, c).
 
     With ``params={"outputs": True}`` a classifier returns its c outputs instead of labels.
     """
 
-    def load_context(self, context: Any) -> None:
+    def __init__(self, folder: Path) -> None:
         """Read the files that ``save_files`` wrote."""
-        folder = Path(context.artifacts["model"])
         self.model = KernelModel.load(folder / "model.pt")
         stored = torch.load(folder / "inputs.pt", weights_only=True)
         self.classes = stored.pop("classes")
         self.preprocessing = Preprocessing(**{**stored, "shape": tuple(stored["shape"])})
 
-    def predict(
-        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
-    ) -> np.ndarray:
+    def predict(self, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:
         """Inputs (m, ...) of the training shape -> labels (m,) or outputs (m, c)."""
         X = self.preprocessing(np.asarray(model_input), self.model.centers.dtype)
         outputs = self.model.predict(X)
@@ -39,6 +34,11 @@ class KernelPredictor(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             labels: np.ndarray = self.classes[predicted_labels(outputs)].numpy()
             return labels
         return outputs.numpy()
+
+
+def _load_pyfunc(path: str) -> KernelPredictor:
+    """What MLflow calls to load a model whose ``loader_module`` this is."""
+    return KernelPredictor(Path(path))
 
 
 def save_files(
@@ -49,6 +49,3 @@ def save_files(
     inputs = {**asdict(preprocessing), "shape": list(preprocessing.shape)}
     labels = None if classes is None else torch.from_numpy(classes)
     torch.save({**inputs, "classes": labels}, folder / "inputs.pt")
-
-
-mlflow.models.set_model(KernelPredictor())  # what MLflow looks for when it runs this file

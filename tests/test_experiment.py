@@ -1,7 +1,6 @@
 """One run without command line or store."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,8 +145,7 @@ def test_a_served_model_returns_the_labels_as_they_came(tmp_path):
     assert len(result.norm.per_output) == 3
     dataset = result.setup.dataset
     serving.save_files(tmp_path, result.model, dataset.preprocessing, dataset.classes)
-    predictor = serving.KernelPredictor()
-    predictor.load_context(SimpleNamespace(artifacts={"model": str(tmp_path)}))
+    predictor = serving.KernelPredictor(tmp_path)
     x = np.load(tmp_path / "table.npz")["x_train"]
-    assert predictor.predict(None, x).tolist() == y.tolist()
-    assert predictor.predict(None, x, {"outputs": True}).shape == (60, 3)
+    assert predictor.predict(x).tolist() == y.tolist()
+    assert predictor.predict(x, {"outputs": True}).shape == (60, 3)

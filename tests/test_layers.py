@@ -30,7 +30,7 @@ ALLOWED = {
               "kernelexp.serving", "kernelexp.store", "kernelexp.sweep"},
     "tracking.py": {"mlflow", "kernelexp.current_sweep", "kernelexp.experiment", "kernelexp.identity",
                     "kernelexp.interrupts", "kernelexp.resume", "kernelexp.store"},
-    "serving.py": {"mlflow", "torch", "numpy", "kernelexp.data", "kernelexp.engine"},
+    "serving.py": {"torch", "numpy", "kernelexp.data", "kernelexp.engine"},
     "sweep.py": {"mlflow", "kernelexp.current_sweep", "kernelexp.identity", "kernelexp.interrupts",
                  "kernelexp.metrics", "kernelexp.resume", "kernelexp.store"},
     "console.py": {"rich", "kernelexp.experiment", "kernelexp.metrics", "kernelexp.resume", "kernelexp.tracking"},

@@ -42,7 +42,8 @@ def test_a_run(cli, client, runs):
         assert [point.step for point in history] == [1, 2, 3]
     assert metrics["epochs"] == 3
     assert metrics["test_accuracy"] > 0.95
-    assert metrics["rkhs_norm"] == pytest.approx(metrics["epoch_rkhs_norm"])
+    # The first in float64 from the weights, the second from predictions carried along in float32.
+    assert metrics["rkhs_norm"] == pytest.approx(metrics["epoch_rkhs_norm"], rel=1e-5)
     assert metrics["prediction_drift"] < 1e-3
     assert metrics["m_star_adapted"] > metrics["m_star"]
     assert params["kernel.bandwidth"] == "2"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+import platform
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,49 +12,60 @@ import kernelexp
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
 
     from kernelexp.experiment import RunResult
 
 _NAME = "model"
-_REQUIREMENTS = ["torch", "numpy", "platformdirs", "mlflow"]
+_NEEDED = ("torch", "numpy", "platformdirs", "mlflow")
+# Within a model's folder.
+_FILES, _CODE, _REQUIREMENTS, _PYTHON = "data", "code", "requirements.txt", "python_env.yaml"
 
 
 def save_model(result: RunResult, folder: Path) -> None:
     """Write the trained model of a run as a pyfunc model into ``folder``, which is not there yet.
 
+    File by file: ``mlflow.pyfunc.save_model`` would look through all that is installed, for seconds.
+
     Raises:
         OSError: where it cannot be written.
     """
     import mlflow.pyfunc
+    from mlflow.models import Model
+
+    from kernelexp import serving
+
+    data = result.setup.dataset
+    (folder / _FILES).mkdir(parents=True)
+    serving.save_files(folder / _FILES, result.model, data.preprocessing, data.classes)
+    package = Path(kernelexp.__file__).parent
+    compiled = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, folder / _CODE / package.name, ignore=compiled)
+    (folder / _REQUIREMENTS).write_text("".join(f"{name}\n" for name in _NEEDED))
+    version = platform.python_version()
+    (folder / _PYTHON).write_text(f"python: {version}\ndependencies:\n- -r {_REQUIREMENTS}\n")
+    model = Model(signature=_signature(result))
+    mlflow.pyfunc.add_to_model(
+        model, loader_module=serving.__name__, data=_FILES, code=_CODE, python_env=_PYTHON
+    )
+    model.save(str(folder / "MLmodel"))
+
+
+def _signature(result: RunResult) -> ModelSignature:
+    """Inputs as they come; labels, or targets, or the outputs that are asked for."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
-
-    from kernelexp import serving
 
     data = result.setup.dataset
     scaling = data.preprocessing
     classifies = data.n_classes is not None
     out = np.dtype(np.int64 if classifies else np.float32), (-1,) if classifies else (-1, -1)
-    signature = ModelSignature(
+    return ModelSignature(
         Schema([TensorSpec(np.dtype(scaling.dtype), (-1, *scaling.shape))]),
         Schema([TensorSpec(*out)]),
         ParamSchema([ParamSpec("outputs", DataType.boolean, False)]),
     )
-    with tempfile.TemporaryDirectory(dir=folder.parent) as files:
-        serving.save_files(Path(files), result.model, scaling, data.classes)
-        mlflow.pyfunc.save_model(
-            path=str(folder),
-            python_model=serving.__file__,
-            artifacts={"model": files},
-            signature=signature,
-            code_paths=[str(Path(kernelexp.__file__).parent)],
-            pip_requirements=_REQUIREMENTS,
-        )
-    for compiled in folder.rglob("__pycache__"):
-        for file in compiled.iterdir():
-            file.unlink()
-        compiled.rmdir()
 
 
 def send_model(client: MlflowClient, run_id: str, folder: Path) -> None:
