@@ -38,6 +38,8 @@ bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs K
 	$(BIN)/python benchmarks/variance_reduction.py
 	$(BIN)/python benchmarks/centers.py
 	$(BIN)/python benchmarks/checkpoint.py
+	$(BIN)/python benchmarks/subsample.py
+	$(BIN)/python benchmarks/predict.py
 
 lint: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check .

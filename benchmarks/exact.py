@@ -1,4 +1,4 @@
-"""The exact solver in float32 against PyTorch's Cholesky factorisation alone.
+"""The exact solver in float32 and float64 against PyTorch's Cholesky factorisation alone.
 
     python benchmarks/exact.py [N ...]     needs PyTorch alone; default 20000
 
@@ -20,12 +20,12 @@ D, OUTPUTS, REPEATS = 20, 10, 3
 KERNEL = KERNELS["laplacian"](bandwidth=5.0)
 
 
-def compare(n):
-    generator = torch.Generator().manual_seed(0)
-    X = torch.randn(n, D, generator=generator).to(DEVICE)
-    Y = torch.randn(n, OUTPUTS, generator=generator).to(DEVICE)
-    solver = SOLVERS["exact"](precision="float32")
-    row = {"n": n, "cholesky": [], "setup": [], "solve": [], "residual": []}
+def compare(n, precision):
+    generator, dtype = torch.Generator().manual_seed(0), getattr(torch, precision)
+    X = torch.randn(n, D, generator=generator, dtype=dtype).to(DEVICE)
+    Y = torch.randn(n, OUTPUTS, generator=generator, dtype=dtype).to(DEVICE)
+    solver = SOLVERS["exact"](precision=precision)
+    row = {"n": n, "precision": precision, "cholesky": [], "setup": [], "solve": [], "residual": []}
     for _ in range(REPEATS):
         K = BlockedKernel.on(KERNEL, DEVICE)(X, X).dense()
         seconds, L = timed(lambda K=K: torch.linalg.cholesky(K))
@@ -37,14 +37,16 @@ def compare(n):
         row["solve"].append(seconds)
         row["residual"].append(training.residuals()["relative_residual"])
         del training
-        print({name: values[-1] for name, values in row.items() if name != "n"}, flush=True)
+        print(n, precision, seconds, {k: v[-1] for k, v in row.items() if k != "n"}, flush=True)
     return row
 
 
 def main():
-    rows = [compare(int(n)) for n in sys.argv[1:] or [20_000]]
+    sizes = [int(n) for n in sys.argv[1:]] or [20_000]
+    rows = [compare(n, precision) for n in sizes for precision in ("float32", "float64")]
     columns = {
         "n": lambda r: f"{r['n']:,}",
+        "precision": lambda r: r["precision"],
         "Cholesky, s": lambda r: f"{median(r['cholesky']):.1f}",
         "exact, s (set-up + solution)": lambda r: (
             f"{median(totals(r)):.1f} ({median(r['setup']):.1f} + {median(r['solve']):.1f})"
@@ -52,7 +54,7 @@ def main():
         "exact, Cholesky = 1, median (range)": lambda r: spread(ratios(totals(r), r["cholesky"])),
         "relative residual": lambda r: f"{max(r['residual']):.1e}",
     }
-    title = "The exact solver in float32, in units of PyTorch's Cholesky factorisation"
+    title = "The exact solver, in units of PyTorch's Cholesky factorisation"
     write("exact", title, {"d": D, "outputs": OUTPUTS, "repeats": REPEATS}, rows, columns)
 
 
