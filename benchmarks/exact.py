@@ -37,7 +37,7 @@ def compare(n, precision):
         row["solve"].append(seconds)
         row["residual"].append(training.residuals()["relative_residual"])
         del training
-        print(n, precision, seconds, {k: v[-1] for k, v in row.items() if k != "n"}, flush=True)
+        print({k: v[-1] if isinstance(v, list) else v for k, v in row.items()}, flush=True)
     return row
 
 

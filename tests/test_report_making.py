@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from kernelexp.report import captions
 from kernelexp.report.figures import Figure
 from kernelexp.report.making import Wanted, make
 from kernelexp.report.options import Options
@@ -20,6 +21,12 @@ def runs(**columns):
         device_name="CPU",
         started=pd.Timestamp("2026-01-01"),
     )
+
+
+def test_seconds_of_several_machines_are_no_comparison():
+    assert captions.devices(runs()) == "CPU"
+    both = captions.devices(runs().assign(device_name=["CPU, 2 threads", "GPU"]))
+    assert both == "CPU, 2 threads; GPU (several machines, whose seconds do not compare)"
 
 
 def figure(table, draw=lambda frame, canvas: canvas.subplots()):

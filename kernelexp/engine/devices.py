@@ -32,6 +32,7 @@ class Tiling:
     picked: int
 
 
+_CPUINFO = Path("/proc/cpuinfo")
 _SYSTEM_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
 _GENERATION = (("family", "cpu family"), ("model", "model"))
 # From this size on (KB, one core) a second-level cache holds a tile of 512 x 512 float32 and its temporaries.
@@ -90,7 +91,7 @@ def device_name(device: torch.device) -> str:
 def _processor() -> list[str]:
     """Name, and family and model where Linux tells them."""
     try:
-        text = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        text = _CPUINFO.read_text().split("\n\n")[0]
     except OSError:  # not Linux
         text = ""
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)

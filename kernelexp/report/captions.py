@@ -95,8 +95,10 @@ def commits(runs: pd.DataFrame) -> str:
 
 
 def devices(runs: pd.DataFrame) -> str:
-    """The devices' names."""
-    return ", ".join(sorted(set(runs["device_name"].dropna().astype(str)))) or "unknown"
+    """The devices' names; of several, that their times are no comparison."""
+    names = sorted(set(runs["device_name"].dropna().astype(str)))
+    told = " (several machines, whose seconds do not compare)" if len(names) > 1 else ""
+    return ("; ".join(names) or "unknown") + told
 
 
 def days(runs: pd.DataFrame) -> str:

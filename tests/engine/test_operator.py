@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from kernelexp.engine import KERNELS, devices
-from kernelexp.engine.devices import GPU, Tiling, tiling
+from kernelexp.engine import KERNELS
+from kernelexp.engine.devices import Tiling
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
 
@@ -221,16 +221,3 @@ def test_diagonal():
     expected = kernel(X, X).dense().diagonal()
     torch.testing.assert_close(kernel.diag(X), expected)
     torch.testing.assert_close(kernel.diag(Points.of(X)), expected)
-
-
-@pytest.mark.parametrize(("says", "tile"), [("2048K", 512), ("512K", 768), ("", 512), (None, 512)])
-def test_pieces_by_device(says, tile, tmp_path, monkeypatch):
-    """On a CPU by what the system says of its second-level cache."""
-    file = tmp_path / "size"
-    if says is not None:
-        file.write_text(says + "\n")
-    monkeypatch.setattr(devices, "_SYSTEM_CACHE", file)
-    monkeypatch.setattr(devices, "second_level_cache", devices.second_level_cache.__wrapped__)
-    assert tiling(torch.device("cpu")).tile == tile
-    assert tiling(torch.device("cuda", 1)) == GPU
-    assert BlockedKernel.on(KERNEL.kernel, torch.device("cuda")).tiling == GPU
