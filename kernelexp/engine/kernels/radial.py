@@ -161,8 +161,11 @@ class RationalQuadratic(Radial):
         number("alpha", self.alpha, above=0)
 
     def profile(self, r2: Tensor) -> Tensor:
+        x = r2.mul_(0.5 / (self.alpha * self.scale**2))
+        if self.alpha == 1:
+            return x.add_(1).reciprocal_()
         # 1 + x would lose the digits of a small x, and a large alpha raises what is left.
-        return (
+        return x.log1p_().mul_(-self.alpha * _LOG2_E).exp2_()
             r2.mul_(0.5 / (self.alpha * self.scale**2)).log1p_().mul_(-self.alpha * _LOG2_E).exp2_()
         )
 

@@ -39,8 +39,10 @@ from kernelexp.engine.solvers.stopping import EpochRecord
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 # Refinement ends at this relative residual, or when ten iterations have not halved it (it need not fall
-# at each: what conjugate gradients lower is the error in the RKHS norm).
+# at each: what conjugate gradients lower is the error in the RKHS norm), or two where it is as small as
+# rounding of many points can be.
 _RESIDUAL, _PATIENCE = 1e-13, 10
+_ROUNDING, _LITTLE_PATIENCE = 1e-11, 2
 # What is held at most, of the size of the matrix: with p < n a quarter of it in rows of K(X, Z).
 _BESIDE = 1.3
 # The second takes out what rounding of the first left.
@@ -268,7 +270,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
         best, halved, since = math.inf, math.inf, 0
         v = Vectors.of(right)
-        while since < _PATIENCE and best > _RESIDUAL:
+        while best > _RESIDUAL and since < (_LITTLE_PATIENCE if best < _ROUNDING else _PATIENCE):
             conjugate_gradient_step(v, factor.matmul, precondition)
             left = relative_residual(v.residual, right)
             if left < best:
