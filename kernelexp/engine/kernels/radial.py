@@ -166,8 +166,6 @@ class RationalQuadratic(Radial):
             return x.add_(1).reciprocal_()
         # 1 + x would lose the digits of a small x, and a large alpha raises what is left.
         return x.log1p_().mul_(-self.alpha * _LOG2_E).exp2_()
-            r2.mul_(0.5 / (self.alpha * self.scale**2)).log1p_().mul_(-self.alpha * _LOG2_E).exp2_()
-        )
 
 
 @dataclass(frozen=True)
