@@ -14,6 +14,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kernelexp.engine import KERNELS, SOLVERS, FunctionKernel, KernelModel, StopRule
+from kernelexp.engine.devices import tiling
 from kernelexp.sklearn import KernelClassifier, KernelRegressor
 
 # Nothing is expected to fail in the precision that the data have.
@@ -233,13 +234,13 @@ def test_prediction_by_batches_and_tiles():
 
     X = np.random.default_rng(0).normal(size=(1500, 3))
     machine = KernelRegressor(FunctionKernel(k, 1.0), device="cpu")
-    machine.set_params(solver="falkon", solver_params={"n_centers": 700}).fit(X, X[:, 0])
+    machine.set_params(solver="falkon", solver_params={"n_centers": 1100}).fit(X, X[:, 0])
     whole = machine.predict(X)
     shapes.clear()
     np.testing.assert_allclose(machine.set_params(predict_batch_size=400).predict(X), whole)
-    assert sum(n * p for n, p in shapes) == 1500 * 700
+    assert sum(n * p for n, p in shapes) == 1500 * 1100
     assert max(n for n, _ in shapes) == 400
-    assert max(p for _, p in shapes) == 512
+    assert max(p for _, p in shapes) == tiling(torch.device("cpu")).tile
 
 
 def test_a_bandwidth_that_a_kernel_has_not_is_ignored_aloud(curve):

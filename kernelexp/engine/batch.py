@@ -23,6 +23,10 @@ BatchRule: TypeAlias = Callable[[float, float, int, int], int]
 RESOLVED = 0.8
 # batch = m* / BATCH_DIVISOR: see `default_batch_size`.
 BATCH_DIVISOR = 8
+_DIVISORS = (8, 16, 32)
+# What takes time, in multiplications of a matrix product (measured once, ``docs/theory.md``): an entry of K
+# that is read from memory, and the calls of a batch.
+KEPT_ENTRY, BATCH = 40, 8e6
 
 
 def critical_batch_size(beta: float, top_eigenvalue: float) -> float:
@@ -75,6 +79,20 @@ def critical_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -
 def eighth_of_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
     """``default_batch_size`` of m*(k_G), a ``BatchRule``."""
     return default_batch_size(m_star_adapted, n, m_max)
+
+
+def least_time_of_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
+    """M*(k_G) by 8, 16 or 32, whichever takes an epoch's progress the least time; a ``BatchRule``.
+
+    A batch of m* / D loses a share of 1 / (D + 1) of the progress of a sample (``default_batch_size``), and an
+    epoch has n D / m* batches of some calls each, which count where n is small. Costs are in multiplications
+    of a matrix product, as in ``solvers.subsample``.
+    """
+
+    def cost(divisor: int) -> float:
+        return (KEPT_ENTRY * n * n + BATCH * n * divisor / m_star_adapted) * (1 + 1 / divisor)
+
+    return max(1, min(int(m_star_adapted / min(_DIVISORS, key=cost)), n, m_max))
 
 
 def default_batch_size(m_star: float, n: int, max_batch_size: int) -> int:

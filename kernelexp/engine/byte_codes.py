@@ -22,8 +22,10 @@ _MOST_COORDINATES = (2**31 - 1) // 255**2
 # Coordinates are padded to a multiple of this: integer kernels read four at a time, and PyTorch's
 # product of one column is wrong.
 _PADDING = 4
-# The most coordinates whose products float32 adds exactly, as a multiple of the padding.
-_EXACT_COORDINATES = 1020
+# Coordinates whose products float32 adds exactly, at most 1,023; this many keep rows aligned.
+_EXACT_COORDINATES = 1008
+# Points with which that is tried on a GPU: as many as a tile of a product has.
+_TRIED = 256
 # Rows looked at together: they stay in cache.
 _ROWS = 256
 
@@ -120,7 +122,8 @@ def has_int8_products(device: torch.device) -> bool:
 def adds_bytes_exactly(device: torch.device) -> bool:
     """Whether a GPU adds products of bytes as bfloat16 exactly: tried once, with the largest and all others."""
     codes = torch.arange(-_SHIFT, _SHIFT).repeat(4)[:_EXACT_COORDINATES]
-    tried = torch.stack([torch.full_like(codes, -_SHIFT), codes, codes.flip(0), codes % 2 - _SHIFT])
+    rows = [torch.full_like(codes, -_SHIFT), codes, codes.flip(0), codes % 2 - _SHIFT]
+    tried = torch.stack(rows * (_TRIED // len(rows)))
     there = tried.to(device, torch.int8)
     return bool((_products(there, there).cpu() == tried @ tried.T).all())
 

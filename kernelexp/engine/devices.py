@@ -47,12 +47,18 @@ GPU = Tiling(tile=8192, gathered_bytes=1 << 30, rows=1024, picked=1 << 40)
 
 # Rows of K that are tried for the solvers that take many batches at once (``resource``). Smaller blocks would
 # do for a CPU's products; but each block ends with a pass over all predictions.
-_CPU_BLOCKS, _GPU_BLOCKS = (1024, 2048, 4096), (2048, 4096, 8192)
+_CPU_BLOCKS, _GPU_BLOCKS = (1024, 2048, 4096), (8192,)  # on a GPU each block costs launches
+_USUAL_BLOCK = 2048
 
 
 def blocks(device: torch.device) -> tuple[int, ...]:
     """The blocks to choose from on ``device``, ascending."""
     return _CPU_BLOCKS if device.type == "cpu" else _GPU_BLOCKS
+
+
+def usual_block(device: torch.device) -> int:
+    """The block where none was measured."""
+    return _USUAL_BLOCK if device.type == "cpu" else _GPU_BLOCKS[-1]
 
 
 def tiling(device: torch.device) -> Tiling:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from kernelexp.engine import memory_limits
 
@@ -55,6 +56,13 @@ def available_bytes(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     free = _kilobytes(meminfo.read_text(), "MemAvailable")
     return max(0, min([free, *memory_limits.rooms()]))
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Values on ``device``; from the host to a GPU by way of pinned memory, so that the host does not wait."""
+    if device.type == "cuda" and not values.is_cuda:
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def release(device: torch.device) -> None:

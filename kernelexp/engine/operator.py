@@ -20,6 +20,7 @@ from torch import Tensor
 
 from kernelexp.engine.devices import Tiling, tiling
 from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.memory import sent
 from kernelexp.engine.points import Points, as_points
 from kernelexp.engine.tiles import kernel_tile, narrow_matmul, ranges, tiles, tiles_again
 
@@ -31,7 +32,7 @@ class KernelOperator(Protocol):
     """The kernel matrix K(X, Z), (n, p), as a linear operator.
 
     What is returned is the caller's, but for kept blocks: no later call overwrites it. Indices are of the
-    host, else a GPU's host has to wait to know which of them are kept.
+    host, else a GPU's host has to wait to know which of them are kept, or where all are of the device.
     """
 
     @property
@@ -181,11 +182,11 @@ class KeptKernel:
     def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
         kept = self.kept
         if self.complete:
-            return torch.index_select(kept, 0, index.to(kept.device), out=out)
+            return torch.index_select(kept, 0, sent(index, kept.device), out=out)
         K = self._rest.empty(len(index)) if out is None else out
         at, others = self._split(index)
-        K[at.to(K.device)] = kept[index[at].to(K.device)]
-        K[others.to(K.device)] = self._rest.rows(index[others] - self.kept_rows)
+        K[sent(at, K.device)] = kept[sent(index[at], K.device)]
+        K[sent(others, K.device)] = self._rest.rows(index[others] - self.kept_rows)
         return K
 
     def _split(self, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,7 +198,7 @@ class KeptKernel:
         n, d = self._computed.X.values.shape
         if not self.complete or n > self._tiling.picked * d:
             return self._computed.square(index)
-        index = index.to(self.kept.device)
+        index = sent(index, self.kept.device)
         K = self.kept.new_empty(len(index), len(index))
         start = 0
         for gathered in self._gathered(index):
@@ -242,10 +243,10 @@ class KeptKernel:
         if not self.complete:
             at, others = self._split(index)
             outside = index[others] - self.kept_rows
-            self._rest.add_transposed_matmul(outside, W[others.to(W.device)], out)
-            index, W = index[at], W[at.to(W.device)]
+            self._rest.add_transposed_matmul(outside, W[sent(others, W.device)], out)
+            index, W = index[at], W[sent(at, W.device)]
         start = 0
-        for gathered in self._gathered(index.to(W.device)):
+        for gathered in self._gathered(sent(index, W.device)):
             stop = start + len(gathered)
             out.addmm_(gathered.mT, W[start:stop])
             start = stop

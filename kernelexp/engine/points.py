@@ -70,8 +70,8 @@ class Points:
         if isinstance(rows, slice):
             values = self.values[rows]
         else:
-            values = self.values[rows.to(self.values.device)].to(self.device)
-            rows = rows.to(self.device)
+            values = self.values[memory.sent(rows, self.values.device)].to(self.device)
+            rows = memory.sent(rows, self.device)
         norms = None if self.known_norms is None else self.known_norms[rows]
         return Points(values, self.precision, self.codes and self.codes[rows], norms)
 
@@ -131,6 +131,12 @@ class Points:
         exact = self._exact(ByteCodes.inner_products, other)
         return exact if exact is not None else _PRODUCTS[self.precision](self.values, other.values)
 
+    def is_exact_with(self, other: Points) -> bool:
+        """Whether inner products with ``other`` are those of integers."""
+        x, z = self.codes, other.codes
+        eps: float = torch.finfo(self.values.dtype).eps
+        return x is not None and z is not None and x.fits(z, eps)
+
     def exact_squared_distances(self, other: Points) -> Tensor | None:
         """|x_i - z_j|^2 without cancellation where both are bytes of one unit: (n, m), or None."""
         return self._exact(ByteCodes.squared_distances, other)
@@ -138,10 +144,10 @@ class Points:
     def _exact(
         self, product: Callable[[ByteCodes, ByteCodes], Tensor], other: Points
     ) -> Tensor | None:
-        x, z, dtype = self.codes, other.codes, self.values.dtype
-        if x is None or z is None or not x.fits(z, torch.finfo(dtype).eps):
+        x, z = self.codes, other.codes
+        if x is None or z is None or not self.is_exact_with(other):
             return None
-        return product(x, z).to(dtype).mul_(x.unit * z.unit)
+        return product(x, z).to(self.values.dtype).mul_(x.unit * z.unit)
 
 
 def row_norms(X: Tensor) -> Tensor:

@@ -158,7 +158,9 @@ class StandIn(TorchFunctionMode):
             return func(*args, **kwargs)
         if name == "to":
             kwargs["copy"] = there != bool(ours)
-            self.syncs[name] += bool(ours) and not there
+            pinned = not ours and args[0].untyped_storage().data_ptr() in self.pinned
+            waits = not (pinned and kwargs.get("non_blocking")) and args[0].dim()
+            self.syncs[name] += bool(waits) and there != bool(ours)
         self._check(name, args, tensors, ours)
         self._count(name, args)
         known = {id(t.on_cpu): t for t in ours}
@@ -200,6 +202,8 @@ class StandIn(TorchFunctionMode):
             self.syncs[name] += bool(waits)
             if name == "__getitem__" and not indices:
                 return
+        if name == "copy_" and not isinstance(args[1], OnGPU):
+            self.syncs[name] += 1
         if name in _SYNCS:
             self.syncs[name] += 1
         if name not in _FREE:
@@ -251,7 +255,7 @@ class _Fused:
         return known and kernel.name != "linear" and X.values.dtype == torch.float32
 
     def matrix(self, kernel, X, Z):
-        x, z = moved_to_common_origin(X, Z)
+        x, z = (X, Z) if X.is_exact_with(Z) else moved_to_common_origin(X, Z)
         G = x.inner_products(z)
         for tensor in (G, X.values, Z.values, x.norms, z.norms):
             assert isinstance(tensor, OnGPU)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernelexp.engine.memory import sent
 from kernelexp.engine.preconditioner import Preconditioner
 
 
@@ -48,13 +49,13 @@ class Block:
         With S the steps, g the changes and L the part of K_G(X_B, X_B) below the diagonal blocks of the batches, step by
         step means g = S (residual - L g), that is (S^-1 + L) g = residual.
         """
-        sizes = torch.tensor(self.sizes)
+        sizes, device = torch.tensor(self.sizes), self.residual.device
         steps = torch.tensor(self.steps, dtype=self.residual.dtype).repeat_interleave(sizes)
         if self.K is None:
-            return self.residual.mul_(steps.to(self.residual.device)[:, None])
-        batch = torch.arange(len(sizes)).repeat_interleave(sizes).to(self.residual.device)
+            return self.residual.mul_(sent(steps, device)[:, None])
+        batch = sent(torch.arange(len(sizes)).repeat_interleave(sizes), device)
         L = self.K.addmm_(self.features * P.scales, self.features.mT, alpha=-1)
         L.mul_(batch[:, None] > batch)
-        L.diagonal().copy_(steps.reciprocal())
+        L.diagonal().copy_(sent(steps.reciprocal(), device))
         g: Tensor = torch.linalg.solve_triangular(L, self.residual, upper=False)
         return g

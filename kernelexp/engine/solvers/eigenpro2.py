@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from kernelexp.engine.batch import BatchRule, eighth_of_adapted
+from kernelexp.engine.batch import BatchRule, least_time_of_adapted
 from kernelexp.engine.checks import number
 from kernelexp.engine.solvers.deflation import Deflation, SubsampleDeflation
 from kernelexp.engine.solvers.full_sgd import FullSGD
@@ -17,7 +17,7 @@ class EigenPro2(FullSGD):
     """SGD on the adapted kernel k_G, whose critical batch size is as large as the resource can use.
 
     It goes to the same interpolating solution as SGD on k. Differs from the paper in the ways named
-    in ``full_sgd`` and ``batch``: predictions are a state, the batch is m*(k_G) / 8.
+    in ``full_sgd`` and ``batch``: predictions are a state, the batch is m*(k_G) / 8 or less.
 
     Attributes:
         q: deflated directions; null: as many as keep m*(k_G) within m_max.
@@ -45,4 +45,4 @@ class EigenPro2(FullSGD):
 
     @property
     def batch_rule(self) -> BatchRule:
-        return eighth_of_adapted
+        return least_time_of_adapted

@@ -32,6 +32,7 @@ from torch import Tensor
 from kernelexp.engine.batch import BatchRule
 from kernelexp.engine.checks import number
 from kernelexp.engine.devices import tiling
+from kernelexp.engine.memory import sent
 from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes, tile_numbers, with_cache
 from kernelexp.engine.solvers.block import Block
@@ -234,14 +235,15 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
         """A block: several steps, then one update of all predictions; the loss of all points."""
         P, device = system.preconditioner, system.problem.device
         index = torch.cat(list(batches))  # (B,)
-        rows = index.to(device)
+        rows = sent(index, device)
+        asked = rows if system.K.complete else index
         steps = [
             iterate.step_scale * system.step_size(len(batch)) / len(batch) for batch in batches
         ]
         block = Block(
             residual=system.targets[rows] - iterate.predictions[rows],
             features=P.features[rows],
-            K=system.K.square(index) if len(batches) > 1 else None,
+            K=system.K.square(asked) if len(batches) > 1 else None,
             sizes=[len(batch) for batch in batches],
             steps=steps,
         )
@@ -249,6 +251,6 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
         h = P.coefficients(block.features, delta)
         iterate.alpha.index_add_(0, rows, delta)
         iterate.pending -= h
-        system.K.add_transposed_matmul(index, delta, out=iterate.predictions)
+        system.K.add_transposed_matmul(asked, delta, out=iterate.predictions)
         iterate.predictions.addmm_(P.features, h, alpha=-1)
         return (iterate.predictions - system.targets).square_().mean().item()

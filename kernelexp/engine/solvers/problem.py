@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kernelexp.engine.devices import usual_block
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.plan import Limits, ResourceLimits
 from kernelexp.engine.points import Points
@@ -28,7 +29,8 @@ class Problem:
         labels: (n,) class of each point, or None for regression.
         seed: every draw of the solver comes from it.
         limits: what the run may take.
-        block_size: rows of the kernel matrix computed together (``measure_block_size``).
+        block_size: rows of the kernel matrix computed together (``measure_block_size``); None: what is usual on
+            the device.
         precision: of inner products, one of ``points.PRECISIONS``.
     """
 
@@ -38,7 +40,7 @@ class Problem:
     labels: Tensor | None = None
     seed: int = 0
     limits: ResourceLimits = field(default_factory=ResourceLimits)
-    block_size: int = 2048
+    block_size: int | None = None
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class Problem:
 
     def measured_limits(self) -> Limits:
         """What the run may take, with the memory there is."""
-        return self.limits.measured(self.device, self.block_size)
+        return self.limits.measured(self.device, self.block_size or usual_block(self.device))
 
     @cached_property
     def points(self) -> Points:

@@ -32,6 +32,7 @@ from torch import Tensor
 from kernelexp.engine.batch import BatchRule, choose_q
 from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number, one_of
+from kernelexp.engine.memory import sent
 from kernelexp.engine.model import predicted_labels
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes
@@ -222,7 +223,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         if reduces:
             step *= _REDUCED_STEP  # of one sample
         index = torch.cat(list(batches))
-        rows = index.to(system.problem.device)
+        rows = sent(index, system.problem.device)
         targets, features = system.targets[rows], P.features[rows]
         table = iterate.table[rows] if reduces else None
         points = system.points[index] if len(batches) > 1 else None

@@ -8,17 +8,18 @@ product, n^2 d of which are an epoch that computes K. What else takes time enter
 
 from __future__ import annotations
 
+from kernelexp.engine.batch import BATCH, KEPT_ENTRY
 from kernelexp.engine.plan import Sizes
 
-# With fewer than 2,000 points it costs a tenth of a point of accuracy after four epochs, and saves a third of a second.
+# With fewer than 2,000 points it costs a tenth of a point of accuracy after four epochs, and saves a third of a
+# second.
 _CANDIDATES = (2000, 4000, 8000, 12_000)
 # The number of epochs to a given loss goes with s^-0.15: a tenth less where s is doubled.
 _EPOCHS_EXPONENT = 0.15
 # Of the largest s: q of a preconditioner that asks for all directions it can resolve, and its batch m* / 8.
 _DIRECTIONS_SHARE, _BATCH_SHARE = 0.075, 0.1
-# In multiplications: the eigenpairs, of s^3; what follows the product in an entry of K; an entry of K that is
-# read from memory; the calls of a batch.
-_EIGENPAIRS, _ENTRY, _KEPT_ENTRY, _BATCH = 1.7, 40, 40, 8e6
+# In multiplications: the eigenpairs, of s^3; what follows the product in an entry of K.
+_EIGENPAIRS, _ENTRY = 1.7, 40
 # Up to here all of K, 16 GB in float32, is taken to be kept, whatever is free: what a run gives must not
 # depend on that.
 _KEPT_POINTS = 64_000
@@ -34,6 +35,6 @@ def _cost(s: int, sizes: Sizes, epochs: int) -> float:
     """Of set-up, and of the epochs that lead to the loss of ``epochs`` epochs with s = 2,000."""
     n, d = sizes.n, sizes.d
     setup = _EIGENPAIRS * s**3 + s * s * d / 2 + n * s * (d + _ENTRY + _DIRECTIONS_SHARE * s)
-    entry = _KEPT_ENTRY if n <= _KEPT_POINTS else d + _ENTRY
-    epoch = n * n * entry + _BATCH * n / (_BATCH_SHARE * s)
+    entry = KEPT_ENTRY if n <= _KEPT_POINTS else d + _ENTRY
+    epoch = n * n * entry + BATCH * n / (_BATCH_SHARE * s)
     return float(setup + epochs * epoch * (s / 2000) ** -_EPOCHS_EXPONENT)

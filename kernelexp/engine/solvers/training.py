@@ -210,14 +210,14 @@ def _check(plan: Plan, solver: AnySolver, limits: Limits) -> None:
 
 def _three_quarters(problem: Problem) -> Limits:
     """Of the memory there is; with a warning."""
-    limit = problem.measured_limits().allowed
-    asked = replace(problem.limits, memory_gb=_SMALLER * limit / GB)
+    limits = problem.measured_limits()
+    asked = replace(problem.limits, memory_gb=_SMALLER * limits.allowed / GB)
     warnings.warn(
         f"out of memory; started again with resource.memory_gb={asked.memory_gb:.2f}",
         RuntimeWarning,
         stacklevel=3,
     )
-    return asked.measured(problem.device, problem.block_size)
+    return asked.measured(problem.device, limits.busy_block)
 
 
 def fit(option: SolverOption, problem: Problem) -> KernelModel:
