@@ -50,6 +50,12 @@ class KernelOperator(Protocol):
     def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
         """K[index]: index (m,) -> (m, p), in new memory, or in ``out`` (m, p)."""
 
+    def picked(self, index: Tensor, memory: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """K[index] by pieces, for several uses while they are in cache: (part, K[index[part]]).
+
+        Each is written into ``memory`` (m, p) over the one before: index (m,).
+        """
+
     def square(self, index: Tensor) -> Tensor:
         """K[index][:, index] of a symmetric K: index (m,) -> (m, m), the caller's to overwrite."""
 
@@ -110,6 +116,9 @@ class TiledKernel:
 
     def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
         return self.part(index).dense(out)
+
+    def picked(self, index: Tensor, memory: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        yield slice(0, len(index)), self.rows(index, memory[: len(index)])
 
     def square(self, index: Tensor) -> Tensor:
         points = self.X[index]
@@ -194,27 +203,33 @@ class KeptKernel:
         inside = index < self.kept_rows
         return inside.nonzero().squeeze(1), (~inside).nonzero().squeeze(1)
 
+    def picked(self, index: Tensor, memory: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        if self.complete:
+            yield from self._gathered(sent(index, self.kept.device), memory)
+        else:
+            yield slice(0, len(index)), self.rows(index, memory[: len(index)])
+
     def square(self, index: Tensor) -> Tensor:
         n, d = self._computed.X.values.shape
         if not self.complete or n > self._tiling.picked * d:
             return self._computed.square(index)
         index = sent(index, self.kept.device)
         K = self.kept.new_empty(len(index), len(index))
-        start = 0
-        for gathered in self._gathered(index):
-            stop = start + len(gathered)
-            torch.index_select(gathered, 1, index, out=K[start:stop])
-            start = stop
+        for part, gathered in self._gathered(index):
+            torch.index_select(gathered, 1, index, out=K[part])
         return K
 
-    def _gathered(self, index: Tensor) -> Iterator[Tensor]:
+    def _gathered(
+        self, index: Tensor, memory: Tensor | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
         """Kept rows by pieces, each over the one before, while they are in cache: index on their device."""
         kept = self.kept
         row_bytes = kept.element_size() * kept.shape[1]
         step = max(_FEWEST_GATHERED, self._tiling.gathered_bytes // row_bytes)
-        memory = self._rest.empty(min(step, len(index)))
-        for part in torch.split(index, step):
-            yield torch.index_select(kept, 0, part, out=memory[: len(part)])
+        memory = self._rest.empty(min(step, len(index))) if memory is None else memory
+        for part in ranges(len(index), step):
+            rows = index[part]
+            yield part, torch.index_select(kept, 0, rows, out=memory[: len(rows)])
 
     def blocks(self, size: int, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
         keep, kept = self.kept_rows, self.kept
@@ -245,11 +260,8 @@ class KeptKernel:
             outside = index[others] - self.kept_rows
             self._rest.add_transposed_matmul(outside, W[sent(others, W.device)], out)
             index, W = index[at], W[sent(at, W.device)]
-        start = 0
-        for gathered in self._gathered(sent(index, W.device)):
-            stop = start + len(gathered)
-            out.addmm_(gathered.mT, W[start:stop])
-            start = stop
+        for part, gathered in self._gathered(sent(index, W.device)):
+            out.addmm_(gathered.mT, W[part])
 
 
 @dataclass(frozen=True)

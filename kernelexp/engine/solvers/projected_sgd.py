@@ -44,7 +44,6 @@ from kernelexp.engine.solvers.projected_state import ProjectedIterate, Projected
 from kernelexp.engine.solvers.projection import make_projection
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import restricted_spectrum
-from kernelexp.engine.tiles import narrow_matmul
 
 # The step of SAGA as a share of that of plain SGD: its gradient also carries the noise of the table.
 # Measured in benchmarks/results/variance_reduction.md.
@@ -227,28 +226,31 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         targets, features = system.targets[rows], P.features[rows]
         table = iterate.table[rows] if reduces else None
         points = system.points[index] if len(batches) > 1 else None
-        h = torch.zeros_like(iterate.alpha)  # (p, c)
-        corrections = h.new_zeros(P.q, h.shape[1])
-        K = h.new_empty(len(batches[0]), len(h))  # (m, p); the first batches are the largest
-        met = torch.empty_like(targets)  # f(X) - Y as each batch meets it
+        p, c = iterate.alpha.shape
+        h = iterate.alpha.new_zeros(c, p).mT  # stored by columns, as BLAS adds to it fastest
+        corrections = h.new_zeros(P.q, c)
+        memory = h.new_empty(len(batches[0]), p)  # the first batches are the largest
+        # g, f(X) - Y as each batch meets it, less the table's where there is one; by columns, see h.
+        gradient = -(targets if table is None else targets + table).mT.contiguous().mT
         temporary = torch.empty_like(targets)  # weights of the points met
         start = 0
         for batch in batches:
             b = slice(start, start + len(batch))
-            K_b = system.K.rows(batch, K[: len(batch)])  # (m, p)
-            g = torch.sub(narrow_matmul(K_b, iterate.alpha), targets[b], out=met[b])
-            g.addmm_(features[b], corrections, alpha=step)
+            g = gradient[b].addmm_(features[b], corrections, alpha=step)
             if points is not None and start:
                 seen = system.kernel(points[b], points[:start])
                 seen.matmul(temporary[:start], out=g)
-            difference = g if table is None else g - table[b]
-            h.addmm_(K_b.mT, difference)
-            corrections += P.coefficients(features[b], difference)
+            weights = iterate.alpha.mT.contiguous()
+            for part, K in system.K.picked(batch, memory):  # read once, used twice
+                g[part].mT.addmm_(weights, K.mT)
+                h.addmm_(K.mT, g[part])
+            corrections += P.coefficients(features[b], g)
             if reduces:
                 iterate.alpha.add_(iterate.mean_weights, alpha=-step * len(batch))
                 iterate.values.add_(iterate.mean_values, alpha=-step * len(batch))
-            torch.mul(difference, -step, out=temporary[b])
+            torch.mul(g, -step, out=temporary[b])
             start = b.stop
+        met = gradient if table is None else gradient + table
         if self.variance_reduction:
             iterate.table[rows] = met
         h.addmm_(system.center_features, corrections, alpha=-1).add_(iterate.carry)
