@@ -4,7 +4,7 @@ import pytest
 import torch
 from solving import expected_predictions, new_points, problem, relative
 
-from kernelexp.engine import KERNELS, Limits, ResourceLimits, fit, prepare
+from kernelexp.engine import KERNELS, Limits, Problem, ResourceLimits, fit, prepare
 from kernelexp.engine.centers import choose_centers
 from kernelexp.engine.solvers.eigenpro3 import EigenPro3
 from kernelexp.engine.solvers.eigenpro4 import EigenPro4
@@ -139,6 +139,19 @@ def test_projects_inexactly_where_the_factor_does_not_fit():
     tight = Limits(ResourceLimits(), int(process * 1e9), int((process + 0.09) * 1e9), 2048)
     with pytest.raises(ValueError, match="an inexact projection"):
         own.plan(own.sizes(p), tight, p.device)
+
+
+def test_projects_inexactly_where_the_factor_does_not_pay_within_the_epochs():
+    X = torch.linspace(0, 1, 2500)[:, None]
+    p = Problem(LAPLACIAN, X, X)
+
+    def kind(**options):
+        solver = EigenPro4(n_centers=2500, **options)
+        plan = solver.plan(solver.sizes(p), p.measured_limits(), p.device)
+        return "exact" if plan.projection is None else "inexact"
+
+    assert kind(epochs=1) == "inexact"
+    assert kind(epochs=10) == kind() == kind(epochs=1, projection="exact") == "exact"
 
 
 @pytest.mark.parametrize("kind", ["all", "random", "kmeans"])

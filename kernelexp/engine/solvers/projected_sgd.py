@@ -58,7 +58,8 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
         n_centers: p; null: all, or max(1,000, n / 10).
         projection: ``exact`` (Cholesky factor of K(Z, Z)), ``inexact`` (EigenPro 2 on the centers), or
-            ``auto``: exact where the factor takes at most half of the memory there is.
+            ``auto``: exact where the factor takes at most half of the memory there is, and pays within
+            the epochs that are asked for.
         projection_tolerance: of the inexact projection, relative residual.
         projection_epochs: the most epochs of one inexact projection.
         variance_reduction: SAGA gradients from the third epoch on; false: plain SGD, as published.
@@ -93,6 +94,10 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
     def batch_rule(self, exact: bool) -> BatchRule:
         """The batch where none is asked for."""
 
+    def exact_is_faster(self, n: int, p: int, d: int) -> bool:
+        """Whether exact projections, the factor included, take less time than inexact ones: here always."""
+        return True
+
     @property
     def center_rule(self) -> CenterRule:
         """Which points are the centers."""
@@ -100,16 +105,19 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
 
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
         self.check_subsample(sizes)
+        p, projection = self.center_rule.count(sizes.n), self.projection
+        if projection == "auto" and not self.exact_is_faster(sizes.n, p, sizes.d):
+            projection = "inexact"
         return plan_projected(
             self.name,
             sizes,
             limits,
             device,
-            p=self.center_rule.count(sizes.n),
+            p=p,
             s=self.subsample_size,
             q=self.q,
             m=self.batch_size,
-            projection=self.projection,
+            projection=projection,
             projection_epochs=self.projection_epochs,
             batch_rule=self.batch_rule,
             passes=self.max_epochs,
