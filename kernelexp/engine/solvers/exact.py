@@ -176,26 +176,29 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         start = clock(problem.device)
         if isinstance(factor, CholeskyFactor):
             if not factor.restored:
-                self._refine(system, iterate, factor)
-            if not self._is_solved(system, iterate, factor):  # singular, as pivots did not tell
-                factor.restore()
+                image = self._refine(system, iterate, factor)
+                if not self._is_solved(system, iterate, image):  # singular, as pivots did not tell
+                    factor.restore()
+            if factor.restored:
                 factor = PseudoInverse(factor.array, system.plan.max_rank)
         if isinstance(factor, PseudoInverse):
-            self._least_squares(system, iterate, factor)
-            if not self._is_held(system, iterate, factor):  # fewer directions, with smaller weights
+            image = self._least_squares(system, iterate, factor)
+            if not self._is_held(system, iterate, image):  # fewer directions, smaller weights
                 dtype = problem.Y.dtype
                 factor = PseudoInverse(factor.array, system.plan.max_rank, dtype)
-                self._least_squares(system, iterate, factor)
-        self._judge(system, iterate, factor)
-        held = self.weights(system, iterate).double() / system.scales
-        iterate.outputs = self._outputs(system, factor, held)
+                image = self._least_squares(system, iterate, factor)
+        self._judge(system, iterate, factor, image)
         iterate.seconds += clock(problem.device) - start
         return self.record(system, iterate)
 
     def _judge(
-        self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor | PseudoInverse
+        self,
+        system: ExactSystem,
+        iterate: ExactIterate,
+        factor: CholeskyFactor | PseudoInverse,
+        image: Tensor,
     ) -> None:
-        """Whether it is solved, and what is to be said."""
+        """Whether it is solved, and what is to be said; ``image``: A gamma."""
         coarse = isinstance(factor, PseudoInverse) and factor.coarse
         iterate.converged = coarse or iterate.relative_residual <= SOLVED
         if coarse:
@@ -207,25 +210,22 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         elif system.distinct is not None and self.ridge == 0:
             # Targets that are not met, though a model with all centers should meet them.
             Y = system.targets.double()
-            left = relative_residual(Y - self._outputs(system, factor, iterate.gamma), Y)
+            left = relative_residual(Y - system.at_points(iterate.gamma, image, self.ridge), Y)
             if left > SOLVED:
                 iterate.warning = unmet(left, len(Y), len(system.centers), rank_of(factor))
 
-    def _outputs(
-        self, system: ExactSystem, factor: CholeskyFactor | PseudoInverse, gamma: Tensor
+    def _held_outputs(
+        self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor | PseudoInverse
     ) -> Tensor:
-        """f(X) of given unknowns, (n, c): without the kernel where A has it."""
-        problem, distinct = system.problem, system.distinct
-        if distinct is None:
-            weights, centers = gamma * system.scales, problem.points_of(system.centers)
-            return system.kernel(problem.points, centers).matmul(weights)
-        n = len(distinct.group)
-        at_centers = (factor.matmul(gamma) - n * self.ridge * gamma) / system.scales
-        return at_centers[distinct.group.to(gamma.device)]
+        """f(X) of the weights as the model holds them, (n, c)."""
+        weights = self.weights(system, iterate).double()
+        if system.distinct is None:
+            centers = system.problem.points_of(system.centers)
+            return system.kernel(system.problem.points, centers).matmul(weights)
+        gamma = weights / system.scales
+        return system.at_points(gamma, factor.matmul(gamma), self.ridge)
 
-    def _is_solved(
-        self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor
-    ) -> bool:
+    def _is_solved(self, system: ExactSystem, iterate: ExactIterate, image: Tensor) -> bool:
         """Whether the residual is small, by weights of a size that can be worked with and held."""
         if iterate.relative_residual > SOLVED:
             return False
@@ -233,36 +233,34 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             return True
         size = system.top_eigenvalue * len(system.targets)
         rounds = bool(is_rounding(iterate.gamma, size, system.right).any())
-        return not rounds and self._is_held(system, iterate, factor)
+        return not rounds and self._is_held(system, iterate, image)
 
-    def _is_held(
-        self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor | PseudoInverse
-    ) -> bool:
+    def _is_held(self, system: ExactSystem, iterate: ExactIterate, image: Tensor) -> bool:
         """Whether f(X) stays what it is when the weights are rounded to the type of the model."""
         if system.distinct is None:
             return True
-        held = self.weights(system, iterate).double() / system.scales
-        return not rounds_off(
-            self._outputs(system, factor, held),
-            self._outputs(system, factor, iterate.gamma),
-            system.targets.dtype,
-        )
+        own = system.at_points(iterate.gamma, image, self.ridge)
+        return not rounds_off(iterate.outputs, own, system.targets.dtype)
 
     def _least_squares(
         self, system: ExactSystem, iterate: ExactIterate, factor: PseudoInverse
-    ) -> None:
+    ) -> Tensor:
+        """By the pseudo-inverse; A gamma."""
         A, right = factor.array, system.right
         iterate.gamma.zero_()
         for _ in range(_LEAST_SQUARES_STEPS):
             left = right - factor.matmul(iterate.gamma)
             iterate.gamma += factor.solve(left.to(A.dtype)).double()
-        left = right - factor.matmul(iterate.gamma)
+        image = factor.matmul(iterate.gamma)
+        left = right - image
         size = top_eigenvalue(A, system.problem.generator()) * right.norm(dim=0)
         reach = (factor.matmul(left).norm(dim=0) / size).nan_to_num_(0)
         iterate.relative_residual = reach.max().item()
+        iterate.outputs = self._held_outputs(system, iterate, factor)
+        return image
 
-    def _refine(self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor) -> None:
-        """Conjugate gradients with the factor as preconditioner; the best iterate stays."""
+    def _refine(self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor) -> Tensor:
+        """Conjugate gradients with the factor as preconditioner; A gamma of the best iterate, which stays."""
         right = system.right
 
         def precondition(R: Tensor) -> Tensor:
@@ -277,7 +275,10 @@ class Exact(Solver[ExactSystem, ExactIterate]):
                 best = left
                 iterate.gamma.copy_(v.solution)
             halved, since = (left, 0) if left < halved / 2 else (halved, since + 1)
-        iterate.relative_residual = relative_residual(right - factor.matmul(iterate.gamma), right)
+        image = factor.matmul(iterate.gamma)
+        iterate.relative_residual = relative_residual(right - image, right)
+        iterate.outputs = self._held_outputs(system, iterate, factor)
+        return image
 
     def weights(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
         return (iterate.gamma * system.scales).to(system.targets.dtype)

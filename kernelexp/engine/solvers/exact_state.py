@@ -31,6 +31,13 @@ class ExactSystem(System):
     right: Tensor
     top_eigenvalue: float
 
+    def at_points(self, gamma: Tensor, image: Tensor, ridge: float) -> Tensor:
+        """f(X), (n, c), where all points are centers: without the kernel, of ``image``, A gamma."""
+        assert self.distinct is not None
+        n = len(self.distinct.group)
+        at_centers = (image - n * ridge * gamma) / self.scales
+        return at_centers[self.distinct.group.to(gamma.device)]
+
     def derived(self) -> Derived:
         beta = self.kernel.diag(self.problem.X).max().item()
         return {
