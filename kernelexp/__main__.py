@@ -21,8 +21,12 @@ def job(cfg: DictConfig) -> None:
     interrupts.install(worker=True)
     config.register()
     warnings.showwarning = _show_warning
+    attempt = 0
     try:
-        _run(cfg)
+        while reason := _out_of_memory(cfg, attempt):
+            attempt += 1
+            line = f"{reason}; tried again, {attempt} of {cfg.retries}"
+            print(f"kernelexp: {line}", file=sys.stderr)
     except interrupts.Interrupted as stop:
         if not interrupts.in_worker():
             raise
@@ -30,21 +34,39 @@ def job(cfg: DictConfig) -> None:
         raise errors.JobInterrupted(stop.signal) from None
 
 
-def _run(cfg: DictConfig) -> None:
+def _out_of_memory(cfg: DictConfig, attempt: int) -> str:
+    """Run; what it said where there was no memory and it is to be tried again, else nothing."""
+    from kernelexp.engine.memory import is_exhausted
+
+    try:
+        _run(cfg, attempt)
+    except (RuntimeError, MemoryError) as error:
+        if attempt >= cfg.retries or not is_exhausted(error):
+            raise
+        return str(error).partition("\n")[0] or type(error).__name__
+    return ""
+
+
+def _run(cfg: DictConfig, attempt: int) -> None:
     from contextlib import ExitStack
+    from dataclasses import replace
     from functools import partial
 
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     from kernelexp import checkpoint, config, experiment, interrupts, jobs, sweep
+    from kernelexp.claims import Claim
     from kernelexp.console import Terminal, show_skipped, show_waiting, title
+    from kernelexp.current_sweep import Sweep
+    from kernelexp.gpus import own_gpu
+    from kernelexp.resume import Finished
     from kernelexp.tracking import Tracker
 
     checked, tracking = config.build(cfg), config.tracking(cfg)
     values = config.resolved(cfg)
     identity = jobs.identity(values, checked)
-    for key in ("rerun", "resume", "dry_run"):  # of the command, not of this run
+    for key in ("rerun", "retries", "resume", "dry_run"):  # of the command, not of this run
         del values[key]
     overrides = list(HydraConfig.get().overrides.task)
     name = " ".join(overrides)
@@ -52,29 +74,56 @@ def _run(cfg: DictConfig) -> None:
     with ExitStack() as stack:
         interrupts.check()
         run, saves = jobs.checkpointed(checked, identity, tracking), config.checkpoint(cfg)
+        observers: list[experiment.Observer] = []
         if tracking.enabled:
             within = sweep.job(tracking, identity, cfg.rerun, partial(show_waiting, name))
-            done = stack.enter_context(within)
-            if done is not None:
-                show_skipped(name, done)
+            turn = stack.enter_context(within)
+            if isinstance(turn, Finished):
+                show_skipped(name, turn)
                 with checkpoint.checkpoints(saves, run, resume=False):
                     return  # what a process left that was killed when the run had ended well
-        goes_on = cfg.resume and not cfg.rerun
+            if isinstance(turn, Claim):
+                observers.append(turn)  # the first: what it ends is not recorded further
+        device = stack.enter_context(own_gpu(checked.device))
+        checked, run = replace(checked, device=device), replace(run, device=device)
+        under_way = Sweep.current()
+        attempt += under_way.attempt if under_way is not None else 0
+        goes_on = cfg.resume and (attempt > 0 or not cfg.rerun)
         own = stack.enter_context(checkpoint.checkpoints(saves, run, goes_on))
         tracker = None
         if tracking.enabled:
             run_id = None if own.longer else own.former_run
-            tracker = Tracker(tracking, identity, values, text, overrides, run_id)
+            tracker = Tracker(tracking, identity, values, text, overrides, run_id, attempt)
             own.recorded_in(tracker)
             stack.enter_context(interrupts.on_end(tracker.kill))
             stack.enter_context(tracker)
         terminal = Terminal(tracker, title(overrides))
         stack.enter_context(interrupts.on_end(lambda _: terminal.close()))
         stack.callback(terminal.close)
-        observers: list[experiment.Observer] = (
-            [terminal] if tracker is None else [terminal, tracker]
-        )
+        observers += [terminal] if tracker is None else [terminal, tracker]
         experiment.run(checked, observers, own)
+
+
+def _launched(tracebacks: bool) -> BaseException | None:
+    """Let Hydra run what was typed: what went wrong, the signal first."""
+    import hydra
+
+    from kernelexp import arguments, interrupts
+    from kernelexp.usage import CONF_DIR
+
+    typed = sys.argv
+    try:
+        sys.argv = [typed[0], *arguments.understood(typed[1:])]
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)()
+    except (Exception, interrupts.Interrupted) as error:
+        # Once it is interrupted, whatever its workers and libraries raise comes of that.
+        reason = interrupts.received() or error
+        if tracebacks and reason is error:
+            sys.excepthook(type(error), error, error.__traceback__)
+        return reason
+    finally:
+        sys.argv = typed
+    return None
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -103,9 +152,7 @@ def main() -> None:
     # raises them, and they are explained here.
     tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    import hydra
-
-    from kernelexp import arguments, callbacks, config, errors, sweep
+    from kernelexp import callbacks, config, errors, sweep
 
     if tracebacks:
         os.environ[callbacks.TRACEBACKS_VARIABLE] = "1"
@@ -116,20 +163,13 @@ def main() -> None:
         with ending:  # who comes second waits for the first, and finds no parent to end
             return sweep.end_parent(interrupted)
 
-    code, message = 0, ""
-    typed = sys.argv
     with interrupts.on_end(lambda _: end_sweep(True)):
-        try:
-            sys.argv = [typed[0], *arguments.understood(typed[1:])]
-            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)()
-        except (Exception, interrupts.Interrupted) as error:
-            # Once it is interrupted, whatever its workers and libraries raise comes of that.
-            reason = interrupts.received() or error
-            if tracebacks and reason is error:
-                sys.excepthook(type(error), error, error.__traceback__)
-            code, message = errors.exit_code(reason), errors.explain(reason)
-        finally:
-            sys.argv = typed
+        reason = _launched(tracebacks)
+        while reason is not None and errors.is_killed_worker(reason) and (n := sweep.again()):
+            print(f"kernelexp: {errors.explain(reason)}; try number {n + 1}", file=sys.stderr)
+            reason = _launched(tracebacks)
+        code = 0 if reason is None else errors.exit_code(reason)
+        message = "" if reason is None else errors.explain(reason)
         outcome = end_sweep(interrupted=code > 128)
     for line in filter(None, (message, outcome)):
         print(f"kernelexp: {line}", file=sys.stderr if code else sys.stdout)

@@ -60,7 +60,7 @@ class Guard(Callback):  # type: ignore[misc]
                 interrupts.check()
                 typed = " ".join(str(argument) for argument in config.hydra.overrides.task)
                 different = len({job.identity.config for job in jobs})
-                start_parent(settings, typed or "sweep", different, varied)
+                start_parent(settings, typed or "sweep", different, varied, config.retries)
             os.environ[VARIED_VARIABLE] = " ".join(varied)
         except Exception as error:
             _end(error)

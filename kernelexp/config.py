@@ -24,7 +24,7 @@ from kernelexp.data import SOURCES
 from kernelexp.data.cache import cache_dir
 from kernelexp.data.label_noise import KINDS
 from kernelexp.engine import KERNELS, SOLVERS, ResourceLimits
-from kernelexp.engine.checks import one_of, refuse
+from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.experiment import Config
 from kernelexp.presets import choose
 from kernelexp.store import TrackingConfig
@@ -53,6 +53,8 @@ class TopLevel:
     compare: list[str] = field(default_factory=list)
     # Of a preset: which of its sizes are taken.
     scale: str | None = None
+    # How often a job is tried again that was killed or ran out of memory.
+    retries: int = 0
     # Of a sweep: train also what the store has already. Of all: go on from a checkpoint that is there;
     # show what would be done.
     rerun: bool = False
@@ -126,6 +128,7 @@ def build(cfg: DictConfig) -> Config:
     _refuse_unknown("", set(values), known)
     one_of("dtype", values["dtype"], DTYPES)
     one_of("label_noise", values["label_noise"]["name"], KINDS)
+    number("retries", values["retries"], 0, whole=True)
     tracking(cfg)
     _make("checkpoint", values)
     return Config(

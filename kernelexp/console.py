@@ -215,9 +215,9 @@ def _skipped(done: Finished) -> str:
     return f"skipped, run {done.run_id} has it{note}"
 
 
-def show_waiting(overrides: str, run_id: str) -> None:
-    """Say of a job of a sweep that another process is at it."""
+def show_waiting(overrides: str, who: str) -> None:
+    """Say of a job of a sweep who else is at it."""
     _console().print(
-        f"{overrides}: another process is at it, run {run_id}; waiting for that",
+        f"{overrides}: another process is at it, {who}; waiting for that",
         soft_wrap=True,
     )

@@ -21,6 +21,8 @@ class Sweep:
         experiment: where that run is.
         patience_minutes: see ``TrackingConfig``.
         varied: the keys it varies.
+        retries: how often it may start again, where a worker was killed.
+        attempt: how often it has.
     """
 
     parent: str
@@ -28,6 +30,8 @@ class Sweep:
     experiment: str = ""
     patience_minutes: float = 0.0
     varied: tuple[str, ...] = ()
+    retries: int = 0
+    attempt: int = 0
 
     @classmethod
     def current(cls) -> Sweep | None:

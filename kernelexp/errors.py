@@ -46,7 +46,7 @@ def explain(error: BaseException) -> str:
         return f"{cause.override}: not understood ({text})"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _explain_key(cause)
-    if _KILLED_WORKER in (kind.__name__ for kind in type(cause).__mro__):
+    if is_killed_worker(cause):
         return (
             "a worker process was killed, perhaps since memory ran out, and those beside it with it: "
             "hydra.launcher.n_jobs=... runs fewer at once; the same command again goes on"
@@ -54,6 +54,11 @@ def explain(error: BaseException) -> str:
     if exit_code(cause) == 1:
         return f"{type(cause).__name__}: {text}; HYDRA_FULL_ERROR=1 shows where"
     return text
+
+
+def is_killed_worker(error: BaseException) -> bool:
+    """Whether joblib lost a worker, and so gave up."""
+    return _KILLED_WORKER in (kind.__name__ for kind in type(error).__mro__)
 
 
 def exit_code(error: BaseException) -> int:

@@ -1,21 +1,19 @@
 """What a sweep finds in the store: jobs that are done, jobs under way, runs left by a killed process.
 
-A job is known by its identity, a process by its host, id and start time.
+A job is known by its identity, who is at it by a claim; see ``claims`` and ``liveness``.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernelexp import interrupts
+from kernelexp.claims import Claim, claim, remove_dead
 from kernelexp.identity import DIGEST_TAG, Identity
+from kernelexp.liveness import HEARTBEAT_TAG, PROCESS_TAG, Process, Watch, this_process
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,8 +21,10 @@ if TYPE_CHECKING:
 
 PARENT_TAG = "mlflow.parentRunId"
 FORMER_PARENTS_TAG = "sweep.former_parents"
-PROCESS_TAG = "process"
+# Of a run that failed since there was not the memory it asked for.
+MEMORY_TAG = "out_of_memory"
 _POLL_SECONDS = 1.0
+_WATCH = Watch()
 
 
 @dataclass(frozen=True)
@@ -45,57 +45,87 @@ class Finished:
         return str(self.run.info.run_id)
 
 
-def this_process() -> str:
-    """Host, process id and start time, as the tag of a run that this process holds."""
-    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
-
-
-def finished_run(client: MlflowClient, experiment_id: str, job: Identity) -> Finished | None:
-    """The newest finished run that makes the job superfluous."""
+def finished_run(
+    client: MlflowClient, experiment_id: str, job: Identity, parent: str | None = None
+) -> Finished | None:
+    """The newest finished run that makes the job superfluous; with ``parent`` of that sweep alone."""
     for run in _runs(client, experiment_id, _of(job), "FINISHED"):
+        if parent is not None and run.data.tags.get(PARENT_TAG) != parent:
+            continue
         if (note := job.accepts(run)) is not None:
             return Finished(run, note)
     return None
 
 
-def finished_or_awaited(
+def finished_or_claimed(
     client: MlflowClient,
     experiment_id: str,
     job: Identity,
     waiting: Callable[[str], None],
     patience: float = 0.0,
-) -> Finished | None:
-    """``finished_run``; while another living process of this machine is at the job, wait for it.
+    parent: str | None = None,
+) -> Finished | Claim:
+    """``finished_run``, or the claim to the job; while another living process is at it, wait for that.
 
-    ``waiting`` is told that run's id, once. Such a process is another sweep, or a worker that outlives
-    its killed launcher by the job it is at. ``patience``: seconds that the store may be away meanwhile.
+    Such a process is another sweep, on any machine, or a worker that outlives its killed launcher by the job
+    it is at. ``waiting`` is told who it is, once. ``patience``: seconds that the store may be away meanwhile.
 
     Raises:
         Exception: of the store.
     """
     told, away_since = False, None
-    held: list[Run] = []
     while True:
         interrupts.check()
         try:
-            under_way = _runs(client, experiment_id, _of(job), "RUNNING")
-            held = [run for run in under_way if _is_held_by_another(run)]
-            done = finished_run(
-                client, experiment_id, job
-            )  # after: one that ends now is not missed
+            turn, who = _turn(client, experiment_id, job, parent)
             away_since = None
         except Exception:
             # The store went; the process that is at the job may well go on.
             away_since = away_since or time.monotonic()
             if not told or time.monotonic() > away_since + patience:
                 raise
-            done = None
-        if done is not None or not held:
-            return done
-        if not told:
-            waiting(held[0].info.run_id)
+            turn, who = None, ""
+        if turn is not None:
+            return turn
+        if who and not told:
+            waiting(who)
             told = True
         time.sleep(_POLL_SECONDS)
+
+
+def _turn(
+    client: MlflowClient, experiment_id: str, job: Identity, parent: str | None
+) -> tuple[Finished | Claim | None, str]:
+    """What a job has come to now, or who is at it."""
+    if (done := finished_run(client, experiment_id, job, parent)) is not None:
+        return done, ""
+    own = claim(client, experiment_id, job.config, _WATCH)
+    if not isinstance(own, Claim):
+        return None, f"process {own.pid} of {own.host.split('/')[0]}" if own is not None else ""
+    try:
+        under_way = _runs(client, experiment_id, _of(job), "RUNNING")
+        if held := [run for run in under_way if _is_held_by_another(run)]:
+            own.release()
+            return None, f"run {held[0].info.run_id}"
+        # After the claim: one that ended meanwhile is not missed.
+        if (done := finished_run(client, experiment_id, job, parent)) is not None:
+            own.release()
+            return done, ""
+    except BaseException:
+        own.release()
+        raise
+    return own, ""
+
+
+def failed_for_good(
+    client: MlflowClient, experiment_id: str, job: Identity, parent: str
+) -> str | None:
+    """What a job of this sweep failed of, where trying it again would not help."""
+    for run in _runs(client, experiment_id, _of(job), "FAILED"):
+        tags = run.data.tags
+        if tags.get(PARENT_TAG) == parent and MEMORY_TAG not in tags:
+            return str(tags.get("error", "failed before"))
+    return None
 
 
 def link(client: MlflowClient, run: Run, parent: str) -> None:
@@ -109,23 +139,28 @@ def link(client: MlflowClient, run: Run, parent: str) -> None:
 
 
 def end_abandoned(client: MlflowClient, experiment_id: str) -> None:
-    """Mark as killed the running runs whose process, on this machine, is no more.
+    """Mark as killed the running runs whose process is no more, and remove its claims.
 
-    Runs of other machines, and those of living processes, are left alone.
+    Those of living processes are left alone, and of other machines those whose signs of life have not been
+    watched for long enough, see ``Watch``.
     """
     for found in _runs(client, experiment_id, "", "RUNNING"):
-        if not _is_abandoned(found):
+        if is_alive(found):
             continue
         run = client.get_run(found.info.run_id)  # meanwhile a process may have gone on with it
-        if run.info.status == "RUNNING" and _is_abandoned(run):
-            pid = _holder(run)[1]
+        if run.info.status == "RUNNING" and not is_alive(run):
+            process = _holder(run)
+            assert process is not None
             client.set_terminated(run.info.run_id, "KILLED")
-            client.set_tag(run.info.run_id, "error", f"process {pid} ended without a word")
+            how = "ended without a word" if process.is_gone else "gave no sign of life any more"
+            client.set_tag(run.info.run_id, "error", f"process {process.pid} {how}")
+    remove_dead(client, experiment_id, _WATCH)
 
 
 def is_alive(run: Run) -> bool:
-    """Whether the process that holds a run may be at it: also where it is another machine's."""
-    return not _is_abandoned(run)
+    """Whether the process that holds a run may be at it."""
+    tags = run.data.tags
+    return not _WATCH.is_dead(run.info.run_id, _holder(run), tags.get(HEARTBEAT_TAG))
 
 
 def children(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]:
@@ -161,35 +196,13 @@ def _runs(
 
 
 def _is_held_by_another(run: Run) -> bool:
-    host, pid, started = _holder(run)
-    return host == socket.gethostname() and pid != os.getpid() and _started(pid) == started
+    """Whether a living process is at it, as far as it shows: near, or by signs of life."""
+    holder = _holder(run)
+    if holder is None or holder == this_process() or not is_alive(run):
+        return False
+    return holder.is_near or HEARTBEAT_TAG in run.data.tags
 
 
-def _is_abandoned(run: Run) -> bool:
-    host, pid, started = _holder(run)
-    return host == socket.gethostname() and _started(pid) != started
-
-
-def _holder(run: Run) -> tuple[str, int, str]:
-    """Host, process id and start time; of runs that are not ours a host that is none."""
-    ours = re.fullmatch(r"(\S+) (\d{1,10}) (\S+)", run.data.tags.get(PROCESS_TAG, ""))
-    return (ours[1], int(ours[2]), ours[3]) if ours else ("", 0, "")
-
-
-def _started(pid: int) -> str | None:
-    """When a process of this machine started, None where there is no such process.
-
-    In clock ticks since boot, which tells a process from a later one of the same id; where the system
-    does not say (no /proc), ``unknown``.
-    """
-    if Path("/proc/self/stat").exists():
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] == "Z" else fields[19]
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return None
-    return "unknown"
+def _holder(run: Run) -> Process | None:
+    """None of runs that are not ours."""
+    return Process.of(run.data.tags.get(PROCESS_TAG, ""))

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernelexp import interrupts
+from kernelexp.claims import Claim
 from kernelexp.current_sweep import Sweep
 from kernelexp.identity import DIGEST_TAG, Identity
+from kernelexp.liveness import HEARTBEAT_TAG, beating
 from kernelexp.metrics import RUN, SCORES
-from kernelexp.resume import Finished, children, end_abandoned, finished_or_awaited, link
+from kernelexp.resume import (
+    Finished,
+    children,
+    end_abandoned,
+    failed_for_good,
+    finished_or_claimed,
+    link,
+)
 from kernelexp.store import TrackingConfig, experiment_id, open_store
 from kernelexp.store.beginning import beginning, create_run
 from kernelexp.store.delivery import RESUMED_TAG
@@ -30,13 +40,18 @@ _NOTE_TAG = "mlflow.note.content"  # the description on a run's page
 _OF_THE_BEST = (*SCORES, RUN.train_accuracy, RUN.train_r2, RUN.rkhs_norm, RUN.train_seconds)
 # Seconds: between attempts to end a parent, and for them all where a person is waiting.
 _PAUSE, _HURRIED = 2.0, 4.0
+# The signs of life of the parent, from its start to its end.
+_BEATING = ExitStack()
 
 
-def start_parent(config: TrackingConfig, name: str, jobs: int, varied: list[str]) -> None:
+def start_parent(
+    config: TrackingConfig, name: str, jobs: int, varied: list[str], retries: int = 0
+) -> None:
     """Create the store, the experiment and a sweep's parent run, before any job starts.
 
-    ``jobs``: how many different ones there are. Runs that a killed process left are ended first, and
-    those that were kept while this store was away delivered.
+    ``jobs``: how many different ones there are; ``retries``: see ``again``. Runs that a killed process left are
+    ended first, and those that were kept while this store was away delivered. A sweep that starts again has its
+    parent.
 
     Raises:
         ValueError: if the store does not open.
@@ -46,13 +61,26 @@ def start_parent(config: TrackingConfig, name: str, jobs: int, varied: list[str]
     try:
         send_all(config.uri)
         end_abandoned(client, experiment_id(client, config))
+        if (under_way := Sweep.current()) is not None and under_way.attempt:
+            return
         parent = create_run(client, beginning(config, config.run_name or name, tags))
     except Exception as error:
         if not is_of_the_store(error):
             raise
         raise cannot_open(config.uri, first_line(error)) from error
+    _BEATING.enter_context(beating(lambda sign: client.set_tag(parent, HEARTBEAT_TAG, sign)))
     where = config.uri, config.experiment
-    Sweep(parent, *where, config.patience_minutes, tuple(varied)).begin()
+    Sweep(parent, *where, config.patience_minutes, tuple(varied), retries).begin()
+
+
+def again() -> int:
+    """Whether a sweep whose worker was killed is to start once more: the how manieth time, else 0."""
+    sweep = Sweep.current()
+    if sweep is None or sweep.attempt == sweep.retries:
+        return 0
+    sweep = replace(sweep, attempt=sweep.attempt + 1)
+    sweep.begin()
+    return sweep.attempt
 
 
 @contextmanager
@@ -61,30 +89,45 @@ def job(
     identity: Identity,
     rerun: bool,
     waiting: Callable[[str], None],
-) -> Iterator[Finished | None]:
-    """Around a job: the finished run that makes it superfluous, else None.
+) -> Iterator[Finished | Claim | None]:
+    """Around a job: the finished run that makes it superfluous, else this process's claim to it.
 
     Such a run becomes the sweep's. At the end the parent is told. ``waiting``: see
-    ``resume.finished_or_awaited``. Outside sweeps every job is run, and in them while the store is away.
+    ``resume.finished_or_claimed``. Outside sweeps every job is run, and in them, without a claim, while the
+    store is away. ``rerun``: what was finished before the sweep does not count.
+
+    Raises:
+        ValueError: in a sweep that has started again, for a job that would fail again.
     """
     sweep = Sweep.current()
     if sweep is None:
         yield None
         return
-    client, done = None, None
+    client, turn, failed = None, None, None
     with _store_may_be_away():
         client = open_store(config)
         if given_up(config.uri):  # and is back
             send_of_sweep(sweep.parent, client)
-        if not rerun:
-            where = experiment_id(client, config)
-            patience = 60 * config.patience_minutes
-            done = finished_or_awaited(client, where, identity, waiting, patience)
-        if done is not None:
-            link(client, done.run, sweep.parent)
+        where = experiment_id(client, config)
+        if sweep.attempt:
+            failed = failed_for_good(client, where, identity, sweep.parent)
+        if failed is None:
+            patience, of = 60 * config.patience_minutes, sweep.parent if rerun else None
+            turn = finished_or_claimed(client, where, identity, waiting, patience, of)
+        if isinstance(turn, Finished):
+            link(client, turn.run, sweep.parent)
+    if failed is not None:
+        raise ValueError(failed)
     try:
-        yield done
+        if isinstance(turn, Claim):
+            with beating(turn.renew):
+                yield turn
+        else:
+            yield turn
     finally:
+        if isinstance(turn, Claim):
+            with _store_may_be_away():
+                turn.release()
         if client is not None and not given_up(config.uri):
             with _store_may_be_away():
                 show_progress(client, sweep.parent)
@@ -122,6 +165,7 @@ def end_parent(interrupted: bool) -> str | None:
     if sweep is None:
         return None
     sweep.end()
+    _BEATING.close()
     config = TrackingConfig(uri=sweep.uri, experiment=sweep.experiment)
     patience = 0.0 if given_up(sweep.uri) else 60 * sweep.patience_minutes
     until = time.monotonic() + (min(_HURRIED, patience) if interrupted else patience)

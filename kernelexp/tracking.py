@@ -12,10 +12,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from kernelexp.claims import ClaimLost
 from kernelexp.current_sweep import Sweep
+from kernelexp.engine.memory import is_exhausted
 from kernelexp.identity import Identity
 from kernelexp.interrupts import Interrupted
-from kernelexp.resume import PARENT_TAG
+from kernelexp.resume import MEMORY_TAG, PARENT_TAG
 from kernelexp.store import StoreAway, TrackingConfig, open_store
 from kernelexp.store.beginning import beginning
 from kernelexp.store.delivery import ERROR_TAG
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from kernelexp.experiment import RunResult, Setup
 
+_ATTEMPT_TAG = "retry"
 # Seconds that are waited for the store: by a run before its set-up, until its beginning is there.
 _SETTLED = 2.0
 # By a run which is told to stop.
@@ -69,8 +72,13 @@ class Tracker:
         yaml: str,
         overrides: list[str],
         run_id: str | None = None,
+        attempt: int = 0,
     ) -> None:
-        """``values``: the resolved configuration, ``yaml`` the same as text; ``run_id``: what goes on."""
+        """``values``: the resolved configuration, ``yaml`` the same as text; ``run_id``: what goes on.
+
+        ``attempt``: how often the job was tried before.
+        """
+        self.attempt = attempt
         self.config = config
         self.identity = identity
         self.values = values
@@ -163,6 +171,7 @@ class Tracker:
         return [
             beginning(self.config, name, tags, self.resumed),
             Params({key: str(value) for key, value in flat(self.values).items()}),
+            *([Tags({_ATTEMPT_TAG: str(self.attempt)})] if self.attempt else []),
             Text("config.yaml", self.yaml),
             Text("overrides.txt", "\n".join(self.overrides) + "\n"),
         ]
@@ -268,9 +277,11 @@ class Tracker:
         assert self.opening is not None
         told, self._ended_well = isinstance(error, KeyboardInterrupt | Interrupted), error is None
         outbox = self.opening.result(_HURRIED if told else None)
-        if not outbox.record.ended:  # by ``kill``
+        # Ended by ``kill``, or, where another process has the job, by that one.
+        if not outbox.record.ended and not isinstance(error, ClaimLost):
             outbox.put(End("FINISHED" if error is None else "KILLED" if told else "FAILED"))
             if error is not None and not told:
-                outbox.put(Tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:5000]}))
+                tags = {ERROR_TAG: f"{type(error).__name__}: {error}"[:5000]}
+                outbox.put(Tags(tags | ({MEMORY_TAG: "true"} if is_exhausted(error) else {})))
         if not outbox.close(_HURRIED if told else None) and told:
             outbox.set_status("KILLED", _KILLED)

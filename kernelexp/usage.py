@@ -18,7 +18,7 @@ for example
 
 Keys: noise, seed, device, dtype, precision, data_dir, compare, and GROUP.KEY of the groups below;
 of presets scale=small (default) or paper; rerun=true also what a sweep would skip; resume=false starts a run
-that was killed from its beginning; dry_run=true runs nothing.
+that was killed from its beginning; dry_run=true runs nothing; retries=2 tries again what was killed or had no memory.
 --cfg job shows the whole configuration with these overrides, --version the version, --hydra-help Hydra's
 own options.
 """

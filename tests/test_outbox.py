@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from kernelexp import interrupts, resume, tracking
+from kernelexp import interrupts, liveness, resume, tracking
 from kernelexp.identity import Identity
 from kernelexp.interrupts import Interrupted
 from kernelexp.store import StoreAway, TrackingConfig, delivery, open_store, unsent
@@ -395,7 +395,7 @@ def interrupted(tracker, epochs):
 @pytest.mark.parametrize("journal", [True, False])
 def test_a_killed_run_goes_on(tracker, client, runs, monkeypatch, journal):
     """Killed at epoch 5 of 10, continued from epoch 3: each step once."""
-    here = resume.this_process()
+    here = str(liveness.this_process())
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(beginning_module, "this_process", lambda: "elsewhere 1 1")
         run_id = interrupted(tracker, 5)
@@ -424,12 +424,12 @@ def test_a_killed_run_goes_on(tracker, client, runs, monkeypatch, journal):
 
 def test_a_run_that_goes_on_is_not_ended_by_others(tracker, client, config):
     run_id = interrupted(tracker, 1)
-    client.set_tag(run_id, "process", f"{resume.this_process().split()[0]} 1 1")
+    client.set_tag(run_id, "process", f"{liveness.this_host()} 1 1")
     experiment = client.get_run(run_id).info.experiment_id
     get_run = client.get_run
 
     def meanwhile(found):
-        client.set_tag(found, "process", resume.this_process())
+        client.set_tag(found, "process", str(liveness.this_process()))
         return get_run(found)
 
     client.get_run = meanwhile  # between the search and the end

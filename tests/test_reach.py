@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from kernelexp.store import TrackingConfig, experiment_id, find_store, open_store
+from kernelexp.store import TrackingConfig, experiment_id, find_store, open_store, reach
 from kernelexp.store.beginning import beginning, create_run
 from kernelexp.store.reach import check_reachable
 
@@ -45,6 +45,19 @@ def test_what_is_not_there(workdir, no_mlflow, uri, reason):
         assert "secret" not in str(refused.value)
         assert "\n" not in str(refused.value)
     assert sorted(workdir.rglob("*")) == before
+
+
+def test_a_network_file_system(workdir, no_mlflow, monkeypatch):
+    """The mount that a folder is on decides, the last one where two are at one place."""
+    mounts = workdir / "mounts"
+    (workdir / "a home").mkdir()
+    home = str(workdir / "a home").replace(" ", "\\040")
+    lines = ["/dev/x / ext4 rw 0 0", f"/dev/x {home} xfs rw 0 0", f"host:/x {home} nfs4 rw 0 0"]
+    mounts.write_text("\n".join(lines))
+    monkeypatch.setattr(reach, "_MOUNTS", mounts)
+    check_reachable("sqlite:///mlflow.db")
+    with pytest.raises(ValueError, match="on a network file system, nfs4, where SQLite may lose"):
+        check_reachable(f"sqlite:///{workdir}/a home/mlflow.db")
 
 
 @pytest.mark.parametrize("part", ["folder", "file"])

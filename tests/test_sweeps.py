@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import time
 
 import pytest
 
-from kernelexp import resume, sweep
+from kernelexp import liveness, resume, sweep
 from kernelexp.commit import code_tags
 from kernelexp.identity import Identity
 from kernelexp.store import TrackingConfig, outbox, unsent
@@ -143,6 +145,40 @@ def test_killed_and_typed_again_loses_no_run_and_makes_none_twice(cli, runs, wor
         assert "ended without a word" in run.data.tags["error"]
 
 
+ELSEWHERE = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "sh", "-c"]
+
+
+def has_namespaces():
+    """Whether a process of another host name, with ids of its own, can be started here."""
+    if shutil.which(ELSEWHERE[0]) is None:
+        return False
+    return subprocess.run([*ELSEWHERE, "hostname other"], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_sweep_typed_twice_at_once_trains_each_job_once(elsewhere, runs, workdir):
+    """On one machine, and on two that see nothing of each other but the store."""
+    if elsewhere and not has_namespaces():
+        pytest.skip("the system does not let this user start another namespace of process ids")
+    typed = [sys.executable, "-m", "kernelexp", "--multirun", *SMALL, "seed=0,1", "solver.epochs=3"]
+    other = [*ELSEWHERE, "hostname other && exec " + shlex.join(typed)] if elsewhere else typed
+    folder = workdir / "other"  # its checkpoints are not there for both
+    folder.mkdir()
+    both = [
+        subprocess.Popen(
+            command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for command, place in ((typed, workdir), (other, folder))
+    ]
+    for process in both:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert "2 of 2 jobs finished" in out
+    jobs = [run.data.tags["config.digest"] for run in of(runs())]
+    assert len(jobs) == len(set(jobs)) == 2
+    assert {run.info.status for run in runs()} == {"FINISHED"}
+
+
 def test_a_job_of_another_living_process_is_waited_for(cli, client, runs):
     cli(*SWEEP, "seed=0")
     parent, child = runs()
@@ -152,23 +188,24 @@ def test_a_job_of_another_living_process_is_waited_for(cli, client, runs):
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         experiment = parent.info.experiment_id
-        started = resume._started(other.pid)
+        started = liveness._started(other.pid)
         tags = {
             **job.tags,
             **code_tags(),
-            "process": f"{resume.this_process().split()[0]} {other.pid} {started}",
+            "process": f"{liveness.this_host()} {other.pid} {started}",
         }
         held = client.create_run(experiment, tags=tags).info.run_id
         told = []
 
-        def end_it(run_id):
-            told.append(run_id)
+        def end_it(who):
+            told.append(who)
             client.set_terminated(held, "FINISHED")
 
         resume.end_abandoned(client, experiment)
         assert client.get_run(held).info.status == "RUNNING"
-        found = resume.finished_or_awaited(client, experiment, job, end_it)
-        assert told == [found.run_id] == [held]
+        found = resume.finished_or_claimed(client, experiment, job, end_it)
+        assert found.run_id == held
+        assert told == [f"run {held}"]
     finally:
         other.kill()
         other.wait()
@@ -179,7 +216,7 @@ def test_a_job_of_another_living_process_is_waited_for(cli, client, runs):
     resume.end_abandoned(client, experiment)
     assert client.get_run(left).info.status == "KILLED"
     assert client.get_run(elsewhere).info.status == "RUNNING"
-    assert resume.finished_or_awaited(client, experiment, job, end_it).run_id == held
+    assert resume.finished_or_claimed(client, experiment, job, end_it).run_id == held
 
 
 def test_a_sweep_keeps_the_children_that_a_later_one_takes_over(cli, client, runs):
@@ -333,10 +370,10 @@ def test_a_store_that_goes_while_a_job_is_waited_for(cli, client, runs, monkeypa
 
     def goes(client, where, condition, status=None):
         asked.append(status)
-        if status == "RUNNING" and len(asked) == 1:
-            return [child]
-        if len(asked) == 2:
+        if len(asked) == 1:
             return []  # not finished yet
+        if len(asked) == 2:
+            return [child]
         if len(asked) < 6:
             raise OSError("gone")
         return search(client, where, condition, status)
@@ -345,12 +382,12 @@ def test_a_store_that_goes_while_a_job_is_waited_for(cli, client, runs, monkeypa
     monkeypatch.setattr(resume, "_is_held_by_another", lambda run: True)
     told = []
     where = parent.info.experiment_id
-    found = resume.finished_or_awaited(client, where, job, told.append, patience=60)
+    found = resume.finished_or_claimed(client, where, job, told.append, patience=60)
     assert found.run_id == child.info.run_id
-    assert told == [child.info.run_id]
+    assert told == [f"run {child.info.run_id}"]
     asked.clear()
     with pytest.raises(OSError, match="gone"):
-        resume.finished_or_awaited(client, where, job, told.append)
+        resume.finished_or_claimed(client, where, job, told.append)
 
 
 def test_a_sweep_starts_whatever_is_kept_from_before(workdir, client, monkeypatch, capsys):

@@ -71,9 +71,11 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def is_exhausted(error: RuntimeError) -> bool:
-    """Whether PyTorch could not get the memory it asked for."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def is_exhausted(error: BaseException) -> bool:
+    """Whether PyTorch, or Python, could not get the memory it asked for."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def reset_peak(device: torch.device) -> None:

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from kernelexp.commit import code_tags
-from kernelexp.resume import PROCESS_TAG, this_process
+from kernelexp.liveness import HEARTBEAT_TAG, PROCESS_TAG, sign, this_process
 from kernelexp.store.config import TrackingConfig
 from kernelexp.store.delivery import Delivery
 from kernelexp.store.entries import Begin
@@ -29,7 +29,13 @@ def beginning(
 
     A name that is too long is cut, and whole in a tag.
     """
-    own = {PROCESS_TAG: this_process(), **code_tags(), **config.tags, **tags}
+    own = {
+        PROCESS_TAG: str(this_process()),
+        HEARTBEAT_TAG: sign(),
+        **code_tags(),
+        **config.tags,
+        **tags,
+    }
     if len(name) > LONGEST_NAME:
         own[FULL_NAME_TAG] = name
         name = name[: LONGEST_NAME - 3] + "..."

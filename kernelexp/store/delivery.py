@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernelexp.resume import FORMER_PARENTS_TAG, PARENT_TAG, PROCESS_TAG
+from kernelexp.liveness import HEARTBEAT_TAG, PROCESS_TAG, sign
+from kernelexp.resume import FORMER_PARENTS_TAG, PARENT_TAG
 from kernelexp.store.entries import (
     Begin,
     Created,
@@ -180,6 +181,7 @@ class Delivery:
         if last != this:  # else it was done, and the reply lost
             changed = {
                 PROCESS_TAG: self._process,
+                HEARTBEAT_TAG: sign(),
                 RESUMED_TAG: str(_count(tags) + 1),
                 _RESUMPTION_TAG: this,
             }

@@ -10,10 +10,11 @@ import re
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from kernelexp import interrupts
+from kernelexp.liveness import HEARTBEAT_TAG, beating
 from kernelexp.store.config import TrackingConfig
 from kernelexp.store.delivery import Delivery, is_refusal, together
 from kernelexp.store.entries import Begin, Created, Entry, Model
@@ -70,6 +71,7 @@ class Outbox:
         self._hurry_until: float | None = None
         self._stopped = False
         self._setting: threading.Thread | None = None
+        self._beating = ExitStack()
 
     def begin(self, client: MlflowClient) -> None:
         """Hand over the run's beginning, now.
@@ -93,6 +95,7 @@ class Outbox:
             )
         self._away_since = None if self.run_id is not None else time.monotonic()
         threading.Thread(target=self._work, daemon=True, name="kernelexp outbox").start()
+        self._beating.enter_context(beating(self._beat))
 
     def put(self, *entries: Entry) -> None:
         """Add entries; returns at once and raises nothing."""
@@ -129,6 +132,7 @@ class Outbox:
                     self._changed.wait(0.2)
             finally:
                 self._stopped = True
+                self._beating.close()
                 self._changed.notify_all()
                 self._keep_or_remove()
             return self._done()
@@ -161,6 +165,11 @@ class Outbox:
                 self._setting = threading.Thread(target=set_it, daemon=True)
                 self._setting.start()
         self._setting.join(seconds)
+
+    def _beat(self, sign: str) -> None:
+        """A sign of life, past the queue, which a large model may hold up."""
+        if self._delivery is not None and self.run_id is not None:
+            self._delivery.client.set_tag(self.run_id, HEARTBEAT_TAG, sign)
 
     def _done(self) -> bool:
         return self.sent == len(self.record.entries)

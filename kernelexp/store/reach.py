@@ -17,6 +17,9 @@ _SQLITE = "sqlite:///"
 # To connect; for an answer; for all of it, of drivers and file systems that know no limit.
 _SECONDS, _ANSWER_SECONDS, _MOST_SECONDS = 4, 8, 10
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+# File systems of other machines, by whose locks SQLite's writers may both go on.
+_MOUNTS = Path("/proc/self/mounts")
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs"}
 _NO_SERVER = "no server answers there"
 _SILENT = "a server is there and does not answer"
 # Packages whose errors are those of a store.
@@ -109,6 +112,11 @@ def _file_obstacle(path: Path) -> str | None:
         return f"there is no folder {folder}; mount it, make it or name another"
     if path.is_dir():
         return f"{path} is a folder, not a file"
+    if (kind := _file_system(folder)) in _NETWORK:
+        return (
+            f"{path} is on a network file system, {kind}, where SQLite may lose what two processes write; "
+            "take a folder of this machine, a database or a server"
+        )
     # SQLite writes a journal beside the file.
     if not os.access(folder, os.W_OK):
         return f"the folder {folder.absolute()} is read-only for this user"
@@ -131,6 +139,18 @@ def _file_obstacle(path: Path) -> str | None:
     if tables and not tables & _MLFLOW_TABLES:
         return f"{path} is a SQLite file of another program"
     return None
+
+
+def _file_system(folder: Path) -> str:
+    """The kind that a folder is on; empty where the system does not say."""
+    try:
+        mounts = [line.split() for line in _MOUNTS.read_text().splitlines()]
+    except OSError:  # not Linux
+        return ""
+    folder, kinds = folder.resolve(), {}
+    for _, place, kind, *_ in mounts:
+        kinds[Path(place.replace("\\040", " "))] = kind  # a later mount hides an earlier one
+    return next((kinds[place] for place in (folder, *folder.parents) if place in kinds), "")
 
 
 def _server_obstacle(uri: str) -> str | None:

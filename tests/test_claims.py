@@ -1,0 +1,167 @@
+"""Of any number of workers exactly one trains a job."""
+
+import multiprocessing
+import random
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from kernelexp import claims, resume
+from kernelexp.claims import Claim, ClaimLost, claim
+from kernelexp.commit import code_tags
+from kernelexp.identity import Identity
+from kernelexp.liveness import GRACE_SECONDS, Process, Watch, sign
+
+
+class Steps:
+    """A store of one experiment's tags; which worker does the next thing with it is drawn."""
+
+    def __init__(self, workers, seed):
+        self.tags, self.random = {}, random.Random(seed)
+        self.waiting, self.workers = {}, workers
+        self.turn = threading.Condition()
+
+    def step(self):
+        """Wait to be drawn; all are waited for, so that the order is the seed's alone."""
+        with self.turn:
+            me = threading.get_ident()
+            self.waiting[me] = threading.current_thread().name
+            self.draw()
+            assert self.turn.wait_for(lambda: me not in self.waiting, 60)
+
+    def draw(self):
+        if self.waiting and len(self.waiting) == self.workers:
+            names = sorted(self.waiting, key=self.waiting.get)
+            del self.waiting[self.random.choice(names)]
+            self.turn.notify_all()
+
+    def leave(self):
+        with self.turn:
+            self.workers -= 1
+            self.draw()
+
+    def get_experiment(self, experiment):
+        self.step()
+        return SimpleNamespace(tags=dict(self.tags))
+
+    def set_experiment_tag(self, experiment, key, value):
+        self.step()
+        self.tags[key] = value
+
+    def delete_experiment_tag(self, experiment, key):
+        self.step()
+        del self.tags[key]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_in_any_order_of_steps_one_trains(seed, monkeypatch):
+    store, trained, at_it, wrong = Steps(3, seed), [], [], []
+
+    def here():
+        return Process("host", threading.get_ident() % 10**9, "1")
+
+    monkeypatch.setattr(claims, "this_process", here)
+    monkeypatch.setattr(claims.time, "sleep", lambda seconds: store.step())
+    watch = SimpleNamespace(is_dead=lambda *_: False)
+
+    def work():
+        while not trained:
+            own = claim(store, "0", "job", watch)
+            if isinstance(own, Claim):
+                at_it.append(own)
+                if not trained:
+                    store.step()
+                    trained.append(own)
+                if len(at_it) > 1:
+                    wrong.append(list(at_it))
+                at_it.remove(own)
+                own.release()
+            else:
+                store.step()
+        store.leave()
+
+    threads = [threading.Thread(target=work, name=str(i)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert not wrong
+    assert len(trained) == 1
+    assert store.tags == {}
+
+
+def worker(uri, experiment, jobs, name, results):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    resume._POLL_SECONDS = 0.02
+    for job in jobs:
+        identity = Identity(job, "files", lambda: None, log_model=False)
+        turn = resume.finished_or_claimed(client, experiment, identity, lambda who: None)
+        if isinstance(turn, Claim):
+            tags = {**identity.tags, **code_tags()}
+            run = client.create_run(experiment, tags=tags)
+            client.set_terminated(run.info.run_id, "FINISHED")
+            turn.release()
+            results.put((name, job))
+
+
+def test_six_workers_at_once_do_each_job_once(client, workdir):
+    """Each goes through all jobs in one order, so all come to each of them together."""
+    jobs, experiment = [f"job{i}" for i in range(6)], client.create_experiment("many")
+    context = multiprocessing.get_context("fork")
+    # Another spelling: a database's connections must not be shared with a forked process.
+    uri = f"sqlite:///{workdir}/./mlflow.db"
+    results = context.Queue()
+    workers = [
+        context.Process(target=worker, args=(uri, experiment, jobs, i, results)) for i in range(6)
+    ]
+    for process in workers:
+        process.start()
+    for process in workers:
+        process.join(120)
+        assert process.exitcode == 0
+    done = [results.get(timeout=10) for _ in jobs]
+    assert results.empty()
+    assert sorted(job for _, job in done) == jobs
+    tags = client.get_experiment(experiment).tags
+    assert not any(key.startswith("kernelexp.claim") for key in tags)
+
+
+@pytest.fixture
+def experiment(client):
+    return client.create_experiment("claims")
+
+
+def test_a_claim_of_another_machine_is_respected_until_its_signs_stay_away(client, experiment):
+    now = [0.0]
+    watch = Watch(lambda: now[0])
+    client.set_experiment_tag(experiment, "kernelexp.claim.job.other", f"1 {sign()} elsewhere 7 1")
+    assert claim(client, experiment, "job", watch) == Process("elsewhere", 7, "1")
+    assert isinstance(claim(client, experiment, "another", watch), Claim)
+    now[0] = GRACE_SECONDS + 1
+    own = claim(client, experiment, "job", watch)
+    assert isinstance(own, Claim)
+    own.release()
+    claims.remove_dead(client, experiment, watch)
+    assert "kernelexp.claim.job.other" not in client.get_experiment(experiment).tags
+
+
+def test_who_was_taken_for_dead_ends_its_run(client, experiment):
+    own = claim(client, experiment, "job", Watch())
+    own.renew(sign())
+    own.epoch(1, {})
+    client.delete_experiment_tag(experiment, own.key)  # as another process does
+    own.renew(sign())
+    with pytest.raises(ClaimLost, match="no sign of life for 90 s"):
+        own.epoch(2, {})
+    assert own.key not in client.get_experiment(experiment).tags
+
+
+def test_a_claim_that_could_not_be_given_back_is_not_in_its_own_way(client, experiment):
+    assert isinstance(claim(client, experiment, "job", Watch()), Claim)
+    again = claim(client, experiment, "job", Watch())
+    assert isinstance(again, Claim)
+    again.release()
