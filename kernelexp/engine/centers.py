@@ -12,6 +12,7 @@ from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.devices import tiling
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.points import Points
+from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.engine.singular import DistinctRows
 
 # Of Lloyd's algorithm.
@@ -103,12 +104,19 @@ class CenterRule:
         distinct_rows: Callable[[Tensor], DistinctRows],
         generator: torch.Generator,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> tuple[Tensor, DistinctRows | None]:
         """Z (p, d), no two alike; and how the points X (n, d) are the centers, where all of them are.
 
         ``distinct_rows``: those of a table, of which X may be known already (``Problem.distinct_rows``).
         """
-        Z = choose_centers(X, self.chosen, self.count(len(X)), generator)
+        kind, p = self.chosen, self.count(len(X))
+        if (
+            kind == "kmeans"
+        ):  # takes time, and means that differ in their last digits lose other points
+            Z = ranks.once(lambda: choose_centers(X, kind, p, generator), generator)
+        else:
+            Z = choose_centers(X, kind, p, generator)
         distinct = distinct_rows(Z)
         all_of_them = distinct if Z is X else None
         if len(distinct.first) < len(Z):

@@ -9,6 +9,7 @@ from torch import Tensor
 from kernelexp.engine.operator import KernelOperator
 from kernelexp.engine.plan import with_cache
 from kernelexp.engine.points import Points
+from kernelexp.engine.ranks import led
 from kernelexp.engine.solvers import AnyTraining
 
 
@@ -24,17 +25,18 @@ class Evaluation:
         problem, Z = training.problem, training.system.centers
         if training.plan.test_rows is None:
             epochs = training.solver.max_epochs
-            wanted, row_bytes = len(X) if epochs > 1 else 0, X.element_size() * len(Z)
+            wanted = -(-len(X) // problem.ranks.size) if epochs > 1 else 0
+            row_bytes = X.element_size() * len(Z)
             plan, keep = with_cache(training.plan, problem.limits, wanted, row_bytes, epochs)
             training.plan = replace(plan, test_rows=keep)
-        points = Points.of(X, problem.precision)
+        points = problem.ranks.own(Points.of(X, problem.precision))
+        keep = min(training.plan.test_rows or 0, len(points))
         centers = problem.points_of(Z)
-        self.training = training
-        self.K: KernelOperator = training.system.kernel(
-            points, centers, keep=training.plan.test_rows or 0
-        )
+        self.training, self.ranks, self._rows = training, problem.ranks, len(X)
+        self.K: KernelOperator = training.system.kernel(points, centers, keep=keep)
 
+    @led
     def outputs(self) -> Tensor:
         """f(X) as training stands, (m, c)."""
         weights: Tensor = self.training.weights()
-        return self.K.matmul(weights)
+        return self.ranks.gather(self.K.matmul(weights), self._rows)

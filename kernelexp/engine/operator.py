@@ -56,8 +56,11 @@ class KernelOperator(Protocol):
         Each is written into ``memory`` (m, p) over the one before: index (m,).
         """
 
-    def square(self, index: Tensor) -> Tensor:
-        """K[index][:, index] of a symmetric K: index (m,) -> (m, m), the caller's to overwrite."""
+    def entries(self, index: Tensor, columns: Tensor) -> Tensor:
+        """K[index][:, columns], the caller's to overwrite: index (m,), columns (l,) -> (m, l).
+
+        Symmetric where K is and ``columns`` is ``index``, the same object.
+        """
 
     def blocks(self, size: int, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
         """All of K by blocks of at most ``size`` rows: (rows, K[rows]).
@@ -120,9 +123,10 @@ class TiledKernel:
     def picked(self, index: Tensor, memory: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield slice(0, len(index)), self.rows(index, memory[: len(index)])
 
-    def square(self, index: Tensor) -> Tensor:
-        points = self.X[index]
-        return replace(self, X=points, Z=points).dense()
+    def entries(self, index: Tensor, columns: Tensor) -> Tensor:
+        X = self.X[index]
+        symmetric = columns is index and self.Z is self.X
+        return replace(self, X=X, Z=X if symmetric else self.Z[columns]).dense()
 
     def blocks(self, size: int, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
         for rows in ranges(len(self.X), size):
@@ -209,14 +213,14 @@ class KeptKernel:
         else:
             yield slice(0, len(index)), self.rows(index, memory[: len(index)])
 
-    def square(self, index: Tensor) -> Tensor:
+    def entries(self, index: Tensor, columns: Tensor) -> Tensor:
         n, d = self._computed.X.values.shape
         if not self.complete or n > self._tiling.picked * d:
-            return self._computed.square(index)
-        index = sent(index, self.kept.device)
-        K = self.kept.new_empty(len(index), len(index))
+            return self._computed.entries(index, columns)
+        index, columns = sent(index, self.kept.device), sent(columns, self.kept.device)
+        K = self.kept.new_empty(len(index), len(columns))
         for part, gathered in self._gathered(index):
-            torch.index_select(gathered, 1, index, out=K[part])
+            torch.index_select(gathered, 1, columns, out=K[part])
         return K
 
     def _gathered(

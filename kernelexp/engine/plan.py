@@ -25,27 +25,33 @@ class ResourceLimits:
     """What a run may take; null means measured.
 
     Attributes:
-        memory_gb: the most memory (1e9 bytes) the process may hold.
+        memory_gb: the most memory (1e9 bytes) the process may hold, each one of several ranks.
         max_batch_size: m_max, the largest critical batch size the preconditioner aims at, and the
             largest batch.
         block_size: rows of the kernel matrix computed together.
         cache_gb: the most that kept rows of the kernel matrix may take; null: what is free.
+        ranks: processes on this machine that train the model together.
     """
 
     memory_gb: float | None = None
     max_batch_size: int | None = None
     block_size: int | None = None
     cache_gb: float | None = None
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         number("memory_gb", self.memory_gb, above=0, optional=True)
         number("max_batch_size", self.max_batch_size, 1, whole=True, optional=True)
         number("block_size", self.block_size, 1, whole=True, optional=True)
         number("cache_gb", self.cache_gb, 0, optional=True)
+        number("ranks", self.ranks, 1, whole=True)
 
-    def measured(self, device: torch.device, busy_block: int) -> Limits:
-        """These limits with the memory there is; ``busy_block``: as ``Limits``."""
-        held, allowed = memory_limit(device, self)
+    def measured(self, device: torch.device, busy_block: int, sharing: int = 1) -> Limits:
+        """These limits with the memory there is; ``busy_block``: as ``Limits``.
+
+        ``sharing``: how many processes share what is free.
+        """
+        held, allowed = memory_limit(device, self, sharing)
         return Limits(self, held, allowed, busy_block)
 
 
@@ -76,6 +82,7 @@ class Sizes:
         c: outputs.
         distinct: how many of the points differ.
         itemsize: bytes of a number of the points.
+        ranks: processes that share the work; a plan is of each of them.
     """
 
     n: int
@@ -83,6 +90,11 @@ class Sizes:
     c: int
     distinct: int
     itemsize: int
+    ranks: int = 1
+
+    def own(self, rows: int) -> int:
+        """How many of so many rows a rank has at most."""
+        return -(-rows // self.ranks)
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,7 @@ class Plan:
         max_rank: the largest rank that there is memory for a pseudo-inverse of.
         precision: of a matrix that is factored.
         projection: the plan of an inexact projection's own training on the centers; null: it is exact.
+        ranks: processes that share the work; what is held and kept is by each of them.
     """
 
     solver: str
@@ -121,6 +134,7 @@ class Plan:
     max_rank: int = 0
     precision: str = ""
     projection: Plan | None = None
+    ranks: int = 1
 
     @property
     def peak_gb(self) -> float:
@@ -141,6 +155,20 @@ class Plan:
         """What it was made within, by which the same solver is picked again."""
         held, allowed = int(self.gigabytes["process"] * GB), int(self.limit_gb * GB)
         return Limits(asked, held, allowed, self.block_size)
+
+    def for_ranks_of(self, other: Plan) -> Plan:
+        """This plan for another number of ranks: what is held and kept is of ``other``, what decides digits stays."""
+        inner = self.projection
+        if inner is not None:
+            inner = inner.for_ranks_of(other.projection or inner)
+        return replace(
+            other,
+            subsample_size=self.subsample_size,
+            max_q=self.max_q,
+            block_size=self.block_size,
+            max_batch_size=self.max_batch_size,
+            projection=inner,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -208,11 +236,11 @@ def with_cache(
     return replace(plan, gigabytes={**held, "cache": kept + rows * row_bytes / GB}), rows
 
 
-def memory_limit(device: torch.device, asked: ResourceLimits) -> tuple[int, int]:
-    """What the process holds and what it may hold, in bytes."""
+def memory_limit(device: torch.device, asked: ResourceLimits, sharing: int = 1) -> tuple[int, int]:
+    """What the process holds and what it may hold, in bytes; ``sharing``: see ``ResourceLimits.measured``."""
     held = memory.held_bytes(device)
     if asked.memory_gb is None:
-        return held, held + int(_FREE_SHARE * memory.available_bytes(device))
+        return held, held + int(_FREE_SHARE * memory.available_bytes(device)) // sharing
     return held, int(asked.memory_gb * GB)
 
 

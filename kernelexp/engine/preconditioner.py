@@ -16,6 +16,7 @@ from kernelexp.engine.batch import batch_curvature
 from kernelexp.engine.linalg import top_eigenvalue
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points, as_points
+from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.engine.spectrum import Spectrum
 
 # Rows squared at a time.
@@ -32,7 +33,7 @@ class Preconditioner:
         rows: (s,) the subsample's indices in the training data.
         vectors: V, (s, q).
         scales: D, (q,).
-        features: Phi(X) = K(X, X_s) V, (n, q).
+        features: Phi(X) = K(X, X_s) V, (n, q); of several ranks each has its own rows.
         top_eigenvalue: sigma_{q+1}, the top eigenvalue of k_G.
         beta: max_x k_G(x, x) over all n training points.
     """
@@ -51,16 +52,23 @@ class Preconditioner:
 
     @classmethod
     def from_spectrum(
-        cls, kernel: BlockedKernel, X: Tensor | Points, spectrum: Spectrum, q: int
+        cls,
+        kernel: BlockedKernel,
+        X: Tensor | Points,
+        spectrum: Spectrum,
+        q: int,
+        ranks: Ranks = ALONE,
     ) -> Preconditioner:
         """Build for training points X (n, d); costs one kernel block of n x s."""
         X, sigma = as_points(X), spectrum.values
         V = spectrum.vectors[:, :q].contiguous()
         D = (1 - sigma[q] / sigma[:q]) / (sigma[:q] * spectrum.size)
-        features = V.new_empty(len(X), 0)
+        own = ranks.own(X)
+        features = V.new_empty(len(own), 0)
         if q:
-            features = kernel(X, X[spectrum.rows]).matmul(V)
-        return cls.with_features(kernel, X, spectrum.rows, V, D, features, sigma[q].item())
+            features = kernel(own, X[spectrum.rows]).matmul(V)
+        top = sigma[q].item()
+        return cls.with_features(kernel, X, spectrum.rows, V, D, features, top, ranks)
 
     @classmethod
     def with_features(
@@ -72,20 +80,27 @@ class Preconditioner:
         scales: Tensor,
         features: Tensor,
         top_eigenvalue: float,
+        ranks: Ranks = ALONE,
     ) -> Preconditioner:
         """From all its parts but beta, which is found here."""
-        diagonal = kernel.diag(X).to(features.device)
-        for start in range(0, len(X), _ROWS):
+        diagonal = kernel.diag(ranks.own(X)).to(features.device)
+        for start in range(0, len(diagonal), _ROWS):
             part = slice(start, start + _ROWS)
             diagonal[part] -= features[part].square() @ scales
-        return cls(rows, vectors, scales, features, top_eigenvalue, diagonal.max().item())
+        beta = ranks.max(diagonal.max().item())
+        return cls(rows, vectors, scales, features, top_eigenvalue, beta)
 
     def coefficients(self, features: Tensor, g: Tensor) -> Tensor:
         """D Phi_b^T g: (m, q), (m, c) -> (q, c); the step on the subsample is V times this."""
         return (features.T @ g).mul_(self.scales[:, None])
 
     def curvature_inflation(
-        self, kernel: BlockedKernel, X: Tensor | Points, m: int, generator: torch.Generator
+        self,
+        kernel: BlockedKernel,
+        X: Tensor | Points,
+        m: int,
+        generator: torch.Generator,
+        ranks: Ranks = ALONE,
     ) -> float:
         """Measured over expected top eigenvalue of K_G(X_b, X_b) / m on a random batch, at least 1.
 
@@ -94,10 +109,15 @@ class Preconditioner:
         """
         X = as_points(X)
         m = min(m, _CURVATURE_POINTS, len(X))
-        rows = torch.randperm(len(X), generator=generator)[:m].to(self.features.device)
-        X_b = X[rows]
-        K = kernel(X_b, X_b).dense()
-        Phi = self.features[rows]
-        K.addmm_(Phi * self.scales, Phi.T, alpha=-1)
-        measured = top_eigenvalue(K, generator) / m
+        index = torch.randperm(len(X), generator=generator)[:m]
+        rows = index.to(self.features.device)
+        [Phi] = ranks.picked([self.features], index, rows, len(X))
+
+        def largest() -> float:
+            X_b = X[rows]
+            K = kernel(X_b, X_b).dense()
+            K.addmm_(Phi * self.scales, Phi.T, alpha=-1)
+            return top_eigenvalue(K, generator)
+
+        measured = ranks.once(largest, generator) / m
         return max(1.0, measured / batch_curvature(m, self.beta, self.top_eigenvalue))

@@ -8,6 +8,7 @@ from torch import Tensor
 from kernelexp.engine.linalg import top_eigenpairs
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points, as_points
+from kernelexp.engine.ranks import ALONE, Ranks
 
 # Eigenvalues below minus this share of the largest are no rounding, in float32 neither.
 _INDEFINITE = 1e-3
@@ -77,9 +78,15 @@ def nystrom_spectrum(
 
 
 def extend(
-    kernel: BlockedKernel, X: Tensor | Points, spectrum: Spectrum, rank: int | None = None
+    kernel: BlockedKernel,
+    X: Tensor | Points,
+    spectrum: Spectrum,
+    rank: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Eigensystem of the Nystrom approximation of all of K: values of K / n (k,), vectors (n, k).
+
+    Of several ranks each gets its own rows of the vectors.
 
     K(X, X_s) V_k (s Sigma_k)^-1 V_k^T K(X_s, X) = B B^T with B = K(X, X_s) V_k (s Sigma_k)^-1/2; its
     eigenvectors are orthonormal on the n points, unlike the columns of B. Directions below rounding
@@ -89,8 +96,9 @@ def extend(
     sigma = sigma[sigma > 100 * torch.finfo(sigma.dtype).eps * sigma[0]]
     V = spectrum.vectors[:, : len(sigma)] / (spectrum.size * sigma).sqrt()
     X = as_points(X)
-    B = kernel(X, X[spectrum.rows]).matmul(V)  # (n, k)
-    values, W = torch.linalg.eigh((B.mT @ B).double())
+    B = kernel(ranks.own(X), X[spectrum.rows]).matmul(V)  # (n, k)
+    gram = ranks.all_reduce(B.mT @ B).double()
+    values, W = ranks.once(lambda: torch.linalg.eigh(gram))
     used = values > 1e-12 * values[-1]
     values, W = values[used].flip(0), W[:, used].flip(1)
     U = B @ (W / values.sqrt()).to(B.dtype)

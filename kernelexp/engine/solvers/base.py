@@ -72,7 +72,8 @@ class SolverOption(ABC):
     def sizes(self, problem: Problem) -> Sizes:
         """What a plan is made for."""
         (n, d), c = problem.X.shape, problem.Y.shape[1]
-        return Sizes(n, d, c, self.count_distinct(problem), problem.X.element_size())
+        ranks, itemsize = problem.ranks.size, problem.X.element_size()
+        return Sizes(n, d, c, self.count_distinct(problem), itemsize, ranks)
 
     def count_distinct(self, problem: Problem) -> int:
         """How many points differ, as far as the plan needs to know: here not at all."""
@@ -95,6 +96,9 @@ class Solver(SolverOption, Generic[S, It]):
 
     ``S``: what its set-up makes, ``It``: what its training carries.
     """
+
+    # Whether several ranks share the work; else the first does all of it.
+    sharded: ClassVar[bool] = True
 
     @abstractmethod
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
@@ -168,10 +172,13 @@ class Solver(SolverOption, Generic[S, It]):
     ) -> EpochRecord:
         """End the epoch under way: its record, of training errors given, else of f(X) as it is."""
         if train_mse is None:
-            train_mse = self._mse(system, iterate)
+            ranks = system.ranks
+            train_mse = ranks.agreed(self._mse(system, iterate))
             # May it be what f(X) as carried along has rounded off? It takes some time to see.
             small = math.sqrt(torch.finfo(system.targets.dtype).eps) * system.mean_square
-            if train_mse < small and train_mse < _TRUSTED * self._drift(system, iterate):
+            if train_mse < small and train_mse < _TRUSTED * ranks.agreed(
+                self._drift(system, iterate)
+            ):
                 self.refresh(system, iterate)
                 train_mse = self._mse(system, iterate)
             train_error = _error(self.training_outputs(system, iterate), system.problem.labels)

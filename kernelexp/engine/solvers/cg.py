@@ -33,8 +33,8 @@ class CGSystem(System):
 
     Attributes:
         spectrum: of K, from the subsample.
-        K: the kernel matrix, kept as far as there is room.
-        vectors: U, (n, q), orthonormal.
+        K: the kernel matrix, kept as far as there is room; of several ranks each has its own rows.
+        vectors: U, (n, q), orthonormal; likewise.
         shrink: (q,), 1 - lambda_q / lambda_i.
     """
 
@@ -60,7 +60,13 @@ class CGSystem(System):
 
     def precondition(self, R: Tensor) -> Tensor:
         """M^-1 R with M^-1 = I - U (1 - lambda_q / Lambda) U^T: (n, c) -> (n, c)."""
-        return R - self.vectors @ (self.shrink[:, None] * (self.vectors.mT @ R))
+        ranks, U = self.ranks, self.vectors
+        along = ranks.all_reduce(U.mT @ ranks.own(R))
+        return R - ranks.gather(U @ (self.shrink[:, None] * along), len(R))
+
+    def matmul(self, W: Tensor) -> Tensor:
+        """K W: (n, c) -> (n, c)."""
+        return self.ranks.gather(self.K.matmul(W), len(W))
 
 
 @dataclass(kw_only=True)
@@ -130,7 +136,7 @@ class CG(Solver[CGSystem, CGIterate]):
         number("subsample_size", self.subsample_size, 2, whole=True, optional=True)
 
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
-        n, c = sizes.n, sizes.c
+        n, c, own = sizes.n, sizes.c, sizes.own(sizes.n)
         number("solver.subsample_size", self.subsample_size, 2, n, whole=True, optional=True)
         s = self.subsample_size or min(n, _SUBSAMPLE)
         q = s // 2 if self.q is None else self.q
@@ -142,26 +148,29 @@ class CG(Solver[CGSystem, CGIterate]):
             device,
             f"conjugate gradients on {n} points with q={q}",
             "take a smaller solver.q or fewer points (dataset.n_train)",
-            model=8 * (n * q + 7 * n * c),
-            setup=8 * (4.5 * s * s + n * q + tiles),
+            model=8 * (own * q + 7 * n * c),
+            setup=8 * (4.5 * s * s + own * q + tiles),
             step=8 * (n * c + tiles),
         )
-        plan, keep = with_cache(plan, limits.asked, n, 8 * n, self.max_epochs)
+        plan, keep = with_cache(plan, limits.asked, own, 8 * n, self.max_epochs)
         return replace(plan, n_centers=n, subsample_size=s, max_q=q, kept_rows=keep)
 
     def setup(self, problem: Problem, plan: Plan) -> CGSystem:
         """The spectrum; K itself is filled by the first iteration."""
         kernel, points = BlockedKernel(problem.kernel, plan.tiling), problem.points
         s, q, generator = plan.subsample_size, plan.max_q, problem.generator()
-        spectrum = nystrom_spectrum(kernel, points, s, generator, q + 1, torch.float64)
-        values, U = extend(kernel, points, spectrum, q + 1)
+        ranks, own = problem.ranks, problem.ranks.own(points)
+        spectrum = ranks.once(
+            lambda: nystrom_spectrum(kernel, points, s, generator, q + 1, torch.float64)
+        )
+        values, U = extend(kernel, points, spectrum, q + 1, ranks)
         return CGSystem(
             problem=problem,
             plan=plan,
             centers=problem.X,
             targets=problem.Y,
             spectrum=spectrum,
-            K=kernel(points, points, keep=plan.kept_rows, dtype=torch.float64),
+            K=kernel(own, points, keep=min(plan.kept_rows, len(own)), dtype=torch.float64),
             vectors=U[:, :q].contiguous(),
             shrink=1 - values[-1] / values[:q],
         )
@@ -171,7 +180,7 @@ class CG(Solver[CGSystem, CGIterate]):
         solution, outputs, nothing = zeros, torch.zeros_like(zeros), zeros[:0]
         if weights is not None:
             solution = weights.to(zeros, copy=True)
-            outputs = system.K.matmul(solution)
+            outputs = system.matmul(solution)
         return CGIterate(
             solution=solution,
             residual=nothing,
@@ -189,16 +198,16 @@ class CG(Solver[CGSystem, CGIterate]):
         start = clock(device)
         Y = system.targets.double()
         if iterate.fresh:
-            start_conjugate_residuals(iterate, system.K.matmul, system.precondition, Y)
+            start_conjugate_residuals(iterate, system.matmul, system.precondition, Y)
             iterate.fresh = False
-        conjugate_residual_step(iterate, system.K.matmul, system.precondition)
+        conjugate_residual_step(iterate, system.matmul, system.precondition)
         R, KR = iterate.residual, iterate.image
         iterate.iterations += 1
         iterate.relative_residual = relative_residual(R, Y)
         iterate.outputs = Y - R
         met, stuck = self._ends(Y, R, KR, system.size)
         rounds = is_rounding(iterate.solution, system.size, Y)
-        if bool((met | stuck | rounds).all()):
+        if system.ranks.agreed(bool((met | stuck | rounds).all())):
             self._end(system, iterate, Y, stuck, rounds)
         if iterate.iterations == MOST_EPOCHS and self.epochs is None and not iterate.converged:
             iterate.warning = unsolved(iterate.relative_residual)
@@ -214,18 +223,18 @@ class CG(Solver[CGSystem, CGIterate]):
         self, system: CGSystem, iterate: CGIterate, Y: Tensor, stuck: Tensor, rounds: Tensor
     ) -> None:
         """It is solved by the residual that was carried along; now look at the true one."""
-        iterate.outputs = system.K.matmul(iterate.solution)
+        iterate.outputs = system.matmul(iterate.solution)
         R = Y - iterate.outputs
         KR = iterate.image
         if bool(stuck.any()):
-            KR = system.K.matmul(system.precondition(R))
+            KR = system.matmul(system.precondition(R))
         met, stuck = self._ends(Y, R, KR, system.size)
         iterate.relative_residual = relative_residual(R, Y)
         iterate.converged = bool((met | stuck | rounds).all())
         iterate.fresh = not iterate.converged  # it had drifted: begin anew from these weights
         if iterate.converged and not bool(met.all()):
             self._end_in_least_squares(system, iterate, R * ~met)
-        held = system.K.matmul(self.weights(system, iterate).double())
+        held = system.matmul(self.weights(system, iterate).double())
         dtype = system.targets.dtype
         if iterate.converged and rounds_off(held, iterate.outputs, dtype):
             iterate.warning = iterate.warning or too_coarse(dtype, "f is rounded off")
@@ -235,9 +244,9 @@ class CG(Solver[CGSystem, CGIterate]):
         Y, alpha = system.targets.double(), iterate.solution
         along = (alpha * R).sum(0) / R.square().sum(0).clamp_(min=torch.finfo(R.dtype).tiny)
         alpha.addcmul_(R, along, value=-1)
-        iterate.outputs = system.K.matmul(alpha)
+        iterate.outputs = system.matmul(alpha)
         left = Y - iterate.outputs
-        reach = system.K.matmul(left).norm(dim=0) / (system.size * Y.norm(dim=0))
+        reach = system.matmul(left).norm(dim=0) / (system.size * Y.norm(dim=0))
         iterate.relative_residual = reach.nan_to_num(0).max().item()
         if iterate.relative_residual > SOLVED:
             iterate.warning = unsolved(iterate.relative_residual)
@@ -255,7 +264,7 @@ class CG(Solver[CGSystem, CGIterate]):
         return iterate.outputs
 
     def refresh(self, system: CGSystem, iterate: CGIterate) -> None:
-        iterate.outputs = system.K.matmul(self.weights(system, iterate).double())
+        iterate.outputs = system.matmul(self.weights(system, iterate).double())
 
     def residuals(self, iterate: CGIterate) -> dict[str, float]:
         return {"relative_residual": iterate.relative_residual}

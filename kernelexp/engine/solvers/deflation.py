@@ -22,6 +22,7 @@ from kernelexp.engine.batch import choose_q
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
 from kernelexp.engine.preconditioner import Preconditioner
+from kernelexp.engine.ranks import Ranks
 from kernelexp.engine.spectrum import Spectrum, extend
 
 
@@ -38,9 +39,18 @@ class Deflation(ABC):
 
     @abstractmethod
     def preconditioner(
-        self, kernel: BlockedKernel, X: Points, spectrum: Spectrum, m_max: int, most: int
+        self,
+        kernel: BlockedKernel,
+        X: Points,
+        spectrum: Spectrum,
+        m_max: int,
+        most: int,
+        ranks: Ranks,
     ) -> Preconditioner:
-        """The correction, of at most ``most`` directions, for training points X (n, d)."""
+        """The correction, of at most ``most`` directions, for training points X (n, d).
+
+        On all points its vectors have, as its features, the rows of each rank alone.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,15 @@ class NoDeflation(Deflation):
         return 0
 
     def preconditioner(
-        self, kernel: BlockedKernel, X: Points, spectrum: Spectrum, m_max: int, most: int
+        self,
+        kernel: BlockedKernel,
+        X: Points,
+        spectrum: Spectrum,
+        m_max: int,
+        most: int,
+        ranks: Ranks,
     ) -> Preconditioner:
-        return Preconditioner.from_spectrum(kernel, X, spectrum, 0)
+        return Preconditioner.from_spectrum(kernel, X, spectrum, 0, ranks)
 
 
 @dataclass(frozen=True)
@@ -71,11 +87,17 @@ class SubsampleDeflation(Deflation):
         return None if self.q is None else min(self.q, most)
 
     def preconditioner(
-        self, kernel: BlockedKernel, X: Points, spectrum: Spectrum, m_max: int, most: int
+        self,
+        kernel: BlockedKernel,
+        X: Points,
+        spectrum: Spectrum,
+        m_max: int,
+        most: int,
+        ranks: Ranks,
     ) -> Preconditioner:
         q = self.fixed_q(most)
         q = choose_q(spectrum, m_max) if q is None else q
-        return Preconditioner.from_spectrum(kernel, X, spectrum, q)
+        return Preconditioner.from_spectrum(kernel, X, spectrum, q, ranks)
 
 
 @dataclass(frozen=True)
@@ -94,14 +116,22 @@ class AllPointsDeflation(Deflation):
         return min(self.q, most)
 
     def preconditioner(
-        self, kernel: BlockedKernel, X: Points, spectrum: Spectrum, m_max: int, most: int
+        self,
+        kernel: BlockedKernel,
+        X: Points,
+        spectrum: Spectrum,
+        m_max: int,
+        most: int,
+        ranks: Ranks,
     ) -> Preconditioner:
-        _, U = extend(kernel, X, spectrum)
-        KU = kernel(X, X).matmul(U)  # (n, q + 1)
-        ritz, W = torch.linalg.eigh((U.mT @ KU).double())
+        n = len(X)
+        _, U = extend(kernel, X, spectrum, ranks=ranks)
+        KU = kernel(ranks.own(X), X).matmul(ranks.gather(U, n))  # (n, q + 1)
+        projected = ranks.all_reduce(U.mT @ KU).double()
+        ritz, W = ranks.once(lambda: torch.linalg.eigh(projected))
         ritz, W = ritz.flip(0), W.flip(1)[:, :-1].to(U.dtype)
         ritz = ritz.to(U.dtype)  # n lambda_i
         scales = (1 - self.tau * ritz[-1] / ritz[:-1]) / ritz[:-1]
-        rows = torch.arange(len(X), device=U.device)
-        top = ritz[-1].item() / len(X)
-        return Preconditioner.with_features(kernel, X, rows, U @ W, scales, KU @ W, top)
+        rows = torch.arange(n, device=U.device)
+        top = ritz[-1].item() / n
+        return Preconditioner.with_features(kernel, X, rows, U @ W, scales, KU @ W, top, ranks)

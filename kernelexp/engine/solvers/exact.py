@@ -82,6 +82,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
     """
 
     name: ClassVar[str] = "exact"
+    sharded: ClassVar[bool] = False
     default_epochs: ClassVar[int] = 1
     centers: str | None = None
     n_centers: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -34,21 +34,47 @@ from kernelexp.engine.tiles import narrow_matmul
 
 
 @dataclass(frozen=True)
+class Factors:
+    """The preconditioner's, float64.
+
+    Attributes:
+        T: factor of K(Z, Z) = L L^T.
+        A: factor of L^T L / p + ridge I.
+    """
+
+    T: CholeskyFactor
+    A: CholeskyFactor
+
+    @classmethod
+    def of(cls, T: CholeskyFactor, ridge: float) -> Factors:
+        """With A made from T."""
+        gram = torch.zeros_like(T.array)
+        add_gram_(gram, T.array.tril())  # L^T L
+        mirror_(gram)
+        gram.div_(len(gram)).diagonal().add_(ridge)
+        return cls(T, CholeskyFactor(gram))
+
+    def solve(self, R: Tensor) -> Tensor:
+        """L^-T A^-1 L^-1 R: (p, c) -> (p, c)."""
+        return self.T.solve_upper(self.A.solve(self.T.solve_lower(R)))
+
+
+@dataclass(frozen=True)
 class FalkonSystem(System):
     """What the iteration reads; what has p rows in float64.
 
     Attributes:
-        K: K(X, Z), kept as far as there is room.
+        K: K(X, Z), kept as far as there is room; of several ranks each has its own rows.
         top_eigenvalue: lambda_1 of K(Z, Z) / p, an estimate of that of K / n.
-        T: factor of K(Z, Z) = L L^T.
-        A: factor of L^T L / p + ridge I.
+        factors: of the preconditioner; of several ranks the first has them.
+        jitter: added to the diagonal of K(Z, Z) for that.
         right: K(Z, X) Y, (p, c).
     """
 
     K: KernelOperator
     top_eigenvalue: float
-    T: CholeskyFactor
-    A: CholeskyFactor
+    factors: Factors | None
+    jitter: float
     right: Tensor
 
     def derived(self) -> Derived:
@@ -58,12 +84,21 @@ class FalkonSystem(System):
             "top_eigenvalue": self.top_eigenvalue,
             "n_centers": len(self.centers),
             "rows_kept": self.plan.kept_rows,
-            "jitter": self.T.jitter,
+            "jitter": self.jitter,
         }
 
     def precondition(self, R: Tensor) -> Tensor:
         """L^-T A^-1 L^-1 R / n, near H^-1 R: (p, c) -> (p, c)."""
-        return self.T.solve_upper(self.A.solve(self.T.solve_lower(R))) / len(self.targets)
+        return self.by_factors(lambda both: both.solve(R)).div_(len(self.targets))
+
+    def by_factors(self, product: Callable[[Factors], Tensor]) -> Tensor:
+        """What is computed with the factors, on each rank."""
+
+        def made() -> Tensor:
+            assert self.factors is not None
+            return product(self.factors)
+
+        return self.ranks.once(made)
 
 
 @dataclass(kw_only=True)
@@ -132,6 +167,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
 
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
         n, c, w, p = sizes.n, sizes.c, sizes.itemsize, self.center_rule.count(sizes.n)
+        own = sizes.own(n)
         tiles = tile_numbers(n, device)
         plan = plan_memory(
             self.name,
@@ -143,37 +179,30 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
             setup=8 * (p * p + tiles),
             step=w * (tiling(device).rows * p + tiles),
         )
-        plan, keep = with_cache(plan, limits.asked, n, w * p, 1 + self.max_epochs)
+        plan, keep = with_cache(plan, limits.asked, own, w * p, 1 + self.max_epochs)
         return replace(plan, n_centers=p, kept_rows=keep)
 
     def setup(self, problem: Problem, plan: Plan) -> FalkonSystem:
         """The two factors, and the right side, which fills what is kept of K(X, Z)."""
         X, Y, kernel = problem.X, problem.Y, BlockedKernel(problem.kernel, plan.tiling)
+        ranks = problem.ranks
         Z, _ = self.center_rule.choose(
-            X, problem.distinct_rows, problem.generator(), problem.device
+            X, problem.distinct_rows, problem.generator(), problem.device, ranks
         )
+        made = ranks.first(lambda: self._factors(problem, kernel, Z))
+        factors, independent, top = (None, None, 0.0) if made is None else made
+        jitter = 0.0 if factors is None else factors.T.jitter
+        independent, top, jitter = ranks.agreed((independent, top, jitter))
+        if independent is not None:
+            # The others add nothing to the span, and K(Z, Z) could not be factored.
+            Z = Z[independent.to(Z.device)]
         p, c = len(Z), Y.shape[1]
         centers = problem.points_of(Z)
-        K_ZZ = kernel(centers, centers).dense(Y.new_empty(p, p, dtype=torch.float64))
-        # What rows of X's type round off comes squared, and must stay below what the ridge holds.
-        eps, largest = torch.finfo(X.dtype).eps, K_ZZ.diagonal().max().item()
-        held = (eps * largest) ** 2 / self.ridge if self.ridge else math.inf
-        top = top_eigenvalue(K_ZZ, problem.generator()) / p
-        T = factor_or_rows(K_ZZ, min(held, eps ** (2 / 3) * largest))
-        if isinstance(T, Tensor):
-            # The others add nothing to the span, and K(Z, Z) could not be factored.
-            K_ZZ, Z = K_ZZ[T][:, T].clone(), Z[T.to(Z.device)]
-            centers, p = problem.points_of(Z), len(Z)
-            top = top_eigenvalue(K_ZZ, problem.generator()) / p
-            T = CholeskyFactor(K_ZZ)
-        gram = torch.zeros_like(T.array)
-        add_gram_(gram, T.array.tril())  # L^T L
-        mirror_(gram)
-        gram.div_(p).diagonal().add_(self.ridge)
-        K = kernel(problem.points, centers, keep=plan.kept_rows)
-        right = Y.new_zeros(p, c, dtype=torch.float64)
+        own = ranks.own(problem.points)
+        K = kernel(own, centers, keep=min(plan.kept_rows, len(own)))
+        right, own_Y = Y.new_zeros(p, c, dtype=torch.float64), ranks.own(Y)
         for part, K_part in _blocks(K, plan, Y):
-            right += (K_part.mT @ Y[part]).double()
+            right += (K_part.mT @ own_Y[part]).double()
         return FalkonSystem(
             problem=problem,
             plan=plan,
@@ -181,10 +210,27 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
             targets=Y,
             K=K,
             top_eigenvalue=top,
-            T=T,
-            A=CholeskyFactor(gram),
-            right=right,
+            factors=factors,
+            jitter=jitter,
+            right=ranks.all_reduce(right),
         )
+
+    def _factors(
+        self, problem: Problem, kernel: BlockedKernel, Z: Tensor
+    ) -> tuple[Factors, Tensor | None, float]:
+        """Of the preconditioner, the rows of Z that they are of where some depend on others, and lambda_1."""
+        p, centers = len(Z), problem.points_of(Z)
+        K_ZZ = kernel(centers, centers).dense(problem.Y.new_empty(p, p, dtype=torch.float64))
+        # What rows of X's type round off comes squared, and must stay below what the ridge holds.
+        eps, largest = torch.finfo(problem.X.dtype).eps, K_ZZ.diagonal().max().item()
+        held = (eps * largest) ** 2 / self.ridge if self.ridge else math.inf
+        top = top_eigenvalue(K_ZZ, problem.generator()) / p
+        T = factor_or_rows(K_ZZ, min(held, eps ** (2 / 3) * largest))
+        if not isinstance(T, Tensor):
+            return Factors.of(T, self.ridge), None, top
+        K_ZZ = K_ZZ[T][:, T].clone()
+        top = top_eigenvalue(K_ZZ, problem.generator()) / len(T)
+        return Factors.of(CholeskyFactor(K_ZZ), self.ridge), T, top
 
     def start(self, system: FalkonSystem, weights: Tensor | None = None) -> FalkonIterate:
         right = system.right
@@ -203,12 +249,15 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
 
     def _products(self, system: FalkonSystem, D: Tensor) -> tuple[Tensor, Tensor]:
         """H D (p, c), and K(X, Z) D (n, c) on the way: D (p, c)."""
-        image = torch.empty_like(system.targets)
-        out = system.T.matmul(D).mul_(len(image) * self.ridge)
+        n, ranks = len(system.targets), system.ranks
+        out = torch.zeros_like(D)
+        if system.factors is not None:
+            out = system.factors.T.matmul(D).mul_(n * self.ridge)
+        image = torch.empty_like(ranks.own(system.targets))
         for part, K in _blocks(system.K, system.plan, image):
             image[part] = narrow_matmul(K, D.to(K.dtype))
             out += (K.mT @ image[part]).double()
-        return out, image
+        return ranks.all_reduce(out), ranks.gather(image, n)
 
     def advance(self, system: FalkonSystem, iterate: FalkonIterate) -> EpochRecord:
         """One iteration."""
@@ -225,7 +274,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         [image] = images
         iterate.outputs.addcmul_(image, step.to(image.dtype))
         iterate.relative_residual = relative_residual(iterate.residual, system.right)
-        iterate.converged = iterate.relative_residual <= self.tolerance
+        iterate.converged = system.ranks.agreed(iterate.relative_residual <= self.tolerance)
         iterate.seconds += clock(device) - start
         return self.record(system, iterate)
 
@@ -236,12 +285,14 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         return iterate.outputs
 
     def center_outputs(self, system: FalkonSystem, iterate: FalkonIterate) -> Tensor:
-        return system.T.matmul(iterate.solution)
+        return system.by_factors(lambda both: both.T.matmul(iterate.solution))
 
     def refresh(self, system: FalkonSystem, iterate: FalkonIterate) -> None:
-        weights = self.weights(system, iterate)
+        weights, ranks = self.weights(system, iterate), system.ranks
+        outputs = torch.empty_like(ranks.own(iterate.outputs))
         for part, K in _blocks(system.K, system.plan, weights):
-            iterate.outputs[part] = narrow_matmul(K, weights)
+            outputs[part] = narrow_matmul(K, weights)
+        iterate.outputs = ranks.gather(outputs, len(iterate.outputs))
 
     def residuals(self, iterate: FalkonIterate) -> dict[str, float]:
         return {"relative_residual": iterate.relative_residual}

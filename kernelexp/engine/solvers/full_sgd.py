@@ -24,7 +24,7 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -35,11 +35,12 @@ from kernelexp.engine.devices import tiling
 from kernelexp.engine.memory import sent
 from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes, tile_numbers, with_cache
+from kernelexp.engine.sharded import square_operator
 from kernelexp.engine.solvers.block import Block
 from kernelexp.engine.solvers.deflation import Deflation
 from kernelexp.engine.solvers.minibatch import MiniBatchIterate, MiniBatchSolver, MiniBatchSystem
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import Derived
+from kernelexp.engine.solvers.state import SHARDED, Derived
 from kernelexp.engine.solvers.subsample import least_time_subsample
 from kernelexp.engine.spectrum import nystrom_spectrum
 
@@ -73,12 +74,12 @@ class FullIterate(MiniBatchIterate):
     Attributes:
         alpha: the weights, (n, c), without ``pending``.
         pending: (q, c), V times it is still to be added to the weights of the subsample.
-        predictions: F = f(X), (n, c), stored by columns.
+        predictions: F = f(X), (n, c), stored by columns; of several ranks each has its own rows.
     """
 
     alpha: Tensor
     pending: Tensor
-    predictions: Tensor
+    predictions: Tensor = field(metadata=SHARDED)
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,17 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
         self.check_subsample(sizes)
         n, d, c, w = sizes.n, sizes.d, sizes.c, sizes.itemsize
         q = self.deflation.fixed_q((self.subsample_size or n) - 1)
-        tiles, all_points = tile_numbers(n, device), self.deflation.on_all_points
+        tiles, own = tile_numbers(n, device), sizes.own(n)
+        corrected = own if self.deflation.on_all_points else None
 
         def max_q(s: int) -> int:
             return max(1, s // 10) if q is None else q
 
         def made(s: int, B: int, m_max: int) -> Plan:
             rank = max_q(s)
-            model = 3 * n * c + n * rank + (n if all_points else s) * rank
+            model = 3 * n * c + own * rank + (corrected or s) * rank
             batch = max(B, self.batch_size or 0) * (d + 3 * c + rank)
-            gathered = min(B * n, tiling(device).gathered_bytes // w)
+            gathered = min(B * own, tiling(device).gathered_bytes // w)
             held = {
                 "process": limits.held / GB,
                 "model": w * model / GB,
@@ -153,17 +155,21 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
         room = (limits.allowed / GB - made(s, 0, n).peak_gb) * GB / w
         m_memory = int((math.sqrt((d + 3 * c) ** 2 + 4 * max(room, B * B)) - d - 3 * c) / 2)
         plan = made(s, B, min(asked.max_batch_size or n, max(m_memory, B), n))
-        plan, keep = with_cache(plan, asked, n, w * n, self.max_epochs)
+        plan, keep = with_cache(plan, asked, n, w * own, self.max_epochs)
         return replace(plan, kept_rows=keep)
 
     def setup(self, problem: Problem, plan: Plan) -> FullSystem:
         """Find the spectrum, choose q, batch and step."""
         points, X, n = problem.points, problem.X, len(problem.X)
-        kernel = BlockedKernel(problem.kernel, plan.tiling)
+        kernel, ranks = BlockedKernel(problem.kernel, plan.tiling), problem.ranks
         generator, s = problem.generator(), plan.subsample_size
-        spectrum = nystrom_spectrum(kernel, points, s, generator, min(plan.max_q + 1, s))
+        spectrum = ranks.once(
+            lambda: nystrom_spectrum(kernel, points, s, generator, min(plan.max_q + 1, s)),
+            generator,
+        )
+        most = (self.subsample_size or n) - 1
         preconditioner = self.deflation.preconditioner(
-            kernel, points, spectrum, plan.max_batch_size, (self.subsample_size or n) - 1
+            kernel, points, spectrum, plan.max_batch_size, most, ranks
         )
         system = FullSystem(
             problem=problem,
@@ -173,15 +179,15 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
             points=points,
             spectrum=spectrum,
             preconditioner=preconditioner,
-            beta=kernel.diag(X).max().item(),
+            beta=ranks.max(kernel.diag(ranks.own(X)).max().item()),
             batch_size=0,
             relaxation=self.relaxation,
             inflation=1.0,
             generator=generator.get_state(),
-            K=kernel(points, points, keep=plan.kept_rows),
+            K=square_operator(kernel, points, plan.kept_rows, ranks),
         )
         m = self._batch_size(system)
-        inflation = preconditioner.curvature_inflation(kernel, points, m, generator)
+        inflation = preconditioner.curvature_inflation(kernel, points, m, generator, ranks)
         return replace(system, batch_size=m, inflation=inflation, generator=generator.get_state())
 
     def _batch_size(self, system: FullSystem) -> int:
@@ -204,7 +210,7 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
             order=torch.arange(0),
             alpha=Y.new_zeros(Y.shape),
             pending=Y.new_zeros(system.preconditioner.q, Y.shape[1]),
-            predictions=Y.new_zeros(Y.shape[1], len(Y)).mT,
+            predictions=Y.new_zeros(Y.shape[1], system.K.shape[1]).mT,
         )
         if weights is not None:
             iterate.alpha.copy_(weights)
@@ -218,32 +224,40 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
     def weights(self, system: FullSystem, iterate: FullIterate) -> Tensor:
         P = system.preconditioner
         if iterate.pending.any():
-            iterate.alpha.index_add_(0, P.rows, P.vectors @ iterate.pending)
+            update = P.vectors @ iterate.pending
+            if self.deflation.on_all_points:
+                update = system.ranks.gather(update, len(P.rows))
+            iterate.alpha.index_add_(0, P.rows, update)
             iterate.pending.zero_()
         return iterate.alpha
 
     def training_outputs(self, system: FullSystem, iterate: FullIterate) -> Tensor:
-        return iterate.predictions
+        return system.ranks.gather(iterate.predictions, len(system.targets))
 
     def refresh(self, system: FullSystem, iterate: FullIterate) -> None:
-        iterate.predictions.copy_(system.K.matmul(self.weights(system, iterate)))
+        ranks, alpha = system.ranks, self.weights(system, iterate)
+        outputs = ranks.all_reduce(system.K.matmul(ranks.own(alpha)))
+        iterate.predictions.copy_(ranks.own(outputs))
 
     def batches_a_round(self, system: FullSystem) -> int:
         return max(1, system.plan.block_size // system.batch_size)
 
     def round(self, system: FullSystem, iterate: FullIterate, batches: Sequence[Tensor]) -> float:
         """A block: several steps, then one update of all predictions; the loss of all points."""
-        P, device = system.preconditioner, system.problem.device
+        P, device, ranks = system.preconditioner, system.problem.device, system.ranks
         index = torch.cat(list(batches))  # (B,)
         rows = sent(index, device)
         asked = rows if system.K.complete else index
         steps = [
             iterate.step_scale * system.step_size(len(batch)) / len(batch) for batch in batches
         ]
+        predictions, features = ranks.picked(
+            [iterate.predictions, P.features], index, rows, len(system.targets)
+        )
         block = Block(
-            residual=system.targets[rows] - iterate.predictions[rows],
-            features=P.features[rows],
-            K=system.K.square(asked) if len(batches) > 1 else None,
+            residual=system.targets[rows] - predictions,
+            features=features,
+            K=system.K.entries(asked, asked) if len(batches) > 1 else None,
             sizes=[len(batch) for batch in batches],
             steps=steps,
         )
@@ -253,4 +267,5 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
         iterate.pending -= h
         system.K.add_transposed_matmul(asked, delta, out=iterate.predictions)
         iterate.predictions.addmm_(P.features, h, alpha=-1)
-        return (iterate.predictions - system.targets).square_().mean().item()
+        difference = iterate.predictions - ranks.own(system.targets)
+        return ranks.mean(difference.square_(), len(system.targets))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -13,6 +13,7 @@ from kernelexp.engine.devices import usual_block
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.plan import Limits, ResourceLimits
 from kernelexp.engine.points import Points
+from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.engine.singular import DistinctRows
 
 _DTYPES = (torch.float32, torch.float64)
@@ -32,6 +33,7 @@ class Problem:
         block_size: rows of the kernel matrix computed together (``measure_block_size``); None: what is usual on
             the device.
         precision: of inner products, one of ``points.PRECISIONS``.
+        ranks: the processes that solve it together.
     """
 
     kernel: Kernel
@@ -42,6 +44,7 @@ class Problem:
     limits: ResourceLimits = field(default_factory=ResourceLimits)
     block_size: int | None = None
     precision: str = "auto"
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         X, Y, labels = self.X, self.Y, self.labels
@@ -75,8 +78,16 @@ class Problem:
         return self.distinct if Z is self.X else DistinctRows.of(Z)
 
     def measured_limits(self) -> Limits:
-        """What the run may take, with the memory there is."""
-        return self.limits.measured(self.device, self.block_size or usual_block(self.device))
+        """What the run may take, with the memory there is; of several ranks, what each of them may."""
+        ranks = self.ranks
+        limits = self.limits.measured(
+            self.device, self.block_size or usual_block(self.device), ranks.beside
+        )
+        if ranks.alone:
+            return limits
+        held = int(ranks.max(limits.held))
+        room = -int(ranks.max(limits.held - limits.allowed))
+        return replace(limits, held=held, allowed=held + room)
 
     @cached_property
     def points(self) -> Points:

@@ -48,7 +48,7 @@ def plan_projected(
     m = min(m or min(batch_rule(exact)(1.0, 8.0 * s, n, most), 4 * s), n, most)
     s_inner = min(p, 4000)  # of EigenPro 2 on the centers
     inner = p * p + 512 * p if exact else 4 * p * c + (p + s_inner) * s_inner // 10
-    tiles = tile_numbers(n, device)
+    tiles, own, own_n = tile_numbers(n, device), sizes.own(p), sizes.own(n)
 
     def made(m: int) -> Plan:
         return plan_memory(
@@ -57,13 +57,13 @@ def plan_projected(
             device,
             f"{p} centers with {'an exact' if exact else 'an inexact'} projection",
             "take fewer centers (solver.n_centers), solver.projection=inexact or a smaller solver.q",
-            model=w * (p * (d + 8 * c) + 3 * n * c + (n + p + s) * q + inner),
+            model=w * (p * (d + 8 * c) + 3 * n * c + (own_n + own + s) * q + inner),
             setup=w * (4.5 * max(s, 0 if exact else s_inner) ** 2 + 4 * s * (d + 2 * q) + tiles),
-            step=w * (2 * m * p + m * (d + 3 * c + q) + tiles),
+            step=w * (2 * m * own + m * (d + 3 * c + q) + tiles),
         )
 
     plan = made(m)
-    row_bytes = w * p
+    row_bytes = w * own
     plan, keep = with_cache(plan, limits.asked, n, row_bytes, passes)
     plan = replace(
         plan,

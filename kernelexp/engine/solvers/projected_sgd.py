@@ -126,16 +126,17 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
     def setup(self, problem: Problem, plan: Plan) -> ProjectedSystem:
         """Centers, spectrum, projection."""
         X, Y, points = problem.X, problem.Y, problem.points
-        n, kernel = len(X), BlockedKernel(problem.kernel, plan.tiling)
+        n, kernel, ranks = len(X), BlockedKernel(problem.kernel, plan.tiling), problem.ranks
         generator = problem.generator()
-        Z, _ = self.center_rule.choose(X, problem.distinct_rows, generator, problem.device)
+        Z, _ = self.center_rule.choose(X, problem.distinct_rows, generator, problem.device, ranks)
         p, exact = len(Z), plan.projection is None
         number("solver.subsample_size", self.subsample_size, 2, p, whole=True, optional=True)
         s = min(plan.subsample_size, p)
         number("solver.q", self.q, 0, s - 1, whole=True, optional=True)
         centers = problem.points_of(Z)
-        spectrum, landmarks, V = restricted_spectrum(
-            kernel, points, centers, s, generator, min(plan.max_q, s - 1) + 1
+        rank = min(plan.max_q, s - 1) + 1
+        spectrum, landmarks, V = ranks.once(
+            lambda: restricted_spectrum(kernel, points, centers, s, generator, rank), generator
         )
         m_max = problem.limits.max_batch_size or n
         q = min(choose_q(spectrum, m_max) if self.q is None else self.q, V.shape[1] - 1)
@@ -146,9 +147,11 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
             landmarks,
             V,
             1 - sigma[q] / sigma[:q],
-            kernel(points, centers[landmarks]).matmul(V),
+            kernel(ranks.own(points), centers[landmarks]).matmul(V),
             sigma[q].item(),
+            ranks,
         )
+        own_centers = ranks.own(centers)
         system = ProjectedSystem(
             problem=problem,
             plan=plan,
@@ -157,23 +160,23 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
             points=points,
             spectrum=spectrum,
             preconditioner=P,
-            beta=kernel.diag(X).max().item(),
+            beta=ranks.max(kernel.diag(ranks.own(X)).max().item()),
             batch_size=0,
             relaxation=self.relaxation,
             inflation=1.0,
             generator=generator.get_state(),
-            K=kernel(points, centers, keep=plan.kept_rows),
-            K_ZZ=kernel(centers, centers),
+            K=kernel(points, own_centers, keep=plan.kept_rows),
+            K_ZZ=kernel(own_centers, centers),
             projection=make_projection(
                 problem, plan, Z, self.projection_tolerance, self.projection_epochs
             ),
             interval=1,
-            center_features=kernel(centers, centers[landmarks]).matmul(V),
+            center_features=kernel(own_centers, centers[landmarks]).matmul(V),
         )
         rule = self.batch_rule(exact)
         m = self.batch_size or rule(system.m_star, system.m_star_adapted, n, m_max)
         m = min(m, n, plan.max_batch_size)
-        inflation = P.curvature_inflation(kernel, points, m, generator)
+        inflation = P.curvature_inflation(kernel, points, m, generator, ranks)
         return replace(
             system,
             batch_size=m,
@@ -198,7 +201,8 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         )
         if weights is not None:
             iterate.alpha.copy_(weights)
-            iterate.values.copy_(system.K_ZZ.matmul(iterate.alpha))
+            values = system.K_ZZ.matmul(iterate.alpha)
+            iterate.values.copy_(system.ranks.gather(values, p))
         return iterate
 
     def restart(self, system: ProjectedSystem, iterate: ProjectedIterate) -> None:
@@ -209,7 +213,8 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         return iterate.alpha
 
     def training_outputs(self, system: ProjectedSystem, iterate: ProjectedIterate) -> Tensor:
-        return system.K.matmul(iterate.alpha)
+        ranks = system.ranks
+        return ranks.all_reduce(system.K.matmul(ranks.own(iterate.alpha)))
 
     def center_outputs(self, system: ProjectedSystem, iterate: ProjectedIterate) -> Tensor:
         return iterate.values
@@ -224,20 +229,23 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         self, system: ProjectedSystem, iterate: ProjectedIterate, batches: Sequence[Tensor]
     ) -> float:
         """T batches and a projection; the loss of the points met."""
-        P, n = system.preconditioner, len(system.targets)
+        P, n, ranks = system.preconditioner, len(system.targets), system.ranks
         step = iterate.step_scale * system.step_size(system.batch_size) / system.batch_size
         reduces = iterate.reduces
         if reduces:
             step *= _REDUCED_STEP  # of one sample
         index = torch.cat(list(batches))
         rows = sent(index, system.problem.device)
-        targets, features = system.targets[rows], P.features[rows]
+        targets = system.targets[rows]
+        [features] = ranks.picked([P.features], index, rows, n)
         table = iterate.table[rows] if reduces else None
         points = system.points[index] if len(batches) > 1 else None
         p, c = iterate.alpha.shape
-        h = iterate.alpha.new_zeros(c, p).mT  # stored by columns, as BLAS adds to it fastest
+        h = iterate.alpha.new_zeros(
+            c, system.K.shape[1]
+        ).mT  # stored by columns, as BLAS adds to it fastest
         corrections = h.new_zeros(P.q, c)
-        memory = h.new_empty(len(batches[0]), p)  # the first batches are the largest
+        memory = h.new_empty(len(batches[0]), len(h))  # the first batches are the largest
         # g, f(X) - Y as each batch meets it, less the table's where there is one; by columns, see h.
         gradient = -(targets if table is None else targets + table).mT.contiguous().mT
         temporary = torch.empty_like(targets)  # weights of the points met
@@ -245,12 +253,16 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         for batch in batches:
             b = slice(start, start + len(batch))
             g = gradient[b].addmm_(features[b], corrections, alpha=step)
+            share = g if ranks.alone else torch.zeros_like(g)  # of f(X) by this rank's centers
             if points is not None and start:
-                seen = system.kernel(points[b], points[:start])
-                seen.matmul(temporary[:start], out=g)
-            weights = iterate.alpha.mT.contiguous()
+                met_before = ranks.part(start)
+                seen = system.kernel(points[b], points[met_before])
+                seen.matmul(temporary[met_before], out=share)
+            weights = ranks.own(iterate.alpha).mT.contiguous()
             for part, K in system.K.picked(batch, memory):  # read once, used twice
-                g[part].mT.addmm_(weights, K.mT)
+                share[part].mT.addmm_(weights, K.mT)
+                if not ranks.alone:
+                    g[part] += ranks.all_reduce(share[part])
                 h.addmm_(K.mT, g[part])
             corrections += P.coefficients(features[b], g)
             if reduces:
@@ -261,7 +273,8 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         met = gradient if table is None else gradient + table
         if self.variance_reduction:
             iterate.table[rows] = met
-        h.addmm_(system.center_features, corrections, alpha=-1).add_(iterate.carry)
+        h.addmm_(system.center_features, corrections, alpha=-1)
+        h = ranks.gather(h, p).add_(iterate.carry)
         theta, image = system.projection(h, iterate)
         iterate.carry = h - image
         iterate.alpha.add_(theta, alpha=-step)

@@ -20,11 +20,12 @@ class ProjectedSystem(MiniBatchSystem):
     """What training reads.
 
     Attributes:
-        K: K(X, Z), its rows kept as far as there is room.
-        K_ZZ: K(Z, Z).
+        K: K(X, Z), its rows kept as far as there is room; of several ranks each has the columns of its own
+            centers.
+        K_ZZ: K(Z, Z), of several ranks each its own rows.
         projection: onto the span of the centers.
         interval: T, batches between projections.
-        center_features: Phi(Z), (p, q).
+        center_features: Phi(Z), (p, q), of several ranks each its own rows.
     """
 
     K: KernelOperator

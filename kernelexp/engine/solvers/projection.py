@@ -15,6 +15,7 @@ from torch import Tensor
 from kernelexp.engine.linalg import CholeskyFactor
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Plan
+from kernelexp.engine.ranks import Ranks
 from kernelexp.engine.singular import PseudoInverse, factorised
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 from kernelexp.engine.solvers.full_sgd import FullSystem
@@ -62,11 +63,15 @@ class ExactProjection:
     its range no function of the centers has, so it counts as done. The residual is measured at the first
     projection.
 
+    Of several ranks the first has the factor and projects for all.
+
     Attributes:
-        factor: of K(Z, Z).
+        factor: of K(Z, Z); None on other ranks.
+        ranks: which those are.
     """
 
-    factor: CholeskyFactor | PseudoInverse
+    factor: CholeskyFactor | PseudoInverse | None
+    ranks: Ranks
 
     @property
     def generator(self) -> Tensor:
@@ -74,11 +79,18 @@ class ExactProjection:
         return torch.empty(0, dtype=torch.uint8)
 
     def __call__(self, h: Tensor, carried: Carried) -> tuple[Tensor, Tensor]:
-        theta = self.factor.solve(h)
-        if carried.projection_residual < 0:
+        first = carried.projection_residual < 0
+
+        def solved() -> tuple[Tensor, float]:
+            assert self.factor is not None
+            theta = self.factor.solve(h)
+            if not first:
+                return theta, carried.projection_residual
             left = _relative(h - self.factor.matmul(theta.double()), h)
             _check(left, "exact", "take projection=inexact or dtype=float64")
-            carried.projection_residual = left
+            return theta, left
+
+        theta, carried.projection_residual = self.ranks.once(solved)
         return theta, h
 
 
@@ -106,14 +118,15 @@ class InexactProjection:
         inner.generator, inner.step_scale = carried.projection_generator, carried.projection_scale
         while True:
             record = solver.step(system, inner)
-            left = _relative(h - inner.predictions, h)
+            image = solver.training_outputs(system, inner)
+            left = system.ranks.agreed(_relative(h - image, h))
             if left <= self.tolerance or record.epoch == self.most_epochs:
                 break
         if carried.projection_residual < 0:
             _check(left, "inexact", "take projection=exact, or a larger projection_epochs")
         carried.projection_residual = max(carried.projection_residual, left)
         carried.projection_generator, carried.projection_scale = inner.generator, inner.step_scale
-        return solver.weights(system, inner), inner.predictions
+        return solver.weights(system, inner), image
 
 
 def make_projection(
@@ -124,9 +137,9 @@ def make_projection(
         problem, X=Z, Y=problem.Y.new_zeros(len(Z), problem.Y.shape[1]), labels=None
     )
     if plan.projection is None:
-        points = on_centers.points
-        K = BlockedKernel(problem.kernel, plan.tiling)(points, points).dense()
-        return ExactProjection(factorised(K))
+        points, kernel = on_centers.points, BlockedKernel(problem.kernel, plan.tiling)
+        factor = problem.ranks.first(lambda: factorised(kernel(points, points).dense()))
+        return ExactProjection(factor, problem.ranks)
     system = EigenPro2().setup(on_centers, plan.projection)
     return InexactProjection(system, tolerance, most_epochs)
 

@@ -14,10 +14,13 @@ from torch import Tensor
 
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Plan
+from kernelexp.engine.ranks import Ranks
 from kernelexp.engine.solvers.problem import Problem
 
 # What a set-up chose or measured, by name.
 Derived: TypeAlias = dict[str, float | int | str]
+# Metadata of a field of an iterate: a tensor of n rows, of which each of several ranks has its own.
+SHARDED = {"sharded": True}
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class System:
     def kernel(self) -> BlockedKernel:
         """k, evaluated in the pieces of the plan."""
         return BlockedKernel(self.problem.kernel, self.plan.tiling)
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that share the work."""
+        return self.problem.ranks
 
     @cached_property
     def mean_square(self) -> float:
@@ -81,16 +89,20 @@ class Saved:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def saved(iterate: Iterate) -> Saved:
-    """The fields of an iterate."""
-    values = {f.name: getattr(iterate, f.name) for f in fields(iterate)}
-    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    numbers = {name: value for name, value in values.items() if name not in tensors}
+def saved(iterate: Iterate, ranks: Ranks, n: int) -> Saved:
+    """The fields of an iterate of n points, whole."""
+    tensors, numbers = {}, {}
+    for f in fields(iterate):
+        value = getattr(iterate, f.name)
+        if isinstance(value, Tensor):
+            tensors[f.name] = ranks.gather(value, n) if f.metadata == SHARDED else value
+        else:
+            numbers[f.name] = value
     return Saved(tensors, numbers)
 
 
-def restore(iterate: Iterate, stored: Saved) -> None:
-    """Put saved fields into an iterate that was just started.
+def restore(iterate: Iterate, stored: Saved, ranks: Ranks) -> None:
+    """Put saved fields into an iterate that was just started, on several ranks their own rows.
 
     Tensors of the same shape are filled in place: how they are stored, by rows or by columns, decides the
     last digits of products with them.
@@ -98,13 +110,14 @@ def restore(iterate: Iterate, stored: Saved) -> None:
     Raises:
         ValueError: where the fields are those of another solver or another version.
     """
-    names = {f.name for f in fields(iterate)}
-    if names != {*stored.tensors, *stored.numbers}:
+    names = {f.name: f.metadata == SHARDED for f in fields(iterate)}
+    if names.keys() != {*stored.tensors, *stored.numbers}:
         raise ValueError(
-            f"saved fields {sorted({*stored.tensors, *stored.numbers} ^ names)} differ"
+            f"saved fields {sorted({*stored.tensors, *stored.numbers} ^ names.keys())} differ"
         )
     for name, value in stored.tensors.items():
         own = getattr(iterate, name)
+        value = ranks.own(value) if names[name] else value
         if own.shape == value.shape and own.dtype == value.dtype:
             own.copy_(value)
         else:

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any, Generic, TypeAlias
 
+import torch
 from torch import Tensor
 
 from kernelexp.engine import memory
+from kernelexp.engine.checks import number
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.norms import RKHSNorm
-from kernelexp.engine.plan import GB, Limits, Plan
+from kernelexp.engine.plan import GB, Limits, Plan, Sizes
+from kernelexp.engine.ranks import Ranks, led
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
 from kernelexp.engine.solvers.base import AnySolver, It, S, Solver, SolverOption
@@ -77,6 +80,11 @@ class Training(Generic[S, It]):
         """The sentence for a system that has no solution, or was not solved."""
         return self.iterate.warning
 
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that train it together."""
+        return self.problem.ranks
+
     def run(self, after_round: Callable[[], None] | None = None) -> Iterator[EpochRecord]:
         """Train until the last epoch, a tolerance or a stop rule, named in ``stopped_by``.
 
@@ -87,7 +95,7 @@ class Training(Generic[S, It]):
         in a state that can be saved.
         """
         while self.stopped_by is None:
-            record = self.solver.advance(self.system, self.iterate)
+            record = self.advance()
             if record is not None:
                 self._add(record)
             if after_round is not None:
@@ -96,6 +104,12 @@ class Training(Generic[S, It]):
                 if self.stopped_by is not None and self.warning is not None:
                     warnings.warn(self.warning, SingularMatrixWarning, stacklevel=2)
                 yield record
+
+    @led
+    def advance(self) -> EpochRecord | None:
+        """One round: the record of an epoch that it completes, else None."""
+        # With the seconds of rank 0, by which a stop rule may decide.
+        return self.ranks.agreed(self.solver.advance(self.system, self.iterate))
 
     def _add(self, record: EpochRecord) -> None:
         self.seconds += record.seconds
@@ -110,14 +124,17 @@ class Training(Generic[S, It]):
             return Ending.EPOCHS
         return rule
 
+    @led
     def model(self) -> KernelModel:
         """The kernel machine as it stands: a value, which later epochs do not change."""
         return self.solver.model(self.system, self.iterate)
 
+    @led
     def weights(self) -> Tensor:
         """Its weights alone, (p, c), not a copy."""
         return self.solver.weights(self.system, self.iterate)
 
+    @led
     def training_outputs(self) -> Tensor:
         """f(X) on the training points, (n, c); at hand, or computed."""
         return self.solver.training_outputs(self.system, self.iterate)
@@ -130,6 +147,7 @@ class Training(Generic[S, It]):
         """Relative residuals, by name; empty where the training error says it."""
         return self.solver.residuals(self.iterate)
 
+    @led
     def rkhs_norm(self) -> RKHSNorm:
         """The norm of the model as it stands, with an estimate of its error."""
         outputs = self.solver.center_outputs(self.system, self.iterate)
@@ -137,9 +155,10 @@ class Training(Generic[S, It]):
         left = self.residuals().get("relative_residual", 0.0)
         return replace(norm, lower_bound=left > SOLVED)
 
+    @led
     def saved(self) -> Saved:
         """All that is carried: tensors (not copies) and, as JSON takes it, the rest and the plan."""
-        stored = saved(self.iterate)
+        stored = saved(self.iterate, self.ranks, len(self.problem.X))
         numbers = {
             "iterate": stored.numbers,
             "records": [asdict(record) for record in self.records],
@@ -151,12 +170,15 @@ class Training(Generic[S, It]):
     def restore(self, stored: Saved) -> None:
         """Go on where ``saved`` was called, after a ``prepare`` with the same problem and that plan.
 
+        Of several ranks, also of another number than then, all call it, and the first one's counts.
+
         With more epochs, or another stop rule, than it was saved with, a finished training goes on.
 
         Raises:
             ValueError: where it is of another solver or version.
         """
-        restore(self.iterate, Saved(stored.tensors, stored.numbers["iterate"]))
+        stored = self.ranks.agreed(stored)
+        restore(self.iterate, Saved(stored.tensors, stored.numbers["iterate"]), self.ranks)
         self.records = [EpochRecord(**record) for record in stored.numbers["records"]]
         self.seconds = stored.numbers["seconds"]
         # What stopped it before may not stop it now.
@@ -173,32 +195,46 @@ def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) ->
     Where the memory that was planned is not there after all, it is made again with three quarters of it,
     once, with a warning; ``smaller_plan`` says so.
 
+    Of several ranks all call it, with equal problems; where the solver is one that rank 0 runs alone, the others
+    get ``NothingToDo``.
+
     Raises:
         ValueError: where a size exceeds the data or the memory, or the kernel is not one.
     """
-    device = problem.device
+    device, ranks = problem.device, problem.ranks
+    number("resource.ranks", ranks.size, 1, len(problem.X), whole=True)
     start = clock(device)
     _ = problem.points  # what they take is held before anything is planned
     limits, sizes = problem.measured_limits(), option.sizes(problem)
     # Of a plan that was made before the same solver is picked, whatever memory there is now.
     then = limits if plan is None else plan.limits(problem.limits)
     solver, reason = option.choose(sizes, then, device)
+    if not (solver.sharded or ranks.alone):
+        return prepare(option, replace(problem, ranks=ranks.dismissed()), plan)
     smaller = False
     try:
         if plan is None:
-            system = solver.setup(problem, solver.plan(sizes, limits, device))
+            system = solver.setup(problem, _planned(solver, sizes, limits, device))
         else:
+            if plan.ranks != ranks.size:
+                plan = plan.for_ranks_of(_planned(solver, sizes, limits, device))
             _check(plan, solver, limits)
             system = solver.setup(problem, plan)
+        ranks.all_here()
     except RuntimeError as error:
         if plan is not None or not memory.is_exhausted(error):
             raise
         smaller = True
     if smaller:  # outside of the handler, whose traceback would keep what was allocated
         memory.release(device)
+        ranks.begin_again()
         limits = _three_quarters(problem)
-        system = solver.setup(problem, solver.plan(sizes, limits, device))
+        system = solver.setup(problem, _planned(solver, sizes, limits, device))
     return Training(solver, system, clock(device) - start, reason, smaller)
+
+
+def _planned(solver: AnySolver, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
+    return replace(solver.plan(sizes, limits, device), ranks=sizes.ranks)
 
 
 def _check(plan: Plan, solver: AnySolver, limits: Limits) -> None:
@@ -217,7 +253,7 @@ def _three_quarters(problem: Problem) -> Limits:
         RuntimeWarning,
         stacklevel=3,
     )
-    return asked.measured(problem.device, limits.busy_block)
+    return replace(problem, limits=asked).measured_limits()
 
 
 def fit(option: SolverOption, problem: Problem) -> KernelModel:
