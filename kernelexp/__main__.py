@@ -55,7 +55,15 @@ def _run(cfg: DictConfig, attempt: int) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from kernelexp import checkpoint, config, experiment, interrupts, jobs, sweep
+    from kernelexp import (
+        checkpoint,
+        config,
+        experiment,
+        interrupts,
+        jobs,
+        rank_processes,
+        sweep,
+    )
     from kernelexp.claims import Claim
     from kernelexp.console import Terminal, show_skipped, show_waiting, title
     from kernelexp.current_sweep import Sweep
@@ -85,6 +93,8 @@ def _run(cfg: DictConfig, attempt: int) -> None:
             if isinstance(turn, Claim):
                 observers.append(turn)  # the first: what it ends is not recorded further
         device = stack.enter_context(own_gpu(checked.device))
+        together = rank_processes.together(checked.resource.ranks, device)
+        ranks, device = stack.enter_context(together)
         checked, run = replace(checked, device=device), replace(run, device=device)
         under_way = Sweep.current()
         attempt += under_way.attempt if under_way is not None else 0
@@ -101,7 +111,7 @@ def _run(cfg: DictConfig, attempt: int) -> None:
         stack.enter_context(interrupts.on_end(lambda _: terminal.close()))
         stack.callback(terminal.close)
         observers += [terminal] if tracker is None else [terminal, tracker]
-        experiment.run(checked, observers, own)
+        experiment.run(checked, observers, own, ranks)
 
 
 def _launched(tracebacks: bool) -> BaseException | None:
@@ -134,8 +144,28 @@ def main() -> None:
     """Entry point of ``python -m kernelexp`` and of the console script.
 
     The exit code is that of what is recorded: 0 for a run that finished, also where nobody could read
-    its table any more.
+    its table any more. Of several ranks that a launcher starts the first does what is typed.
     """
+    from kernelexp.rank_place import Place
+
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ranks lose is said in one line
+    place = Place.found()
+    if place is None:
+        _typed()
+        return
+    from kernelexp import rank_processes
+
+    if place.rank:
+        rank_processes.follow(place)
+        return
+    try:
+        _typed()
+    finally:
+        rank_processes.end_launched(place)
+
+
+def _typed() -> None:
+    """Do what was typed."""
     from kernelexp import __version__, interrupts, streams
     from kernelexp.usage import CONF_DIR, usage
 

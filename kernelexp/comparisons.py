@@ -14,6 +14,7 @@ from torch import Tensor
 from kernelexp.engine import Problem, fit
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.points import Points
+from kernelexp.engine.ranks import ALONE
 from kernelexp.engine.solvers.exact import Exact
 
 EXACT = Exact(precision="float64")
@@ -27,26 +28,34 @@ def exact(problem: Problem, X: Tensor) -> Tensor:
     Raises:
         ValueError: where it does not fit.
     """
-    in_double = replace(problem, X=problem.X.double(), Y=problem.Y.double(), precision="auto")
-    try:
-        model = fit(EXACT, in_double)
-    except ValueError as error:
-        raise ValueError(f"compare=[exact]: {error}, or leave the comparison out") from error
-    return model.predict(X.double()).to(problem.Y.dtype)
+
+    def outputs() -> Tensor:
+        in_double = replace(
+            problem, X=problem.X.double(), Y=problem.Y.double(), precision="auto", ranks=ALONE
+        )
+        try:
+            model = fit(EXACT, in_double)
+        except ValueError as error:
+            raise ValueError(f"compare=[exact]: {error}, or leave the comparison out") from error
+        return model.predict(X.double()).to(problem.Y.dtype)
+
+    return problem.ranks.once(outputs)
 
 
 def nearest_neighbour(problem: Problem, X: Tensor) -> Tensor:
     """The targets of the nearest training points in the Euclidean distance, of classes or numbers."""
+    ranks, n = problem.ranks, len(X)
+    X = ranks.own(X)
     points = Points.of(X, "ieee")
     nearest = torch.zeros(len(X), dtype=torch.long, device=X.device)
     distance = X.new_full((len(X),), torch.inf)
-    rows = max(1, _DISTANCES // len(X))
+    rows = max(1, _DISTANCES // max(1, len(X)))
     for start in range(0, len(problem.X), rows):
         part = Points.of(problem.X[start : start + rows].to(X.device), "ieee")
         closest, index = squared_distances(points, part).min(1)
         nearest = torch.where(closest < distance, start + index, nearest)
         distance = torch.minimum(distance, closest)
-    return problem.Y[nearest]
+    return ranks.gather(problem.Y[nearest], n)
 
 
 COMPARISONS: dict[str, Callable[[Problem, Tensor], Tensor]] = {

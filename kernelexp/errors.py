@@ -26,6 +26,9 @@ class JobInterrupted(Exception):
 # Of joblib, by its name: importing it takes longer than finding out what else an error may be.
 _KILLED_WORKER = "TerminatedWorkerError"
 
+# Of the engine, likewise.
+_LOST_RANK = ("RankLost", "RankOutOfMemory")
+
 _WANTED = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
 
 
@@ -35,6 +38,8 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, JobFailed):
         return ""  # it was named when it failed
+    if type(error).__name__ in _LOST_RANK:
+        return str(error)
     cause = error
     while isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
         cause = cause.__cause__

@@ -42,8 +42,9 @@ def planned_memory(config: Config) -> Plan | None:
 def _plan(config: Config, shape: Shape) -> Plan:
     """The plan without the data, and without rows that are kept."""
     n, d, c = shape.n_train, shape.n_features, shape.n_outputs
-    sizes = Sizes(n, d, c, n, config.dtype.itemsize)
-    limits = config.resource.measured(config.device, _BUSY_BLOCK)
+    ranks = config.resource.ranks
+    sizes = Sizes(n, d, c, n, config.dtype.itemsize, ranks)
+    limits = config.resource.measured(config.device, _BUSY_BLOCK, ranks)
     solver, _ = config.solver.choose(sizes, limits, config.device)
     plan = solver.plan(sizes, limits, config.device)
     return replace(plan, gigabytes={**plan.gigabytes, "cache": 0.0})

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DIGEST_TAG, FILES_TAG = "config.digest", "data.files"
 # Settings that do not change what a run computes.
 _IGNORED = ("tracking", "data_dir", "rerun", "retries", "dry_run", "checkpoint", "resume")
+# And of the resources: how many processes share the work changes no more than rounding.
+_SHARED = "ranks"
 # Of a solver: how long it goes on, not what it does.
 _LENGTH = ("epochs", "stop")
 # Up to here float64 tells whole numbers apart.
@@ -85,6 +87,8 @@ def digest(values: dict[str, Any]) -> str:
         return value
 
     kept = {key: canonical(value) for key, value in values.items() if key not in _IGNORED}
+    if "resource" in kept:
+        kept["resource"].pop(_SHARED, None)
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 

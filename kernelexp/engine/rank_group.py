@@ -193,10 +193,6 @@ class Group(Ranks):
             calls[name]()
 
     def lead(self) -> None:
-        """Of rank 0, where the others follow: tell them what it calls from now on.
-
-        Without this all ranks are to call the same in the same order.
-        """
         self._leads = True
 
     def end_following(self) -> None:
@@ -221,6 +217,10 @@ class Group(Ranks):
     def abandon(self) -> None:
         """Leave what all are at, where an error was; the others, which it ends too, meet this one anew."""
         self.watch.tell_abandoned(self._generation)
+        self.meet_again()
+
+    def meet_again(self) -> None:
+        """Where another has left what all were at."""
         dist.destroy_process_group()
         self._generation += 1
         self._leads = self._busy = False
@@ -238,7 +238,7 @@ class Group(Ranks):
         if memory.is_exhausted(error):
             self.watch.tell_exhausted(self._generation)
         else:
-            self.watch.fail(error)
+            self.watch.fail(self._generation, error)
 
     def close(self) -> None:
         """Leave the others for good."""

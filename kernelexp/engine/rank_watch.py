@@ -55,11 +55,11 @@ class Watch:
             self.store.set(f"left/{self.rank}", "")
         self._closed.set()
 
-    def fail(self, error: BaseException) -> None:
-        """Tell why this rank ends."""
+    def fail(self, generation: int, error: BaseException) -> None:
+        """Tell why this rank leaves what all are at."""
         text = " ".join(str(error).split()) or type(error).__name__
         with contextlib.suppress(RuntimeError):
-            self.store.set(f"failed/{self.rank}", text)
+            self.store.set(f"failed/{generation}/{self.rank}", text)
 
     def tell_exhausted(self, generation: int) -> None:
         """This rank has run out of memory, unless another was the first."""
@@ -85,17 +85,20 @@ class Watch:
             while time.monotonic() < until and not self._found.is_set():
                 if self.is_exhausted(generation) or self.is_abandoned(generation):
                     break
-                if any(self.store.check([f"failed/{rank}"]) for rank in range(self.size)):
+                if self._failed(generation) is not None:
                     break
                 self._found.wait(0.1)
             if self.is_exhausted(generation):
                 rank = int(self.store.get(f"exhausted/{generation}"))
                 return f"rank {rank} of {self.size} ({self._who(rank)}) has run out of memory", True
-            for rank in range(self.size):
-                if self.store.check([f"failed/{rank}"]):
-                    what = self.store.get(f"failed/{rank}").decode()
-                    return f"rank {rank} of {self.size} ({self._who(rank)}) failed: {what}", False
+            if (failed := self._failed(generation)) is not None:
+                what = str(self.store.get(f"failed/{generation}/{failed}"), "utf-8")
+                return f"rank {failed} of {self.size} ({self._who(failed)}) failed: {what}", False
         return self.lost or f"a rank of {self.size} is lost ({error})", False
+
+    def _failed(self, generation: int) -> int | None:
+        ranks = range(self.size)
+        return next((r for r in ranks if self.store.check([f"failed/{generation}/{r}"])), None)
 
     def _who(self, rank: int) -> str:
         return str(self.store.get(f"who/{rank}"), "utf-8")

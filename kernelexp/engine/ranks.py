@@ -87,6 +87,12 @@ class Ranks:
         """``first``, given to all; what was drawn from ``generator`` then counts as drawn by all."""
         return make()
 
+    def lead(self) -> None:
+        """Of rank 0, where the others follow: tell them what it calls from now on.
+
+        Without this all ranks are to call the same in the same order.
+        """
+
     def leading(self, name: str) -> AbstractContextManager[None]:
         """Around a method that all ranks must call: rank 0 tells those that follow it."""
         return nullcontext()

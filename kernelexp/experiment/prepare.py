@@ -16,6 +16,7 @@ from kernelexp.engine import AnyTraining, Plan, Problem, Saved, memory
 from kernelexp.engine.checks import refuse
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.plan import memory_limit
+from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.experiment.block_size import block_size, described
 from kernelexp.experiment.config import Config
 from kernelexp.experiment.observer import Setup, Start
@@ -47,18 +48,22 @@ class Prepared:
 
 
 def prepare(
-    config: Config, checkpoints: Checkpoints | None, loaded: Callable[[], None]
+    config: Config,
+    checkpoints: Checkpoints | None,
+    loaded: Callable[[], None],
+    ranks: Ranks = ALONE,
 ) -> Prepared:
     """Load, compare, set up; errors as ``run``. ``loaded``: called between the first two."""
     memory.reset_peak(config.device)
-    dataset = _loaded(config)
+    dataset = load_data(config, ranks)
     interrupts.check()
     if checkpoints is not None:
         checkpoints.begin(dataset.digest)
     loaded()
     plan = _pinned(checkpoints)
-    problem = _problem(config, dataset.train, plan)
-    compared = {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
+    ranks.agreed((config, plan))  # others load now what is there
+    problem = make_problem(config, dataset.train, plan, ranks)
+    compared = compare(config, problem, dataset)
     there: dict[str, float] = {}
     for name, outputs in compared.items():
         there |= scores(f"{name}_test", outputs, dataset.test)
@@ -67,6 +72,7 @@ def prepare(
     interrupts.check()
     training = _training(config, problem, plan, checkpoints)
     evaluation = Evaluation(training, dataset.test.X)
+    ranks.lead()
     setup = Setup(
         dataset,
         problem.kernel,
@@ -85,7 +91,7 @@ def prepare(
     return Prepared(config, setup, training, evaluation, compared, there)
 
 
-def _loaded(config: Config) -> Dataset:
+def load_data(config: Config, ranks: Ranks) -> Dataset:
     """The data, on the device but for training inputs that would take more than half of what is free there."""
 
     def moved(split: Split, X: Tensor) -> Split:
@@ -101,13 +107,18 @@ def _loaded(config: Config) -> Dataset:
         dtype=config.dtype,
     )
     device, train, test = config.device, dataset.train, dataset.test
-    held, limit = memory_limit(device, config.resource)
+    held, limit = memory_limit(device, config.resource, ranks.beside)
     fits = train.X.nbytes <= _DATA_SHARE * (limit - held)
     X = train.X.to(device) if fits else train.X
     return replace(dataset, train=moved(train, X), test=moved(test, test.X.to(device)))
 
 
-def _problem(config: Config, train: Split, plan: Plan | None) -> Problem:
+def make_problem(config: Config, train: Split, plan: Plan | None, ranks: Ranks) -> Problem:
+    """What is to be learned, the same on all ranks.
+
+    Raises:
+        ValueError: for a stop rule that the data have nothing for.
+    """
     if train.labels is None and config.solver.stop.train_error is not None:
         raise refuse(
             "solver.stop.train_error",
@@ -116,6 +127,8 @@ def _problem(config: Config, train: Split, plan: Plan | None) -> Problem:
         )
     kernel = config.kernel.fitted_to(train.X, torch.Generator().manual_seed(config.seed))
     block = config.resource.block_size or (plan.block_size if plan is not None else 0)
+    if not block:
+        block = ranks.once(lambda: block_size(kernel, train.X, config.precision, config.device))
     return Problem(
         kernel=kernel,
         X=train.X,
@@ -123,9 +136,15 @@ def _problem(config: Config, train: Split, plan: Plan | None) -> Problem:
         labels=train.labels,
         seed=config.seed,
         limits=config.resource,
-        block_size=block or block_size(kernel, train.X, config.precision, config.device),
+        block_size=block,
         precision=config.precision,
+        ranks=ranks,
     )
+
+
+def compare(config: Config, problem: Problem, dataset: Dataset) -> dict[str, Tensor]:
+    """Outputs of others on the test points, by name."""
+    return {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
 
 
 def _pinned(checkpoints: Checkpoints | None) -> Plan | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kernelexp import interrupts
 from kernelexp.checkpoint import Checkpoints
+from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.experiment.config import Config
 from kernelexp.experiment.observer import Observer, RunResult
 from kernelexp.experiment.prepare import prepare
@@ -14,11 +15,15 @@ from kernelexp.experiment.train import train
 
 
 def run(
-    config: Config, observers: Sequence[Observer] = (), checkpoints: Checkpoints | None = None
+    config: Config,
+    observers: Sequence[Observer] = (),
+    checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> RunResult:
     """Load, train, evaluate.
 
-    ``checkpoints``: where the run goes on from and where it saves itself; None for neither.
+    ``checkpoints``: where the run goes on from and where it saves itself; None for neither. ``ranks``: those
+    that train together, of which the others ``follow`` (``experiment.following``).
 
     Raises:
         ValueError: for data or sizes that cannot work, or a checkpoint that the run cannot go on from.
@@ -31,7 +36,7 @@ def run(
         for observer in observers:
             observer.loaded()
 
-    prepared = prepare(config, checkpoints, loaded)
+    prepared = prepare(config, checkpoints, loaded, ranks)
     interrupts.check()
     for observer in observers:
         observer.prepared(prepared.setup)

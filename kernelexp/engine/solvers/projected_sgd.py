@@ -255,9 +255,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
             g = gradient[b].addmm_(features[b], corrections, alpha=step)
             share = g if ranks.alone else torch.zeros_like(g)  # of f(X) by this rank's centers
             if points is not None and start:
-                met_before = ranks.part(start)
-                seen = system.kernel(points[b], points[met_before])
-                seen.matmul(temporary[met_before], out=share)
+                system.add_temporary(points, temporary, b, share)
             weights = ranks.own(iterate.alpha).mT.contiguous()
             for part, K in system.K.picked(batch, memory):  # read once, used twice
                 share[part].mT.addmm_(weights, K.mT)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from kernelexp.engine.operator import KernelOperator
+from kernelexp.engine.points import Points
 from kernelexp.engine.solvers.minibatch import MiniBatchIterate, MiniBatchSystem
 from kernelexp.engine.solvers.projection import Projection
 from kernelexp.engine.solvers.state import Derived
@@ -33,6 +34,11 @@ class ProjectedSystem(MiniBatchSystem):
     projection: Projection
     interval: int
     center_features: Tensor
+
+    def add_temporary(self, points: Points, weights: Tensor, batch: slice, out: Tensor) -> None:
+        """Add to f of a batch, (m, c), what the points before it do as temporary centers, shared by ranks."""
+        part = self.ranks.part(batch.start)
+        self.kernel(points[batch], points[part]).matmul(weights[part], out=out)
 
     def derived(self) -> Derived:
         return {

@@ -167,10 +167,10 @@ class Training(Generic[S, It]):
         }
         return Saved(stored.tensors, numbers)
 
-    def restore(self, stored: Saved) -> None:
+    def restore(self, stored: Saved | None) -> None:
         """Go on where ``saved`` was called, after a ``prepare`` with the same problem and that plan.
 
-        Of several ranks, also of another number than then, all call it, and the first one's counts.
+        Of several ranks, also of another number than then, all call it, and what the first has counts.
 
         With more epochs, or another stop rule, than it was saved with, a finished training goes on.
 
@@ -178,6 +178,7 @@ class Training(Generic[S, It]):
             ValueError: where it is of another solver or version.
         """
         stored = self.ranks.agreed(stored)
+        assert stored is not None
         restore(self.iterate, Saved(stored.tensors, stored.numbers["iterate"]), self.ranks)
         self.records = [EpochRecord(**record) for record in stored.numbers["records"]]
         self.seconds = stored.numbers["seconds"]

@@ -1,0 +1,67 @@
+"""What the ranks beside the first do in a run: the engine's part, without configuration, store or terminal."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from kernelexp import engine
+from kernelexp.engine.evaluation import Evaluation
+from kernelexp.engine.rank_group import Group, RankLost
+from kernelexp.engine.ranks import NothingToDo
+from kernelexp.experiment.prepare import compare, load_data, make_problem
+
+
+def follow(group: Group, device: torch.device) -> None:
+    """Take part in run after run of rank 0, until it ends.
+
+    Raises:
+        RankLost: where another rank is gone.
+    """
+    warnings.simplefilter("ignore")  # rank 0 says it
+    while True:
+        try:
+            told = group.agreed(None)
+            if told is None:
+                return
+            group.follow(_prepared(group, device, *told))
+        except RankLost:
+            if not group.abandoned:
+                raise
+            group.meet_again()
+
+
+def _prepared(
+    group: Group, device: torch.device, config: Any, plan: Any
+) -> dict[str, Callable[[], Any]]:
+    """Set up as rank 0 does; what can be called then, by name."""
+    config = replace(config, device=device)
+    dataset = load_data(config, group)
+    problem = make_problem(config, dataset.train, plan, group)
+    compare(config, problem, dataset)
+    try:
+        training = engine.prepare(config.solver, problem, plan)
+    except NothingToDo:
+        return {}
+    if plan is not None:
+        training.restore(None)  # what rank 0 has of it
+    evaluation = Evaluation(training, dataset.test.X)
+    together = (
+        training.advance,
+        training.model,
+        training.weights,
+        training.training_outputs,
+        training.rkhs_norm,
+        training.saved,
+        evaluation.outputs,
+    )
+    return {call.__name__: call for call in together}
+
+
+def end(group: Group) -> None:
+    """Of rank 0: there is no run any more."""
+    group.agreed(None)
