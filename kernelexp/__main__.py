@@ -95,7 +95,10 @@ def _run(cfg: DictConfig, attempt: int) -> None:
         device = stack.enter_context(own_gpu(checked.device))
         together = rank_processes.together(checked.resource.ranks, device)
         ranks, device = stack.enter_context(together)
-        checked, run = replace(checked, device=device), replace(run, device=device)
+        checked, run = (
+            replace(checked, device=device),
+            replace(run, device=device, ranks=ranks.size),
+        )
         under_way = Sweep.current()
         attempt += under_way.attempt if under_way is not None else 0
         goes_on = cfg.resume and (attempt > 0 or not cfg.rerun)

@@ -28,6 +28,7 @@ class Origin:
         threads: of PyTorch, on a CPU.
         pytorch: its version.
         numpy: its version.
+        ranks: processes that trained together, each with so many threads.
     """
 
     family: str
@@ -38,26 +39,35 @@ class Origin:
     threads: int
     pytorch: str
     numpy: str
+    ranks: int = 1
 
     @classmethod
-    def here(cls, family: str, data: str, dtype: torch.dtype, device: torch.device) -> Origin:
+    def here(
+        cls, family: str, data: str, dtype: torch.dtype, device: torch.device, ranks: int = 1
+    ) -> Origin:
         """Of a run in this process."""
         threads = torch.get_num_threads() if device.type == "cpu" else 0
         versions = {"pytorch": torch.__version__, "numpy": numpy.__version__}
-        return cls(
-            family, data, code_tags(), _short(dtype), device_name(device), threads, **versions
-        )
+        place = device_name(device), threads
+        return cls(family, data, code_tags(), _short(dtype), *place, **versions, ranks=ranks)
 
     def differences(self, now: Origin) -> Iterator[str]:
-        """What was otherwise than ``now``, in words; another commit of a version is no difference."""
+        """What was otherwise than ``now``, in words; another commit of a version is no difference.
+
+        Nor is another number of ranks, and so of threads: it is asked for, and told.
+        """
         then, today = ({**asdict(o), "code": o.code.get(VERSION_TAG)} for o in (self, now))
         for name, words in _WORDS.items():
+            if name == "threads" and self.ranks != now.ranks:
+                continue
             if then[name] != today[name]:
                 yield words.format(was=then[name], now=today[name])
 
-    def note(self) -> str:
-        """What is to be said of code of the same version; empty for nothing."""
-        return of_other_code(self.code)
+    def note(self, now: Origin) -> str:
+        """What is to be said of code of the same version and of other ranks; empty for nothing."""
+        ranks = f"made by {self.ranks} ranks, here {now.ranks}: digits are equal up to rounding"
+        said = [of_other_code(self.code), ranks if self.ranks != now.ranks else ""]
+        return "; ".join(filter(None, said))
 
 
 _WORDS = {

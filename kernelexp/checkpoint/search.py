@@ -29,6 +29,7 @@ class Run:
         dtype: of the training.
         device: of the training.
         store: tracking store and experiment; None without.
+        ranks: processes that train it together.
     """
 
     config: str
@@ -39,10 +40,11 @@ class Run:
     dtype: torch.dtype
     device: torch.device
     store: str | None = None
+    ranks: int = 1
 
     def origin(self, data: str) -> Origin:
         """Where its numbers come from, with data of this digest."""
-        return Origin.here(self.family, data, self.dtype, self.device)
+        return Origin.here(self.family, data, self.dtype, self.device, self.ranks)
 
 
 def own_checkpoint(folder: Folder, run: Run) -> Checkpoint | None:
@@ -53,8 +55,9 @@ def own_checkpoint(folder: Folder, run: Run) -> Checkpoint | None:
     """
     found = folder.newest()
     if found is not None:
-        refuse_other(found.header, run.origin(_data(found.header, run)))
-        if note := found.header.origin.note():
+        origin = run.origin(_data(found.header, run))
+        refuse_other(found.header, origin)
+        if note := found.header.origin.note(origin):
             warnings.warn(f"{folder.path}: the checkpoint was {note}", RuntimeWarning, stacklevel=2)
     return found
 

@@ -20,6 +20,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 # Seconds: between signs of life; without one until a rank is lost; for an error to be named, or to come up in
 # the thread that works.
 _BEAT, _GRACE, _NAMING, _LAST = 2.0, 20.0, 4.0, 5.0
+_SILENT = f"has given no sign of life for {_GRACE:.0f} seconds"
 
 
 class Watch:
@@ -46,8 +47,10 @@ class Watch:
         self._own = store.clone()  # a connection that the working thread does not hold
         self._found, self._closed = threading.Event(), threading.Event()
         store.set(f"who/{rank}", f"process {os.getpid()} on {socket.gethostname()}")
-        self._thread = threading.Thread(target=self._run, daemon=True, name="ranks")
-        self._thread.start()
+        self._known: dict[int, str] = {}  # ranks by name
+        self._looked = time.monotonic()
+        for look in (self._run, self._guard):
+            threading.Thread(target=look, daemon=True, name="ranks").start()
 
     def close(self) -> None:
         """Others must not miss this rank any more."""
@@ -109,12 +112,29 @@ class Watch:
         while not self._closed.wait(_BEAT if beats else 0):
             beats += 1
             try:
-                gone = next(iter(self._children()), None) or self._silent(seen, beats)
+                gone = self._silent(seen, beats) or next(iter(self._children()), None)
+                self._looked = time.monotonic()
+                if gone is not None:
+                    # Whose name comes first; that others end then follows from it.
+                    self._own.compare_set("lost", "", self._sentence(*gone))
+                    sentence = str(self._own.get("lost"), "utf-8")
             except RuntimeError:  # the store is with rank 0, or with what started all of them
                 gone = 0, "is gone, and with it where the ranks meet"
+                sentence = self._sentence(*gone)
             if gone is not None and not self._closed.is_set():
-                self._end(*gone)
+                self._end(gone[0], sentence)
                 return
+
+    def _guard(self) -> None:
+        """A store that does not answer is that of a rank 0 that is stopped."""
+        while not self._closed.wait(_BEAT):
+            if time.monotonic() - self._looked > _GRACE:
+                self._end(0, self._sentence(0, _SILENT))
+                return
+
+    def _sentence(self, rank: int, how: str) -> str:
+        who = f" ({self._known[rank]})" if rank in self._known else ""
+        return f"rank {rank} of {self.size}{who} {how}; the same command again goes on from the last checkpoint"
 
     def _silent(self, seen: dict[int, tuple[bytes, float]], beats: int) -> tuple[int, str] | None:
         """Count up; a rank that has not for too long."""
@@ -123,20 +143,19 @@ class Watch:
         for rank in range(self.size):
             if rank == self.rank or self._own.check([f"left/{rank}"]):
                 continue
+            if rank not in self._known and self._own.check([f"who/{rank}"]):
+                self._known[rank] = str(self._own.get(f"who/{rank}"), "utf-8")
             known = self._own.check([f"beat/{rank}"])
             count = self._own.get(f"beat/{rank}") if known else b""
             if rank not in seen or seen[rank][0] != count:
                 seen[rank] = count, now
             elif known and now - seen[rank][1] > _GRACE:
-                return rank, f"has given no sign of life for {_GRACE:.0f} seconds"
+                return rank, _SILENT
         return None
 
-    def _end(self, rank: int, how: str) -> None:
+    def _end(self, rank: int, sentence: str) -> None:
         """A rank is lost: end those that this process started, and this process."""
-        who = f"rank {rank} of {self.size}"
-        with contextlib.suppress(RuntimeError):
-            who += f" ({self._own.get(f'who/{rank}').decode()})"
-        self.lost = f"{who} {how}; the same command again goes on from the last checkpoint"
+        self.lost = sentence
         self._found.set()
         self._end_children()
         if not self.rank and self._closed.wait(_LAST):
