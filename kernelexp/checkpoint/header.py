@@ -47,9 +47,9 @@ class Origin:
     ) -> Origin:
         """Of a run in this process."""
         threads = torch.get_num_threads() if device.type == "cpu" else 0
-        versions = {"pytorch": torch.__version__, "numpy": numpy.__version__}
+        versions = torch.__version__, numpy.__version__
         place = device_name(device), threads
-        return cls(family, data, code_tags(), _short(dtype), *place, **versions, ranks=ranks)
+        return cls(family, data, code_tags(), _short(dtype), *place, *versions, ranks)
 
     def differences(self, now: Origin) -> Iterator[str]:
         """What was otherwise than ``now``, in words; another commit of a version is no difference.
