@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -173,8 +173,10 @@ class KeptKernel:
     Their memory is taken at once.
     """
 
-    def __init__(self, K: TiledKernel, keep: int) -> None:
-        """K (n, p), and how many of its rows are kept, at most n."""
+    def __init__(
+        self, K: TiledKernel, keep: int, fill: Callable[[Tensor], None] | None = None
+    ) -> None:
+        """K (n, p), and how many of its rows are kept, at most n; ``fill`` computes these (keep, p) otherwise."""
         n, p = K.shape
         assert 0 <= keep <= n
         self.shape, self.kept_rows, self.complete = (n, p), keep, keep == n
@@ -182,13 +184,13 @@ class KeptKernel:
         self._first = K if keep == n else K.part(slice(0, keep))  # symmetric only as a whole
         self._rest = K.part(slice(keep, None))
         self._computed = K
-        self._memory, self._filled = K.empty(keep), False
+        self._memory, self._filled, self._fill = K.empty(keep), False, fill or self._first.dense
 
     @property
     def kept(self) -> Tensor:
         """The first rows of K, (kept_rows, p), to be read."""
         if not self._filled:
-            self._first.dense(self._memory)
+            self._fill(self._memory)
             self._filled = True
         return self._memory
 
@@ -291,16 +293,17 @@ class BlockedKernel:
         Z: Tensor | Points,
         keep: int = 0,
         dtype: torch.dtype | None = None,
+        fill: Callable[[Tensor], None] | None = None,
     ) -> KernelOperator:
         """K(X, Z), whose first ``keep`` rows are kept: X (n, d), Z (p, d) -> (n, p).
 
         It is symmetric, and then computed by halves, where Z is X, the same object. ``dtype``: of what is
-        stored, else that of X.
+        stored, else that of X; ``fill``: see ``KeptKernel``.
         """
         points = as_points(X)
         others = points if Z is X else as_points(Z)
         K = TiledKernel(self.kernel, self.tiling, points, others, dtype or points.values.dtype)
-        return KeptKernel(K, keep) if keep else K
+        return KeptKernel(K, keep, fill) if keep else K
 
     def diag(self, X: Tensor | Points) -> Tensor:
         """k(x_i, x_i): X (n, d) -> (n,)."""

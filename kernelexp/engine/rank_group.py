@@ -42,7 +42,7 @@ class Group(Ranks):
 
     Attributes:
         watch: whether the others live.
-        bytes_reduced: that this rank has put into sums.
+        bytes_reduced, bytes_exchanged: that this rank has put into sums, and given to another.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Group(Ranks):
         GPU of its own, which NCCL wants.
         """
         self.watch, self.rank, self.size, self.beside = watch, watch.rank, watch.size, beside
-        self.bytes_reduced = 0
+        self.bytes_reduced = self.bytes_exchanged = 0
         self._device, self._backend = device, "cpu:gloo,cuda:nccl" if own_gpu else "gloo"
         self._generation, self._leads, self._busy = 0, False, False
         self._threads = threads
@@ -113,6 +113,15 @@ class Group(Ranks):
         for values, columns in zip(own, torch.split(whole, widths, 1), strict=True):
             columns[at] = values[mine]
         return [part.contiguous() for part in torch.split(self.all_reduce(whole), widths, 1)]
+
+    def exchanged(self, values: Tensor, shape: tuple[int, ...], other: int) -> Tensor:
+        got = values.new_empty(shape)
+        with self._named():
+            for work in (dist.isend(values, other), dist.irecv(got, other)):
+                assert work is not None  # both are of this group
+                work.wait()
+        self.bytes_exchanged += values.nbytes
+        return got
 
     def mean(self, own: Tensor, n: int) -> float:
         total = self.all_reduce(own.sum(dtype=torch.float64))

@@ -44,9 +44,10 @@ class Ranks:
         """Whether there is one."""
         return self.size == 1
 
-    def part(self, n: int) -> slice:
-        """Which of n rows are this rank's."""
-        return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
+    def part(self, n: int, rank: int | None = None) -> slice:
+        """Which of n rows are this rank's, or another's."""
+        rank = self.rank if rank is None else rank
+        return slice(rank * n // self.size, (rank + 1) * n // self.size)
 
     def own(self, rows: Rows) -> Rows:
         """This rank's of all rows (n, ...); alone the same object, for a matrix to be seen as symmetric."""
@@ -66,6 +67,10 @@ class Ranks:
         ``index`` (m,) is of the host, ``rows`` the same on the device.
         """
         return [values[rows] for values in own]
+
+    def exchanged(self, values: Tensor, shape: tuple[int, ...], other: int) -> Tensor:
+        """What another rank gives, of this shape and the type of the values that it is given."""
+        raise NotImplementedError  # alone there is no other
 
     def mean(self, own: Tensor, n: int) -> float:
         """The mean of a matrix of n rows, of which each rank owns its part."""
