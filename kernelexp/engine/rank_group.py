@@ -1,8 +1,4 @@
-"""Several ranks by ``torch.distributed``: everything they tell each other is a sum or rank 0's word.
-
-Sums of rows that all ranks but their owner hold as zeros are those rows, to the last bit, so one primitive,
-all-reduce, gathers too. It is one that gloo has for tensors of a GPU, so that two ranks can share one.
-"""
+"""Several ranks by ``torch.distributed``: sums, rows that each has some of, and rank 0's word."""
 
 from __future__ import annotations
 
@@ -42,7 +38,7 @@ class Group(Ranks):
 
     Attributes:
         watch: whether the others live.
-        bytes_reduced, bytes_exchanged: that this rank has put into sums, and given to another.
+        bytes_reduced, bytes_gathered, bytes_exchanged: that this rank has put into sums, given to all, and to one.
     """
 
     def __init__(
@@ -59,7 +55,7 @@ class Group(Ranks):
         GPU of its own, which NCCL wants.
         """
         self.watch, self.rank, self.size, self.beside = watch, watch.rank, watch.size, beside
-        self.bytes_reduced = self.bytes_exchanged = 0
+        self.bytes_reduced = self.bytes_gathered = self.bytes_exchanged = 0
         self._device, self._backend = device, "cpu:gloo,cuda:nccl" if own_gpu else "gloo"
         self._generation, self._leads, self._busy = 0, False, False
         self._threads = threads
@@ -99,20 +95,42 @@ class Group(Ranks):
         return values
 
     def gather(self, own: Tensor, n: int) -> Tensor:
-        whole = own.new_zeros(n, *own.shape[1:])
-        whole[self.part(n)] = own
-        return self.all_reduce(whole)
+        parts = (self.part(n, rank) for rank in range(self.size))
+        return self._gathered(own, [part.stop - part.start for part in parts])
+
+    def owns(self, index: Tensor, n: int) -> Tensor:
+        return self._owners(index, n) == self.rank
+
+    def _owners(self, index: Tensor, n: int) -> Tensor:
+        """The rank of each of some rows of n."""
+        ends = torch.tensor([self.part(n, rank).stop for rank in range(self.size)])
+        return torch.bucketize(index, ends, right=True)
 
     def picked(self, own: list[Tensor], index: Tensor, rows: Tensor, n: int) -> list[Tensor]:
-        part = self.part(n)
-        at = ((index >= part.start) & (index < part.stop)).nonzero().squeeze(1)
-        mine = memory.sent(index[at] - part.start, own[0].device)
-        at = memory.sent(at, own[0].device)
+        mine = memory.sent(index[self.owns(index, n)] - self.part(n).start, own[0].device)
         widths = [values.shape[1] for values in own]
-        whole = own[0].new_zeros(len(index), sum(widths))
-        for values, columns in zip(own, torch.split(whole, widths, 1), strict=True):
-            columns[at] = values[mine]
-        return [part.contiguous() for part in torch.split(self.all_reduce(whole), widths, 1)]
+        together = self.assembled(torch.cat([values[mine] for values in own], 1), index, n)
+        return list(torch.split(together, widths, 1))
+
+    def assembled(self, own: Tensor, index: Tensor, n: int) -> Tensor:
+        owners = self._owners(index, n)
+        by_rank = self._gathered(own, owners.bincount(minlength=self.size).tolist())
+        whole = torch.empty_like(by_rank)
+        whole[memory.sent(owners.argsort(stable=True), own.device)] = by_rank
+        return whole
+
+    def _gathered(self, own: Tensor, counts: list[int]) -> Tensor:
+        """The rows of all ranks, of each so many, in the order of ranks."""
+        device = own.device if self._backend != "gloo" else torch.device("cpu")
+        # Gloo wants as many of each, and the host's.
+        padded = torch.empty(max(counts), *own.shape[1:], dtype=own.dtype, device=device)
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in counts]
+        self.bytes_gathered += padded.nbytes
+        with self._named():
+            dist.all_gather(parts, padded)
+        whole = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        return whole.to(own.device)
 
     def exchanged(self, values: Tensor, shape: tuple[int, ...], other: int) -> Tensor:
         got = values.new_empty(shape)

@@ -68,6 +68,14 @@ class Ranks:
         """
         return [values[rows] for values in own]
 
+    def owns(self, index: Tensor, n: int) -> Tensor:
+        """Which of some rows of n are this rank's: index (m,) of the host -> (m,)."""
+        return torch.ones_like(index, dtype=torch.bool)
+
+    def assembled(self, own: Tensor, index: Tensor, n: int) -> Tensor:
+        """Some rows of n, index (m,) of the host -> (m, c), on each rank; ``own``: those it owns, in their order."""
+        return own
+
     def exchanged(self, values: Tensor, shape: tuple[int, ...], other: int) -> Tensor:
         """What another rank gives, of this shape and the type of the values that it is given."""
         raise NotImplementedError  # alone there is no other

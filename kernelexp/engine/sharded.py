@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from kernelexp.engine.memory import sent
 from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.points import Points
 from kernelexp.engine.ranks import Ranks
@@ -36,7 +35,7 @@ class ColumnShard:
         if on_cpu and keep == n:
             fill = functools.partial(_fill_by_halves, kernel, X, ranks)
         self._all, self._own = kernel(X, X), kernel(X, ranks.own(X), keep, fill=fill)
-        self._ranks, self._part = ranks, ranks.part(n)
+        self._ranks = ranks
         self.shape, self.kept_rows = self._own.shape, self._own.kept_rows
         self.complete = self._own.complete
         self._picks = self.complete and on_cpu and n <= kernel.tiling.picked * d
@@ -44,12 +43,10 @@ class ColumnShard:
     def entries(self, index: Tensor, columns: Tensor) -> Tensor:
         if not self._picks:
             return self._all.entries(index, columns)
-        part = self._part
-        at = ((columns >= part.start) & (columns < part.stop)).nonzero().squeeze(1)
-        own = self._own.entries(index, columns[at] - part.start)
-        whole = own.new_zeros(len(index), len(columns))
-        whole[:, sent(at, whole.device)] = own
-        return self._ranks.all_reduce(whole)
+        n = self.shape[0]
+        own = columns[self._ranks.owns(columns, n)] - self._ranks.part(n).start
+        by_columns = self._own.entries(index, own).mT
+        return self._ranks.assembled(by_columns, columns, n).mT
 
     def rows(self, index: Tensor, out: Tensor | None = None) -> Tensor:
         return self._own.rows(index, out)
