@@ -23,6 +23,8 @@ from kernelexp.rank_place import Place
 
 # For all to come to where they meet: a cluster may start them minutes apart.
 _MEETING = timedelta(minutes=10)
+# Ranks that any machine may be asked for, as many cores as it has.
+_FEW = 8
 # Seconds that processes started here get to end by themselves.
 _ENDING = 10.0
 
@@ -41,8 +43,8 @@ def follow(place: Place) -> None:
     group = _group(place, watch, device, torch.get_num_threads())
     try:
         following.follow(group, device)
-    except BaseException as error:
-        group.fail(error)
+    except RankLost as error:  # there is nowhere to meet any more
+        watch.wait_for_its_word()
         raise SystemExit(1) from error
     group.close()
 
@@ -62,6 +64,9 @@ def together(asked: int, device: torch.device) -> Iterator[tuple[Ranks, torch.de
     if place is None and asked == 1:
         yield ALONE, device
     elif place is None:
+        most = max(_FEW, os.cpu_count() or 1)
+        if asked > most:
+            raise refuse("resource.ranks", asked, f"at most {most} on this machine")
         with _started(asked, device) as group:
             yield group, _device(Place(0, asked, 0, asked, "", 0), device)
     else:

@@ -255,11 +255,6 @@ class Group(Ranks):
             torch.set_num_threads(self._threads)
         self._meet()
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether another has left what all were at."""
-        return self.watch.is_abandoned(self._generation)
-
     def fail(self, error: BaseException) -> None:
         """Tell the others why this rank ends, or leaves what all are at."""
         if memory.is_exhausted(error):

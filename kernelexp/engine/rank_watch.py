@@ -99,6 +99,10 @@ class Watch:
                 return f"rank {failed} of {self.size} ({self._who(failed)}) failed: {what}", False
         return self.lost or f"a rank of {self.size} is lost ({error})", False
 
+    def wait_for_its_word(self) -> None:
+        """Until it ends this process with the word of which rank is lost."""
+        self._closed.wait(_GRACE + _LAST)
+
     def _failed(self, generation: int) -> int | None:
         ranks = range(self.size)
         return next((r for r in ranks if self.store.check([f"failed/{generation}/{r}"])), None)

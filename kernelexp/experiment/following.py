@@ -19,8 +19,7 @@ from kernelexp.experiment.prepare import compare, load_data, make_problem
 def follow(group: Group, device: torch.device) -> None:
     """Take part in run after run of rank 0, until it ends.
 
-    Raises:
-        RankLost: where another rank is gone.
+    An error ends what all are at: rank 0 says it and goes on, to its next run or its end, with all that are there.
     """
     warnings.simplefilter("ignore")  # rank 0 says it
     while True:
@@ -29,9 +28,9 @@ def follow(group: Group, device: torch.device) -> None:
             if told is None:
                 return
             group.follow(_prepared(group, device, *told))
-        except RankLost:
-            if not group.abandoned:
-                raise
+        except Exception as error:
+            if not isinstance(error, RankLost):
+                group.fail(error)
             group.meet_again()
 
 
