@@ -28,6 +28,7 @@ def job(cfg: DictConfig) -> None:
             line = f"{reason}; tried again, {attempt} of {cfg.retries}"
             print(f"kernelexp: {line}", file=sys.stderr)
     except interrupts.Interrupted as stop:
+        interrupts.requeue(stop)
         if not interrupts.in_worker():
             raise
         # Raised there, it would make joblib kill the workers beside this one, whatever they write.

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kernelexp import interrupts
+from kernelexp.cluster import ask_for_memory
 from kernelexp.config import tracking
 from kernelexp.console import VARIED_VARIABLE, show_jobs
 from kernelexp.engine.checks import refuse
@@ -53,6 +54,7 @@ class Guard(Callback):  # type: ignore[misc]
             if workers == 0:
                 raise refuse("hydra.launcher.n_jobs", 0, "a number of processes, or -1: of cores")
             jobs, varied = sweep_jobs(config)
+            ask_for_memory(config.hydra.launcher, jobs)
             settings = tracking(config)
             if config.dry_run:
                 show_jobs(preview(jobs, settings, skips=not config.rerun))

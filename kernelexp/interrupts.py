@@ -82,6 +82,19 @@ def received() -> Interrupted | None:
     return None if _watch is None or _watch.signal is None else Interrupted(_watch.signal)
 
 
+def requeue(stop: Interrupted) -> None:
+    """Where a cluster's scheduler has asked for it, let submitit queue this job again, which ends the process."""
+    if _watch is not None and _watch.requeues is not None and stop.signal == _requeue_signal():
+        _watch.requeues(stop.signal, None)
+
+
+def _requeue_signal() -> int | None:
+    """What submitit takes as the end of a job's time on its machine; None outside of its jobs."""
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        return None
+    return getattr(signal, "SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2"), None)
+
+
 def in_worker() -> bool:
     """Whether this process is one of a launcher's."""
     return _watch is not None and _watch.worker
@@ -139,6 +152,8 @@ class _Watch:
         self.callbacks: list[Callable[[str], object]] = []
         self.lock = threading.Lock()
         self.parent = int(os.environ.get(_LAUNCHER_VARIABLE, os.getppid()))
+        # What submitit does at its signal. No deadline: it gives minutes, and who is ended is not queued again.
+        self.requeues: Callable[[int, FrameType | None], object] | None = None
         self.orphan = False
         self.wakes, self.wakened = socket.socketpair()
         self.wakened.setblocking(False)
@@ -146,6 +161,9 @@ class _Watch:
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
+        if worker and (number := _requeue_signal()) is not None:
+            former = signal.signal(number, self._handle)
+            self.requeues = former if callable(former) else None
         threading.Thread(target=self._run, name="interrupts", daemon=True).start()
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

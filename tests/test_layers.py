@@ -24,6 +24,7 @@ ALLOWED = {
     "commit.py": {"kernelexp"},
     "identity.py": {"mlflow", "kernelexp.commit"},
     "gpus.py": {"torch"},
+    "cluster.py": {"omegaconf", "kernelexp.forecast", "kernelexp.jobs"},
     "rank_place.py": set(),
     "rank_processes.py": {"torch", "kernelexp.engine", "kernelexp.experiment", "kernelexp.interrupts",
                           "kernelexp.rank_place"},
