@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
 
-from kernelexp import config
+from kernelexp import cluster, config
 from kernelexp.cluster import ask_for_memory
 from kernelexp.jobs import single_job
 from kernelexp.usage import CONF_DIR
@@ -62,7 +62,7 @@ def test_a_job_that_makes_room_is_queued_again_and_goes_on(workdir, cli, runs):
         (["dataset=fmnist"], 2, 5),
         (["dataset=fmnist", "resource.ranks=2", "resource.cache_gb=7"], 18, 24),
         (["resource.memory_gb=10"], 12, 12),
-        (["dataset=npz", "dataset.path=my.npz"], 10, 10),
+        (["dataset=npz", "dataset.path=my.npz"], 2, 4),  # its header tells the sizes
         (["hydra.launcher.mem_gb=3"], 3, 3),
     ],
 )
@@ -78,6 +78,15 @@ def test_memory_is_asked_for_as_planned(workdir, launcher, settings, least, most
     ask_for_memory(cfg.hydra.launcher, [single_job(job_only)])
     assert least <= cfg.hydra.launcher.mem_gb <= most
     assert (cfg.hydra.launcher.gpus_per_node == 1) == (launcher == "slurm_gpu")
+
+
+def test_memory_of_sizes_that_nobody_knows(monkeypatch):
+    monkeypatch.setattr(cluster, "planned_memory", lambda config: None)
+    config.register()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        cfg = compose("config", ["launcher=slurm"], return_hydra_config=True)
+    ask_for_memory(cfg.hydra.launcher, [single_job(cfg.copy())])
+    assert cfg.hydra.launcher.mem_gb == 10
 
 
 def test_other_launchers_ask_nobody():

@@ -1,4 +1,4 @@
-"""What one rank of several does in ``test_ranks``: ``python rank_cases.py RANK SIZE PORT FILE``."""
+"""What one rank of several does in ``test_rank_digits``: ``python rank_cases.py RANK SIZE PORT FILE``."""
 
 import sys
 import warnings
