@@ -48,7 +48,7 @@ ALLOWED = {
     "usage.py": set(),
     "interrupts.py": set(),
     "streams.py": {"_typeshed"},
-    "report": {"mlflow", "pandas", "numpy", "scipy", "seaborn", "matplotlib", "jinja2", "kernelexp",
+    "report": {"mlflow", "sqlalchemy", "pandas", "numpy", "scipy", "seaborn", "matplotlib", "jinja2", "kernelexp",
                "kernelexp.metrics", "kernelexp.report"},
 }  # fmt: skip
 

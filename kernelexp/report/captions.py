@@ -151,13 +151,18 @@ def sharing(runs: pd.DataFrame, point: Iterable[str]) -> str:
 
 def varied(runs: pd.DataFrame) -> set[str]:
     """The settings that have more than one value among runs that have them."""
-    values: dict[str, set[Any]] = {}
+    texts: dict[str, set[str]] = {}
     for own in runs["settings"]:
-        for name, value in own.items():
-            values.setdefault(name, set()).add(_canonical(value))
-    return {name for name, found in values.items() if len(found) > 1}
+        for name, text in own.items():
+            texts.setdefault(name, set()).add(text)
+    return {name for name, found in texts.items() if _differ(sorted(found))}
 
 
-def _canonical(value: str) -> Any:
-    [single] = typed(pd.Series([value], dtype=object))
+def _differ(texts: list[str]) -> bool:
+    """Whether the values are not all one: 0.1 and 1e-1 are two texts, of one value."""
+    return any(_canonical(text) != _canonical(texts[0]) for text in texts[1:])
+
+
+def _canonical(text: str) -> Any:
+    [single] = typed(pd.Series([text], dtype=object))
     return "None" if pd.isna(single) else single

@@ -9,14 +9,13 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from kernelexp.metrics import RUN
+from kernelexp.report.recorded import Recorded, pages, recorded
 
 PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.digest"
 # Of a job that later sweeps have taken over: those it belonged to before.
@@ -24,7 +23,6 @@ FORMER_PARENTS_TAG = "sweep.former_parents"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # What a solver has to say of targets not met or a system not solved.
 _WARNING_TAG = "solver.warning"
-_PAGE = 1000
 # What MLflow's databases keep in place of infinity.
 _INFINITIES = {sign * sys.float_info.max: sign * float("inf") for sign in (1, -1)}
 # Parameters that do not say what was computed, only where it was recorded and with which draw.
@@ -57,7 +55,8 @@ class Store:
     """
 
     def __init__(self, uri: str) -> None:
-        self.shown = shown = _without_password(uri)
+        self.uri, self.shown = uri, _without_password(uri)
+        shown = self.shown
         _check_address(uri, shown)
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -66,7 +65,7 @@ class Store:
         try:
             self.client = MlflowClient(uri)
             self.experiments: dict[str, str] = {
-                found.name: found.experiment_id for found in _pages(self.client.search_experiments)
+                found.name: found.experiment_id for found in pages(self.client.search_experiments)
             }
         except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
             # The first sentence, without SQLAlchemy's statement and link.
@@ -84,20 +83,17 @@ class Store:
             ValueError: if there is none, or more than one.
         """
         names = {number: name for name, number in self.experiments.items()}
-        runs = _pages(self.client.search_runs, list(names), "")
-        sweeps = [run for run in runs if JOBS_TAG in run.data.tags]
-        found = [run for run in sweeps if start and run.info.run_id.startswith(start)]
+        runs = recorded(self.client, self.uri, names, "")
+        sweeps = [run for run in runs if JOBS_TAG in run.tags]
+        found = [run for run in sweeps if start and run.run.startswith(start)]
         if len(found) != 1:
             problem = "no sweep" if not found else f"{len(found)} sweeps"
-            newest = [
-                f"{run.info.run_id[:8]} ({names[run.info.experiment_id]})"
-                for run in (found or sweeps)[:6]
-            ]
+            newest = [f"{run.run[:8]} ({names[run.experiment]})" for run in (found or sweeps)[:6]]
             raise ValueError(
                 f"--parent {start or repr(start)}: {problem} with such a run id in this store, which "
                 f"has {', '.join(newest) or 'no sweeps'}"
             )
-        return found[0].info.run_id, names[found[0].info.experiment_id]
+        return found[0].run, names[found[0].experiment]
 
     def runs(self, experiment: str, query: str = "", parent: str | None = None) -> Runs:
         """The finished runs of an experiment, those of equal configuration counted once.
@@ -114,19 +110,14 @@ class Store:
             there = ", ".join(sorted(self.experiments)) or "none"
             raise ValueError(f"{experiment}: no such experiment in this store, which has {there}")
         try:
-            found = _pages(
-                self.client.search_runs,
-                [self.experiments[experiment]],
-                query,
-                order_by=["attributes.start_time DESC"],
-            )
+            found = recorded(self.client, self.uri, [self.experiments[experiment]], query)
         except MlflowException as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"--filter {query!r}: must be an MLflow filter ({reason})") from error
         jobs = [
             run
             for run in found
-            if JOBS_TAG not in run.data.tags and (parent is None or parent in _parents(run))
+            if JOBS_TAG not in run.tags and (parent is None or parent in _parents(run))
         ]
         return Runs(experiment, jobs)
 
@@ -163,12 +154,12 @@ class Runs:
         unfinished: how many failed, were killed or still run, and have not been repeated since.
     """
 
-    def __init__(self, experiment: str, jobs: list[Run]) -> None:
-        newest: dict[str, Run] = {}
-        digests = {run.info.run_id: _digest(run) for run in jobs}
+    def __init__(self, experiment: str, jobs: list[Recorded]) -> None:
+        newest: dict[str, Recorded] = {}
+        digests = {run.run: _digest(run) for run in jobs}
         for run in jobs:  # newest first
-            if run.info.status == "FINISHED":
-                newest.setdefault(digests[run.info.run_id], run)
+            if run.status == "FINISHED":
+                newest.setdefault(digests[run.run], run)
         self.experiment = experiment
         self.frame = _frame(experiment, list(newest.values()))
         self.unfinished = len({d for d in digests.values() if d not in newest})
@@ -191,56 +182,46 @@ def _without_password(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
-    found, token = [], None
-    while True:
-        page = search(*arguments, max_results=_PAGE, page_token=token, **options)
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def _parents(run: Run) -> list[str]:
-    tags = run.data.tags
+def _parents(run: Recorded) -> list[str]:
+    tags = run.tags
     return [tags.get(PARENT_TAG, ""), *tags.get(FORMER_PARENTS_TAG, "").split()]
 
 
-def _settings(run: Run) -> dict[str, str]:
+def _settings(run: Recorded) -> dict[str, str]:
     return {
         key: value
-        for key, value in sorted(run.data.params.items())
+        for key, value in sorted(run.params.items())
         if not key.startswith(_NOT_SETTINGS) and key not in _PATHS_AND_SWITCHES
     }
 
 
-def _digest(run: Run) -> str:
-    own = {**_settings(run), "seed": run.data.params.get("seed")}
+def _digest(run: Recorded) -> str:
+    own = {**_settings(run), "seed": run.params.get("seed")}
     # A run without parameters says nothing of what it repeats.
-    same = json.dumps(own) if run.data.params else run.info.run_id
-    return str(run.data.tags.get(DIGEST_TAG) or same)
+    same = json.dumps(own) if run.params else run.run
+    return str(run.tags.get(DIGEST_TAG) or same)
 
 
-def _frame(experiment: str, runs: list[Run]) -> pd.DataFrame:
+def _frame(experiment: str, runs: list[Recorded]) -> pd.DataFrame:
     own = pd.DataFrame(
         [
             {
                 "experiment": experiment,
-                "run": run.info.run_id,
-                "parent": run.data.tags.get(PARENT_TAG),
-                "started": pd.Timestamp(run.info.start_time, unit="ms"),
-                "commit": run.data.tags.get("git.commit"),
-                "dirty": run.data.tags.get("git.dirty") == "true",
-                "stopped_by": run.data.tags.get("stopped_by"),
-                "warning": run.data.tags.get(_WARNING_TAG),
+                "run": run.run,
+                "parent": run.tags.get(PARENT_TAG),
+                "started": pd.Timestamp(run.started, unit="ms"),
+                "commit": run.tags.get("git.commit"),
+                "dirty": run.tags.get("git.dirty") == "true",
+                "stopped_by": run.tags.get("stopped_by"),
+                "warning": run.tags.get(_WARNING_TAG),
                 "settings": _settings(run),
             }
             for run in runs
         ]
     )
-    metrics = pd.DataFrame([run.data.metrics for run in runs], dtype=float).replace(_INFINITIES)
+    metrics = pd.DataFrame([run.metrics for run in runs], dtype=float).replace(_INFINITIES)
     metrics = metrics.drop(columns=[c for c in metrics if c in own])
-    params = pd.DataFrame([run.data.params for run in runs])
+    params = pd.DataFrame([run.params for run in runs])
     params = params.apply(lambda c: c.replace("None", None) if c.name in _NAMES else typed(c))
     params = params.drop(columns=[c for c in params if c in metrics or c in own])
     frame = pd.concat([own, params, metrics], axis=1)
