@@ -41,6 +41,7 @@ bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs K
 	$(BIN)/python benchmarks/subsample.py
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/claims.py
+	$(BIN)/python benchmarks/report_many.py
 
 lint: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -5,7 +5,7 @@ theirs, waits until nobody else is choosing, and has the job if no living claim 
 number was not there yet when the other looked reads that number afterwards, and takes a higher one: never
 do both have it. What this asks of the store is that a write that has returned is seen by every later read. So
 it is with SQLite (one file, one writer at a time), with PostgreSQL or MySQL (each request its own transaction,
-on one primary) and with a server over either. A job that nobody has any more is free: a claim ends with the
+on one primary) and with a server over either (run: ``tests/test_shared_stores.py``). A job that nobody has any more is free: a claim ends with the
 job, or with its process.
 """
 

@@ -1,16 +1,13 @@
 """Of any number of workers exactly one trains a job."""
 
-import multiprocessing
 import random
 import threading
 from types import SimpleNamespace
 
 import pytest
 
-from kernelexp import claims, resume
+from kernelexp import claims
 from kernelexp.claims import Claim, ClaimLost, claim
-from kernelexp.commit import code_tags
-from kernelexp.identity import Identity
 from kernelexp.liveness import GRACE_SECONDS, Process, Watch, sign
 
 
@@ -90,44 +87,6 @@ def test_in_any_order_of_steps_one_trains(seed, monkeypatch):
     assert not wrong
     assert len(trained) == 1
     assert store.tags == {}
-
-
-def worker(uri, experiment, jobs, name, results):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
-    resume._POLL_SECONDS = 0.02
-    for job in jobs:
-        identity = Identity(job, "files", lambda: None, log_model=False)
-        turn = resume.finished_or_claimed(client, experiment, identity, lambda who: None)
-        if isinstance(turn, Claim):
-            tags = {**identity.tags, **code_tags()}
-            run = client.create_run(experiment, tags=tags)
-            client.set_terminated(run.info.run_id, "FINISHED")
-            turn.release()
-            results.put((name, job))
-
-
-def test_six_workers_at_once_do_each_job_once(client, workdir):
-    """Each goes through all jobs in one order, so all come to each of them together."""
-    jobs, experiment = [f"job{i}" for i in range(6)], client.create_experiment("many")
-    context = multiprocessing.get_context("fork")
-    # Another spelling: a database's connections must not be shared with a forked process.
-    uri = f"sqlite:///{workdir}/./mlflow.db"
-    results = context.Queue()
-    workers = [
-        context.Process(target=worker, args=(uri, experiment, jobs, i, results)) for i in range(6)
-    ]
-    for process in workers:
-        process.start()
-    for process in workers:
-        process.join(120)
-        assert process.exitcode == 0
-    done = [results.get(timeout=10) for _ in jobs]
-    assert results.empty()
-    assert sorted(job for _, job in done) == jobs
-    tags = client.get_experiment(experiment).tags
-    assert not any(key.startswith("kernelexp.claim") for key in tags)
 
 
 @pytest.fixture

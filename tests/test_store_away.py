@@ -3,15 +3,12 @@
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
-from conftest import free_port, wait_for
+from servers import Server
 from store_door import Door
 
 from kernelexp import tracking
@@ -21,31 +18,6 @@ from kernelexp.store import outbox as outbox_module
 
 SMALL = ("dataset.n_train=300", "dataset.n_test=100", "tracking.log_model=false")
 GROUPS = {group: {"name": group} for group in ("kernel", "dataset", "solver")}
-
-
-class Server:
-    """``mlflow server`` on a port of its own, stopped and started by tests."""
-
-    def __init__(self, folder):
-        self.folder, self.port = folder, free_port()
-        self.process = None
-
-    def start(self):
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db",
-            "--default-artifact-root", "mlflow-artifacts:/", "--artifacts-destination", "artifacts",
-        ]  # fmt: skip
-        with open(self.folder / "server.log", "a") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
-            )
-        up = wait_for(f"http://127.0.0.1:{self.port}/health")
-        assert up == b"OK", (self.folder / "server.log").read_text()
-
-    def stop(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +44,7 @@ def recorded(server, request):
     """The runs of this test's experiment, asked for past the door, oldest first."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"http://127.0.0.1:{server.port}")
+    client = MlflowClient(server.uri)
 
     def find(experiment):
         found = client.get_experiment_by_name(experiment)

@@ -172,7 +172,7 @@ def _check_address(uri: str, shown: str) -> None:
         problem = "is a folder" if file.is_dir() else "no such file; run an experiment first"
         raise ValueError(f"--store {shown}: {problem}")
     # databricks and uc are names of services; a folder of runs has to be allowed to MLflow.
-    if re.match(r"(\w+:|databricks|uc\b)", uri) or os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+    if re.match(r"([\w+]+:|databricks|uc\b)", uri) or os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
         return
     hint = f"sqlite:///{uri}" if file.is_file() else "sqlite:///mlflow.db"
     raise ValueError(f"--store {shown}: must be an address, as {hint} or http://HOST:PORT")
