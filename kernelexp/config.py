@@ -44,6 +44,9 @@ class TopLevel:
     resource: Any = MISSING
     checkpoint: Any = MISSING
     noise: float = 0.0
+    # Training points held out for choosing: a share or a number; or in how many folds, each once.
+    validation: Any = None
+    cv: int | None = None
     seed: int = 0
     device: str = "auto"
     dtype: str = "float32"
@@ -138,6 +141,8 @@ def build(cfg: DictConfig) -> Config:
         resource=_make("resource", values),
         noise=values["noise"],
         noise_kind=values["label_noise"]["name"],
+        validation=values["validation"],
+        cv=values["cv"],
         seed=values["seed"],
         device=_device(values["device"]),
         dtype=DTYPES[values["dtype"]],

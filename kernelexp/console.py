@@ -91,7 +91,12 @@ class Terminal:
 
     def epoch(self, number: int, metrics: dict[str, float]) -> None:
         """Move the bar."""
-        shown = (EPOCH.epoch_train_mse, EPOCH.epoch_test_accuracy, EPOCH.epoch_test_r2)
+        shown = (
+            EPOCH.epoch_train_mse,
+            EPOCH.epoch_valid_mse,
+            EPOCH.epoch_test_accuracy,
+            EPOCH.epoch_test_r2,
+        )
         text = ", ".join(
             f"{name.removeprefix('epoch_').replace('_', ' ')} {metrics[name]:.4g}"
             for name in shown
@@ -105,9 +110,16 @@ class Terminal:
         m, setup = result.metrics, result.setup
         classifies = RUN.test_accuracy in m
         scores = (
-            (RUN.train_accuracy, RUN.test_accuracy) if classifies else (RUN.train_r2, RUN.test_r2)
+            (RUN.train_accuracy, RUN.valid_accuracy, RUN.test_accuracy)
+            if classifies
+            else (RUN.train_r2, RUN.valid_r2, RUN.test_r2)
         )
         scale = 100 if classifies else 1
+        folds = (
+            (RUN.cv_accuracy, RUN.cv_accuracy_spread)
+            if classifies
+            else (RUN.cv_r2, RUN.cv_r2_spread)
+        )
         rows = {
             "kernel": str(setup.kernel),
             "dataset": setup.dataset.name,
@@ -116,7 +128,16 @@ class Terminal:
             **{label: f"{m[name]:,.0f}" for name, label in _COUNTS.items() if name in m},
             "epochs": f"{m[RUN.epochs]:.0f} (stopped by {result.stopped_by})",
             "seconds": f"{m[RUN.setup_seconds]:.2f} set-up, {m[RUN.train_seconds]:.2f} training",
-            **{name.replace("_", " "): f"{scale * m[name]:.2f}" for name in scores},
+            **{name.replace("_", " "): f"{scale * m[name]:.2f}" for name in scores if name in m},
+            **(
+                {
+                    folds[0].replace("_", " "): " +- ".join(
+                        f"{scale * m[name]:.2f}" for name in folds
+                    )
+                }
+                if folds[0] in m
+                else {}
+            ),
             "RKHS norm": _norm(result),
             **{
                 name.replace("_", " "): f"{m[name]:.2g}"

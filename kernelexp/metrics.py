@@ -45,6 +45,15 @@ class RunMetrics(_Metrics[Held]):
         test_accuracy: as ``train_accuracy``, on the test points.
         test_r2: as ``train_r2``, on the test points.
         test_mse: as ``train_mse``, on the test points.
+        valid_accuracy: as ``train_accuracy``, on the validation points.
+        valid_r2: as ``train_r2``, on the validation points.
+        valid_mse: as ``train_mse``, on the validation points.
+        cv_accuracy: ``valid_accuracy``, mean over the folds of a cross-validation.
+        cv_r2: ``valid_r2``, mean over the folds.
+        cv_mse: ``valid_mse``, mean over the folds.
+        cv_accuracy_spread: standard deviation of ``valid_accuracy`` over the folds (divided by folds - 1).
+        cv_r2_spread: that of ``valid_r2``.
+        cv_mse_spread: that of ``valid_mse``.
         exact_test_accuracy: ``test_accuracy`` of the interpolating solution.
         exact_test_r2: ``test_r2`` of the interpolating solution.
         exact_test_mse: ``test_mse`` of the interpolating solution.
@@ -74,6 +83,15 @@ class RunMetrics(_Metrics[Held]):
     test_accuracy: Held = _nothing
     test_r2: Held = _nothing
     test_mse: Held = _nothing
+    valid_accuracy: Held = _nothing
+    valid_r2: Held = _nothing
+    valid_mse: Held = _nothing
+    cv_accuracy: Held = _nothing
+    cv_r2: Held = _nothing
+    cv_mse: Held = _nothing
+    cv_accuracy_spread: Held = _nothing
+    cv_r2_spread: Held = _nothing
+    cv_mse_spread: Held = _nothing
     exact_test_accuracy: Held = _nothing
     exact_test_r2: Held = _nothing
     exact_test_mse: Held = _nothing
@@ -96,6 +114,9 @@ class EpochMetrics(_Metrics[Held]):
         epoch_train_mse: mean of (y - f)^2 over training points and outputs.
         epoch_test_accuracy: share of test labels that are predicted, 0 to 1; classification.
         epoch_test_r2: R2 on the test points; regression.
+        epoch_valid_accuracy: as ``epoch_test_accuracy``, on the validation points.
+        epoch_valid_r2: as ``epoch_test_r2``, on the validation points.
+        epoch_valid_mse: mean of (y - f)^2 over validation points and outputs.
         epoch_seconds: seconds of this epoch, without evaluation.
         epoch_rkhs_norm: ||f||, as the solver carries it along.
         epoch_prediction_error: |f(X) - f*(X)| / |f*(X)| on the test points, f* the interpolating solution
@@ -105,6 +126,9 @@ class EpochMetrics(_Metrics[Held]):
     epoch_train_mse: Held = _nothing
     epoch_test_accuracy: Held = _nothing
     epoch_test_r2: Held = _nothing
+    epoch_valid_accuracy: Held = _nothing
+    epoch_valid_r2: Held = _nothing
+    epoch_valid_mse: Held = _nothing
     epoch_seconds: Held = _nothing
     epoch_rkhs_norm: Held = _nothing
     epoch_prediction_error: Held = _nothing
@@ -122,3 +146,5 @@ EPOCH: EpochMetrics[str] = EpochMetrics(**{name: name for name in names(EpochMet
 DERIVED = (RUN.m_star, RUN.m_star_adapted, RUN.batch_size, RUN.q, RUN.top_eigenvalue, RUN.n_centers)
 # By which runs are compared: of each run the first it has.
 SCORES = (RUN.test_accuracy, RUN.test_r2)
+# By which something may be chosen: never by test points. The larger the better; of each run the first it has.
+SELECTION = (RUN.valid_accuracy, RUN.valid_r2, RUN.cv_accuracy, RUN.cv_r2)

@@ -13,7 +13,7 @@ from kernelexp.claims import Claim
 from kernelexp.current_sweep import Sweep
 from kernelexp.identity import DIGEST_TAG, Identity
 from kernelexp.liveness import HEARTBEAT_TAG, beating
-from kernelexp.metrics import RUN, SCORES
+from kernelexp.metrics import RUN, SCORES, SELECTION
 from kernelexp.resume import (
     Finished,
     children,
@@ -35,9 +35,17 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 JOBS_TAG, PROGRESS_TAG, BEST_TAG = "sweep.jobs", "sweep.progress", "sweep.best"
+BEST_BY_TAG = "sweep.best_by"
 VARIED_TAG = "sweep.varied"
 _NOTE_TAG = "mlflow.note.content"  # the description on a run's page
-_OF_THE_BEST = (*SCORES, RUN.train_accuracy, RUN.train_r2, RUN.rkhs_norm, RUN.train_seconds)
+_OF_THE_BEST = (
+    *SELECTION,
+    *SCORES,
+    RUN.train_accuracy,
+    RUN.train_r2,
+    RUN.rkhs_norm,
+    RUN.train_seconds,
+)
 # Seconds: between attempts to end a parent, and for them all where a person is waiting.
 _PAUSE, _HURRIED = 2.0, 4.0
 # The signs of life of the parent, from its start to its end.
@@ -237,11 +245,13 @@ def _ended(client: MlflowClient, parent: str, interrupted: bool, end: int | None
     if outcome.best is not None:
         best = outcome.best.info
         client.set_tag(parent, BEST_TAG, f"{best.run_name} ({best.run_id})")
+        client.set_tag(parent, BEST_BY_TAG, outcome.by)
     all_finished = len(outcome.finished) == jobs
     status = "KILLED" if interrupted else "FINISHED" if all_finished else "FAILED"
     client.set_terminated(parent, status, end)
     before = f", {outcome.skipped} of them before" if outcome.skipped else ""
-    return f"{len(outcome.finished)} of {jobs} jobs finished{before}; sweep {parent}"
+    chosen = f"; {outcome.choice}" if outcome.best is not None else ""
+    return f"{len(outcome.finished)} of {jobs} jobs finished{before}{chosen}; sweep {parent}"
 
 
 class _Outcome:
@@ -256,12 +266,14 @@ class _Outcome:
         self.failed = sum(status in ("FAILED", "KILLED") for _, status in states)
         self.skipped = sum(_is_older(run, parent) for run in self.finished)
         self.ended = len(self.finished) + self.failed
-        scores = [(_score(run), run) for run in self.finished]
-        rated = [(score, run) for score, run in scores if score is not None]
-        self.best = max(rated, key=lambda pair: pair[0])[1] if rated else None
+        there = {name for run in self.finished for name in run.data.metrics}
+        # What the best is chosen by; never test points.
+        self.by = next((name for name in SELECTION if name in there), "")
+        rated = [run for run in self.finished if self.by in run.data.metrics]
+        self.best = max(rated, key=lambda run: run.data.metrics[self.by], default=None)
 
     def metrics(self) -> dict[str, float]:
-        """The totals, and the values of the job with the best test score."""
+        """The totals, and the values of the job that validation points choose, if there are any."""
         seconds = (RUN.setup_seconds, RUN.train_seconds)
         totals = {
             "jobs_finished": float(len(self.finished)),
@@ -279,8 +291,15 @@ class _Outcome:
         parts += [f"{self.skipped} of them before"] if self.skipped else []
         parts += [f"{self.failed} failed"] if self.failed else []
         if self.best is not None:
-            parts.append(f"best {_score(self.best):.4g} ({self.best.info.run_name})")
+            parts.append(self.choice)
         return ", ".join(parts)
+
+    @property
+    def choice(self) -> str:
+        """The best and what by."""
+        assert self.best is not None
+        value = self.best.data.metrics[self.by]
+        return f"best {self.best.info.run_name}, {self.by.replace('_', ' ')} {value:.4g}"
 
 
 def _is_older(run: Run, parent: Run) -> bool:
@@ -288,7 +307,3 @@ def _is_older(run: Run, parent: Run) -> bool:
     since = parent.info.start_time
     gone_on = RESUMED_TAG in run.data.tags and (run.info.end_time or since) >= since
     return run.info.start_time < since and not gone_on
-
-
-def _score(run: Run) -> float | None:
-    return next((run.data.metrics[name] for name in SCORES if name in run.data.metrics), None)

@@ -16,7 +16,7 @@ from kernelexp.usage import CONF_DIR, usage
 OPTIONS = [
     (path.parent.name, path.stem)
     for path in sorted(CONF_DIR.glob("*/*.yaml"))
-    if path.stem not in ("npz", "npy")  # need files
+    if path.stem not in ("npz", "npy", "table")  # need files
 ]
 # Solvers that are others with settings of their own.
 MADE_OF_OTHERS = {"overfitted", "interpolated"}
@@ -98,6 +98,14 @@ def test_environment_names_data_and_store(composed, monkeypatch):
         ("dataset.n_train=1438", "dataset.n_train=1438: must be at most 1437"),
         ("dataset.n_test=x", "dataset.n_test=x: must be a whole number"),
         ("dataset=npz", "dataset.path=None: must be an .npz file"),
+        (
+            "dataset=table",
+            "dataset.path=None: must be a file (.csv, .tsv, .parquet, .feather, .arrow)",
+        ),
+        (
+            "validation=2.5",
+            "validation=2.5: must be a share between 0 and 1, or a whole number of points",
+        ),
         ("dataset=npy", "dataset.path=None: must be a folder with x_train.npy"),
         ("device=tpu", "device=tpu: must be one of auto, cpu"),
         ("device=cuda:99", "device=cuda:99: must be one of auto, cpu"),

@@ -10,7 +10,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "kernelexp"
 ALLOWED = {
     "engine": {"torch", "numpy", "triton", "kernelexp.engine"},
-    "data": {"torch", "numpy", "torchvision", "sklearn", "platformdirs", "kernelexp.data",
+    "data": {"torch", "numpy", "pyarrow", "torchvision", "sklearn", "platformdirs", "kernelexp.data",
              "kernelexp.engine.registry", "kernelexp.engine.checks"},
     "experiment": {"torch", "kernelexp.checkpoint", "kernelexp.comparisons", "kernelexp.data",
                    "kernelexp.engine", "kernelexp.experiment", "kernelexp.interrupts",
@@ -39,7 +39,10 @@ ALLOWED = {
               "kernelexp.serving", "kernelexp.store", "kernelexp.sweep"},
     "tracking.py": {"mlflow", "kernelexp.claims", "kernelexp.current_sweep", "kernelexp.engine.memory", "kernelexp.experiment", "kernelexp.identity",
                     "kernelexp.interrupts", "kernelexp.resume", "kernelexp.store"},
-    "serving.py": {"torch", "numpy", "kernelexp.data", "kernelexp.engine"},
+    "serving.py": {"torch", "numpy", "pyarrow", "kernelexp.data", "kernelexp.engine"},
+    "loading.py": {"mlflow", "kernelexp.metrics", "kernelexp.serving", "kernelexp.store"},
+    "options.py": set(),
+    "predict.py": {"numpy", "pyarrow", "kernelexp.data", "kernelexp.loading", "kernelexp.options", "kernelexp.serving"},
     "sweep.py": {"mlflow", "kernelexp.claims", "kernelexp.current_sweep", "kernelexp.identity",
                  "kernelexp.interrupts", "kernelexp.liveness", "kernelexp.metrics", "kernelexp.resume", "kernelexp.store"},
     "console.py": {"rich", "kernelexp.experiment", "kernelexp.metrics", "kernelexp.resume", "kernelexp.tracking"},
@@ -49,7 +52,7 @@ ALLOWED = {
     "interrupts.py": set(),
     "streams.py": {"_typeshed"},
     "report": {"mlflow", "sqlalchemy", "pandas", "numpy", "scipy", "seaborn", "matplotlib", "jinja2", "kernelexp",
-               "kernelexp.metrics", "kernelexp.report"},
+               "kernelexp.metrics", "kernelexp.options", "kernelexp.report"},
 }  # fmt: skip
 
 

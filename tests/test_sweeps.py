@@ -82,9 +82,9 @@ def test_the_same_job_twice_in_a_sweep_is_run_once(cli, runs):
 
 
 def test_the_parent_has_totals_and_the_best(cli, runs):
-    cli(*SWEEP, "kernel=laplacian,gaussian")
+    cli(*SWEEP, "kernel=laplacian,gaussian", "validation=0.2")
     parent, *children = runs()
-    best = max(children, key=lambda run: run.data.metrics["test_accuracy"])
+    best = max(children, key=lambda run: run.data.metrics["valid_accuracy"])
     values = parent.data.metrics
     assert values["jobs_finished"] == 4
     assert values["jobs_skipped"] == values["jobs_failed"] == 0

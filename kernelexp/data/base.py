@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from kernelexp.data.targets import TASKS
 from kernelexp.engine.checks import number, one_of, refuse
+
+if TYPE_CHECKING:
+    from kernelexp.data.columns import Columns
 
 SCALES = ("unit", "standard", "unit_norm", "none")
 
@@ -18,13 +21,26 @@ SCALES = ("unit", "standard", "unit_norm", "none")
 class Arrays(NamedTuple):
     """A data set as read: x (n, ...) of numbers, y (n,) labels or (n,), (n, c) targets.
 
-    Images are (n, height, width) or (n, height, width, channels).
+    Images are (n, height, width) or (n, height, width, channels). Of a table: its columns; by training rows a
+    number for the group or the time of each, where they have one.
     """
 
     x_train: np.ndarray
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    columns: Columns | None = None
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
+
+    def named(self) -> dict[str, Any]:
+        """Those that every data set has."""
+        return dict(
+            zip(ARRAYS, (self.x_train, self.y_train, self.x_test, self.y_test), strict=True)
+        )
+
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 class Shape(NamedTuple):

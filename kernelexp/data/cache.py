@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from kernelexp.data.base import Arrays, DatasetSource
+from kernelexp.data.base import ARRAYS, Arrays, DatasetSource
 
 
 def cache_dir() -> Path:
@@ -78,12 +78,12 @@ def read_npz(path: Path) -> Arrays:
     if not zipfile.is_zipfile(path):  # NumPy would take it for pickled objects
         raise ValueError(f"{path}: not a readable .npz file")
     with np.load(path, allow_pickle=False) as stored:
-        missing = [name for name in Arrays._fields if name not in stored.files]
+        missing = [name for name in ARRAYS if name not in stored.files]
         if missing:
-            needed = ", ".join(Arrays._fields)
+            needed = ", ".join(ARRAYS)
             raise ValueError(f"{path}: has no array {', '.join(missing)}; needed: {needed}")
         try:
-            return Arrays(**{name: stored[name] for name in Arrays._fields})
+            return Arrays(**{name: stored[name] for name in ARRAYS})
         except Exception as error:  # each way a zip can be broken has its own
             raise ValueError(f"{path}: an array is broken, or holds objects: {error}") from error
 
@@ -97,7 +97,7 @@ def write_npz(path: Path, arrays: Arrays) -> None:
         return
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays._asdict())
+            np.savez(file, **arrays.named())
         os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

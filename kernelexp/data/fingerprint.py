@@ -14,7 +14,7 @@ from kernelexp.data.cache import own_file
 def digest(arrays: Arrays) -> str:
     """Of shapes, types and numbers."""
     state = hashlib.blake2b(digest_size=16)
-    for array in arrays:
+    for array in arrays.named().values():
         state.update(f"{array.dtype.str} {array.shape}".encode())
         state.update(np.ascontiguousarray(array).data)
     return state.hexdigest()

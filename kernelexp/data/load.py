@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,11 +14,15 @@ from torch import Tensor
 from kernelexp.data.base import Arrays, DatasetSource
 from kernelexp.data.cache import read_arrays
 from kernelexp.data.fingerprint import are_here, digest
+from kernelexp.data.held_out import HeldOut, held_out
 from kernelexp.data.label_noise import corrupt
 from kernelexp.data.preprocessing import Preprocessing
 from kernelexp.data.ranges import check_numbers
 from kernelexp.data.targets import classes_of, encode, targets
 from kernelexp.engine.checks import refuse
+
+if TYPE_CHECKING:
+    from kernelexp.data.columns import Columns
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,9 @@ class Dataset:
         name: of the source.
         train: with noisy labels where noise was asked for; X may be a file that is mapped.
         test: always with the labels as they are.
+        valid: training points, with their noisy labels, that are held out for choosing; None: none are.
         classes: the labels as they came, of which ``labels`` are the places: (c,); None for regression.
+        columns: of a table, how its rows became inputs; None for others.
         preprocessing: how inputs became rows, for serving.
         digest: of the points taken, before noise and scaling.
         location: where they are from.
@@ -46,7 +53,9 @@ class Dataset:
     name: str
     train: Split
     test: Split
+    valid: Split | None
     classes: np.ndarray | None
+    columns: Columns | None
     preprocessing: Preprocessing
     digest: str
     location: str
@@ -69,9 +78,13 @@ def load(
     seed: int = 0,
     noise: float = 0.0,
     noise_kind: str = "uniform",
+    validation: HeldOut | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Dataset:
     """Read a source and prepare it; every draw comes from ``seed``.
+
+    ``validation``: of the training points that are taken, the share or number that is held out. Nothing is fitted to
+    them, nor to test points.
 
     Raises:
         ValueError: for arrays that cannot be trained on, with the array's name.
@@ -80,7 +93,7 @@ def load(
     arrays, location = read_arrays(source, data_dir, seed)
     scaled = source.scale != "none"
     check(arrays, dtype, scaled)
-    classes = classes_of(source.task, arrays.y_train, arrays.y_test)
+    classes = _classes(source, arrays)
     n_classes = None if classes is None else len(classes)
     arrays = _take(source, arrays, classes, seed)
     y_train, y_test = arrays.y_train, arrays.y_test
@@ -92,7 +105,23 @@ def load(
     else:
         y_train, y_test = (encode(classes, y) for y in (y_train, y_test))
         y_train = corrupt(y_train, len(classes), noise, noise_kind, _rng(seed, "noise"))
-    preprocessing = Preprocessing.fit(arrays.x_train, source.scale, source.grayscale)
+    x_train, x_valid, y_valid = arrays.x_train, None, None
+    if validation is not None:
+        if source.mapped:
+            fitting = "null where points stay in their file; dataset.n_train=... reads them"
+            raise refuse("validation", validation, fitting)
+        labels = None if classes is None else y_train
+        held = held_out(
+            validation,
+            len(y_train),
+            _rng(seed, "validation"),
+            labels=labels,
+            groups=arrays.groups,
+            times=arrays.times,
+        )
+        x_valid, y_valid = x_train[held], y_train[held]
+        x_train, y_train = x_train[~held], y_train[~held]
+    preprocessing = Preprocessing.fit(x_train, source.scale, source.grayscale)
 
     def split(part: str, x: np.ndarray, y: np.ndarray) -> Split:
         X = preprocessing(x, dtype)
@@ -102,9 +131,11 @@ def load(
 
     return Dataset(
         name=source.name,
-        train=split("train", arrays.x_train, y_train),
+        train=split("train", x_train, y_train),
+        valid=None if x_valid is None or y_valid is None else split("valid", x_valid, y_valid),
         test=split("test", arrays.x_test, y_test),
         classes=classes,
+        columns=arrays.columns,
         preprocessing=preprocessing,
         digest=digest(arrays),
         location=location,
@@ -123,7 +154,7 @@ def points_digest(source: DatasetSource, data_dir: Path, seed: int) -> str | Non
     if not are_here(source, data_dir):
         return None
     arrays, _ = read_arrays(source, data_dir, seed, keep=False)
-    classes = classes_of(source.task, arrays.y_train, arrays.y_test)
+    classes = _classes(source, arrays)
     return digest(_take(source, arrays, classes, seed))
 
 
@@ -153,6 +184,15 @@ def check(arrays: Arrays, dtype: torch.dtype, scaled: bool) -> None:
             check_numbers(f"y_{part}", y, torch.float64, y.size)
 
 
+def _classes(source: DatasetSource, arrays: Arrays) -> np.ndarray | None:
+    """As ``classes_of``; labels that are texts are labels."""
+    names = None if arrays.columns is None else arrays.columns.classes
+    if names is not None and source.task == "regression":
+        raise refuse("dataset.task", source.task, "classification for a target that has texts")
+    task = source.task if names is None else "classification"
+    return classes_of(task, arrays.y_train, arrays.y_test)
+
+
 def _rng(seed: int, purpose: str) -> np.random.Generator:
     """A stream of its own for each purpose, so that one draw does not shift another."""
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
@@ -168,8 +208,13 @@ def _take(source: DatasetSource, arrays: Arrays, classes: np.ndarray | None, see
         labels = encode(classes, arrays.y_train)
         train = _balanced_rows(labels, source.n_train, len(classes), rng)
     test = _rows("n_test", source.n_test, len(arrays.x_test), source.name, rng)
-    return Arrays(
-        arrays.x_train[train], arrays.y_train[train], arrays.x_test[test], arrays.y_test[test]
+    return arrays._replace(
+        x_train=arrays.x_train[train],
+        y_train=arrays.y_train[train],
+        x_test=arrays.x_test[test],
+        y_test=arrays.y_test[test],
+        groups=None if arrays.groups is None else arrays.groups[train],
+        times=None if arrays.times is None else arrays.times[train],
     )
 
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from kernelexp.data.base import Arrays, DatasetSource, Shape
+from kernelexp.data.base import ARRAYS, Arrays, DatasetSource, Shape
 from kernelexp.data.npz import shape_of
 from kernelexp.engine.checks import refuse
 
-_FILES = [f"{name}.npy" for name in Arrays._fields]
+_FILES = [f"{name}.npy" for name in ARRAYS]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class NPY(DatasetSource):
         return self.scale == "none" and self.n_train is None and not self.balanced
 
     def read(self, data_dir: Path, seed: int) -> Arrays:
-        return Arrays(*(self._open(file) for file in _FILES))
+        x_train, y_train, x_test, y_test = (self._open(file) for file in _FILES)
+        return Arrays(x_train, y_train, x_test, y_test)
 
     def _open(self, file: str) -> np.ndarray:
         path = Path(str(self.path)) / file

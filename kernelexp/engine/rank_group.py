@@ -223,7 +223,6 @@ class Group(Ranks):
         self._leads = True
 
     def end_following(self) -> None:
-        """Of rank 0: what the others follow has ended."""
         self._tell(_END)
         self._leads = False
 

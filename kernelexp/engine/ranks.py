@@ -106,6 +106,9 @@ class Ranks:
         Without this all ranks are to call the same in the same order.
         """
 
+    def end_following(self) -> None:
+        """Of rank 0: what the others follow has ended."""
+
     def leading(self, name: str) -> AbstractContextManager[None]:
         """Around a method that all ranks must call: rank 0 tells those that follow it."""
         return nullcontext()

@@ -10,6 +10,7 @@ import torch
 from kernelexp.comparisons import COMPARISONS
 from kernelexp.data import DatasetSource
 from kernelexp.data.cache import cache_dir
+from kernelexp.data.held_out import Fold, HeldOut, check_held_out
 from kernelexp.engine import Kernel, ResourceLimits, SolverOption
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.points import check_precision
@@ -17,7 +18,11 @@ from kernelexp.engine.points import check_precision
 
 @dataclass(frozen=True)
 class Config:
-    """One run, checked."""
+    """One run, checked.
+
+    ``validation``: training points held out for choosing, see ``data.held_out``; ``cv``: in how many folds all are
+    held out in turn before the run itself.
+    """
 
     dataset: DatasetSource
     kernel: Kernel
@@ -25,6 +30,8 @@ class Config:
     resource: ResourceLimits = field(default_factory=ResourceLimits)
     noise: float = 0.0
     noise_kind: str = "uniform"
+    validation: HeldOut | None = None
+    cv: int | None = None
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
@@ -34,6 +41,14 @@ class Config:
 
     def __post_init__(self) -> None:
         number("noise", self.noise, 0, 1)
+        if self.validation is not None and not isinstance(self.validation, Fold):
+            check_held_out("validation", self.validation)
+        number("cv", self.cv, 2, whole=True, optional=True)
+        if self.cv is not None and self.validation is not None:
+            raise refuse("cv", self.cv, f"null with validation={self.validation}: either is enough")
+        if self.cv is not None and self.solver.stop.patience is not None:
+            allowed = "null with cv; validation=0.1 holds out points that it can look at"
+            raise refuse("solver.stop.patience", self.solver.stop.patience, allowed)
         if self.seed >= 2**63:
             raise refuse("seed", self.seed, "a whole number from 0 to 2^63 - 1")
         number("seed", self.seed, 0, whole=True)

@@ -13,7 +13,13 @@ from kernelexp import engine
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.rank_group import Group, RankLost
 from kernelexp.engine.ranks import NothingToDo
-from kernelexp.experiment.prepare import compare, load_data, make_problem
+from kernelexp.experiment.prepare import (
+    compare,
+    early_stopping,
+    evaluated,
+    load_data,
+    make_problem,
+)
 
 
 def follow(group: Group, device: torch.device) -> None:
@@ -43,12 +49,12 @@ def _prepared(
     problem = make_problem(config, dataset.train, plan, group)
     compare(config, problem, dataset)
     try:
-        training = engine.prepare(config.solver, problem, plan)
+        training = engine.prepare(early_stopping(config)[0], problem, plan)
     except NothingToDo:
         return {}
     if plan is not None:
         training.restore(None)  # what rank 0 has of it
-    evaluation = Evaluation(training, dataset.test.X)
+    evaluation = Evaluation(training, evaluated(dataset))
     together = (
         training.advance,
         training.model,
@@ -56,6 +62,7 @@ def _prepared(
         training.training_outputs,
         training.rkhs_norm,
         training.saved,
+        training.go_back,
         evaluation.outputs,
     )
     return {call.__name__: call for call in together}

@@ -12,13 +12,14 @@ from kernelexp import engine, interrupts
 from kernelexp.checkpoint import Checkpoints
 from kernelexp.comparisons import COMPARISONS
 from kernelexp.data import Dataset, Split, load
-from kernelexp.engine import AnyTraining, Plan, Problem, Saved, memory
+from kernelexp.engine import AnyTraining, Plan, Problem, SolverOption, memory
 from kernelexp.engine.checks import refuse
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.plan import memory_limit
 from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.experiment.block_size import block_size, described
 from kernelexp.experiment.config import Config
+from kernelexp.experiment.early_stopping import EarlyStopping
 from kernelexp.experiment.observer import Setup, Start
 from kernelexp.experiment.scores import scores
 
@@ -34,7 +35,8 @@ class Prepared:
         config: of the run.
         setup: what is told of it.
         training: at its beginning, or where it goes on.
-        evaluation: on the test points.
+        evaluation: on the validation points, if there are any, and then the test points.
+        stopping: where the validation points may end training.
         compared: outputs of others on the test points, (m, c) each, by name.
         scores: theirs.
     """
@@ -43,6 +45,7 @@ class Prepared:
     setup: Setup
     training: AnyTraining
     evaluation: Evaluation
+    stopping: EarlyStopping
     compared: dict[str, Tensor]
     scores: dict[str, float]
 
@@ -70,8 +73,9 @@ def prepare(
     if compared:
         memory.reset_peak(config.device)
     interrupts.check()
-    training = _training(config, problem, plan, checkpoints)
-    evaluation = Evaluation(training, dataset.test.X)
+    solver, stopping = early_stopping(config)
+    training = _training(solver, problem, plan, checkpoints, stopping)
+    evaluation = Evaluation(training, evaluated(dataset))
     ranks.lead()
     setup = Setup(
         dataset,
@@ -88,7 +92,7 @@ def prepare(
         training.reason,
         _start(checkpoints),
     )
-    return Prepared(config, setup, training, evaluation, compared, there)
+    return Prepared(config, setup, training, evaluation, stopping, compared, there)
 
 
 def load_data(config: Config, ranks: Ranks) -> Dataset:
@@ -104,13 +108,16 @@ def load_data(config: Config, ranks: Ranks) -> Dataset:
         seed=config.seed,
         noise=config.noise,
         noise_kind=config.noise_kind,
+        validation=config.validation,
         dtype=config.dtype,
     )
     device, train, test = config.device, dataset.train, dataset.test
     held, limit = memory_limit(device, config.resource, ranks.beside)
     fits = train.X.nbytes <= _DATA_SHARE * (limit - held)
     X = train.X.to(device) if fits else train.X
-    return replace(dataset, train=moved(train, X), test=moved(test, test.X.to(device)))
+    valid = None if dataset.valid is None else moved(dataset.valid, dataset.valid.X.to(device))
+    test = moved(test, test.X.to(device))
+    return replace(dataset, train=moved(train, X), test=test, valid=valid)
 
 
 def make_problem(config: Config, train: Split, plan: Plan | None, ranks: Ranks) -> Problem:
@@ -147,6 +154,21 @@ def compare(config: Config, problem: Problem, dataset: Dataset) -> dict[str, Ten
     return {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
 
 
+def evaluated(dataset: Dataset) -> Tensor:
+    """The points that every epoch is evaluated on: those of validation, then those of test."""
+    parts = [] if dataset.valid is None else [dataset.valid.X]
+    return torch.cat([*parts, dataset.test.X]) if parts else dataset.test.X
+
+
+def early_stopping(config: Config) -> tuple[SolverOption, EarlyStopping]:
+    """The solver without the patience that the validation points have, where there are any, in its place."""
+    solver = config.solver
+    if config.validation is None or solver.stop.patience is None:
+        return solver, EarlyStopping(None)
+    stop = replace(solver.stop, patience=None)
+    return replace(solver, stop=stop), EarlyStopping(solver.stop.patience)
+
+
 def _pinned(checkpoints: Checkpoints | None) -> Plan | None:
     """The plan that the run was begun with, where it goes on."""
     if checkpoints is None or checkpoints.start is None:
@@ -155,18 +177,22 @@ def _pinned(checkpoints: Checkpoints | None) -> Plan | None:
 
 
 def _training(
-    config: Config, problem: Problem, plan: Plan | None, checkpoints: Checkpoints | None
+    solver: SolverOption,
+    problem: Problem,
+    plan: Plan | None,
+    checkpoints: Checkpoints | None,
+    stopping: EarlyStopping,
 ) -> AnyTraining:
     """Set up, and where the run goes on as it was."""
     if plan is None or checkpoints is None or checkpoints.start is None:
-        return engine.prepare(config.solver, problem)
+        return engine.prepare(solver, problem)
     try:
-        training = engine.prepare(config.solver, problem, plan)
+        training = engine.prepare(solver, problem, plan)
     except (ValueError, RuntimeError) as error:
         if not (isinstance(error, ValueError) or memory.is_exhausted(error)):
             raise
         raise checkpoints.cannot_go_on(f"can not be gone on from ({error})") from error
-    training.restore(Saved(checkpoints.start.tensors, checkpoints.start.numbers))
+    training.restore(stopping.restore(checkpoints.start.tensors, checkpoints.start.numbers))
     checkpoints.taken_up()
     return training
 

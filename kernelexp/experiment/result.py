@@ -14,8 +14,8 @@ from kernelexp.metrics import DERIVED, RunMetrics
 _DRIFT_POINTS = 1000
 
 
-def result(prepared: Prepared, trained: Trained) -> RunResult:
-    """Norm, scores and model of a training that has ended."""
+def result(prepared: Prepared, trained: Trained, validated: dict[str, float]) -> RunResult:
+    """Norm, scores and model of a training that has ended; ``validated``: what its folds gave."""
     training, setup = prepared.training, prepared.setup
     train, model = setup.dataset.train, training.model()
     norm, outputs = training.rkhs_norm(), training.training_outputs()
@@ -26,6 +26,7 @@ def result(prepared: Prepared, trained: Trained) -> RunResult:
         epochs=float(trained.record.epoch),
         **scores("train", outputs, train),
         **trained.scores,
+        **validated,
         **prepared.scores,
         rkhs_norm=norm.value,
         rkhs_norm_error=norm.relative_error,

@@ -8,6 +8,7 @@ from kernelexp import interrupts
 from kernelexp.checkpoint import Checkpoints
 from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.experiment.config import Config
+from kernelexp.experiment.cross_validation import cross_validation
 from kernelexp.experiment.observer import Observer, RunResult
 from kernelexp.experiment.prepare import prepare
 from kernelexp.experiment.result import result
@@ -20,7 +21,7 @@ def run(
     checkpoints: Checkpoints | None = None,
     ranks: Ranks = ALONE,
 ) -> RunResult:
-    """Load, train, evaluate.
+    """Load, train, evaluate; with ``config.cv`` also on each of the folds, before.
 
     ``checkpoints``: where the run goes on from and where it saves itself; None for neither. ``ranks``: those
     that train together, of which the others ``follow`` (``experiment.following``).
@@ -36,12 +37,13 @@ def run(
         for observer in observers:
             observer.loaded()
 
+    validated = cross_validation(config, ranks)
     prepared = prepare(config, checkpoints, loaded, ranks)
     interrupts.check()
     for observer in observers:
         observer.prepared(prepared.setup)
     trained = train(prepared, observers, checkpoints)
-    made = result(prepared, trained)
+    made = result(prepared, trained, validated)
     for observer in observers:
         observer.finished(made)
     return made

@@ -25,7 +25,7 @@ class Trained:
         record: of the last epoch.
         seconds: of all epochs.
         stopped_by: what ended it.
-        scores: on the test points.
+        scores: on the validation and the test points.
     """
 
     record: EpochRecord
@@ -38,37 +38,41 @@ def train(
     prepared: Prepared, observers: Sequence[Observer], checkpoints: Checkpoints | None
 ) -> Trained:
     """Train to the end; errors as ``run``."""
-    training = prepared.training
+    training, stopping = prepared.training, prepared.stopping
 
     def after_round() -> None:
         try:
             interrupts.check()
         except interrupts.Interrupted:
             if checkpoints is not None:
-                checkpoints.write(training.saved())
+                checkpoints.write(stopping.saved(training))
             raise
         if checkpoints is not None:
-            checkpoints.after_round(training.saved)
+            checkpoints.after_round(lambda: stopping.saved(training))
 
     told = [] if checkpoints is None else checkpoints.epochs
     for epoch in told:
+        stopping.told(training, epoch.record.epoch, epoch.metrics)
         for observer in observers:
             observer.epoch(epoch.record.epoch, epoch.metrics)
     left = _not_evaluated(training.records, told)
-    test: dict[str, float] = {}
+    there: dict[str, float] = {}
     with warnings.catch_warnings():
         # The result says what a system left undone, and so do its observers.
         warnings.simplefilter("ignore", SingularMatrixWarning)
         for record in itertools.chain(left, training.run(after_round)):
-            test, metrics = _evaluated(prepared, record)
+            there, metrics = _evaluated(prepared, record)
             for observer in observers:
                 observer.epoch(record.epoch, metrics)
             if checkpoints is not None:
                 checkpoints.epoch(record, metrics)
+            stopping.epoch(training, record.epoch, metrics, there)
     assert training.stopped_by is not None
     if checkpoints is not None:
-        checkpoints.ended(training.saved(), training.stopped_by)
-    return Trained(training.records[-1], training.seconds, training.stopped_by, test)
+        checkpoints.ended(stopping.saved(training), training.stopped_by)
+    seconds = training.seconds
+    there = stopping.back_to_best(training) or there
+    return Trained(training.records[-1], seconds, training.stopped_by, there)
 
 
 def _not_evaluated(records: list[EpochRecord], told: list[Epoch]) -> list[EpochRecord]:
@@ -81,16 +85,23 @@ def _not_evaluated(records: list[EpochRecord], told: list[Epoch]) -> list[EpochR
 def _evaluated(
     prepared: Prepared, record: EpochRecord
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores on the test points, and the metrics of the epoch."""
+    """Scores on the validation and the test points, and the metrics of the epoch."""
+    dataset, there = prepared.setup.dataset, {}
     outputs = prepared.evaluation.outputs()
-    test = scores("test", outputs, prepared.setup.dataset.test)
+    if dataset.valid is not None:
+        there = scores("valid", outputs[: len(dataset.valid.Y)], dataset.valid)
+        outputs = outputs[len(dataset.valid.Y) :]
+    there |= scores("test", outputs, dataset.test)
     exact = prepared.compared.get("exact")
     metrics = EpochMetrics[float | None](
         epoch_train_mse=record.train_mse,
-        epoch_test_accuracy=test.get("test_accuracy"),
-        epoch_test_r2=test.get("test_r2"),
+        epoch_test_accuracy=there.get("test_accuracy"),
+        epoch_test_r2=there.get("test_r2"),
+        epoch_valid_accuracy=there.get("valid_accuracy"),
+        epoch_valid_r2=there.get("valid_r2"),
+        epoch_valid_mse=there.get("valid_mse"),
         epoch_seconds=record.seconds,
         epoch_rkhs_norm=record.rkhs_norm,
         epoch_prediction_error=None if exact is None else prediction_error(outputs, exact),
     )
-    return test, metrics.recorded()
+    return there, metrics.recorded()

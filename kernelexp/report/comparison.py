@@ -12,6 +12,10 @@ from kernelexp.report.captions import varied
 
 _KEYS = ["experiment", "kernel", "bandwidth", "dataset", "n", "noise", "solver", "p"]
 _SCORES = {
+    RUN.valid_accuracy: "valid %",
+    RUN.valid_r2: "valid R2",
+    RUN.cv_accuracy: "folds %",
+    RUN.cv_r2: "folds R2",
     RUN.test_accuracy: "test %",
     RUN.test_r2: "test R2",
     RUN.rkhs_norm: "norm",

@@ -30,7 +30,7 @@ _SENTENCES = {
     Ending.TRAIN_ERROR: "few enough training labels are wrong",
     Ending.TRAIN_MSE: "the training error is small enough",
     Ending.SECONDS: "the time is up",
-    Ending.PATIENCE: "the training error has stopped falling",
+    Ending.PATIENCE: "the error has stopped falling",
     Ending.TOLERANCE: "the system is solved to the tolerance",
     Ending.LEAST_SQUARES: "the system is singular, and solved by least squares",
 }
@@ -69,7 +69,8 @@ class StopRule:
         train_error: stop at this share of wrong training labels or fewer (0: "overfitted").
         train_mse: stop at this training error or less (near 0: "interpolated").
         seconds: stop after this much training time.
-        patience: stop after this many epochs without a new lowest train_mse.
+        patience: stop after this many epochs without a new lowest train_mse; in an experiment with
+            validation points theirs counts, and training goes back to its best epoch.
     """
 
     train_error: float | None = None

@@ -116,6 +116,15 @@ class Training(Generic[S, It]):
         self.records = [*self.records[: record.epoch - 1], record]
         self.stopped_by = self._ending()
 
+    @led
+    def go_back(self, stored: Saved | None = None) -> None:
+        """To where ``saved`` was called in this training; on ranks that follow without it."""
+        self.restore(stored)
+
+    def end(self, by: Ending | None) -> None:
+        """No further epoch: somebody else has decided so."""
+        self.stopped_by = by
+
     def _ending(self) -> Ending | None:
         if self.iterate.converged:
             return Ending.LEAST_SQUARES if self.warning else Ending.TOLERANCE

@@ -1,0 +1,85 @@
+"""Patience on validation points: training ends when they see nothing better, and goes back to its best epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from kernelexp.engine import AnyTraining, Ending, Saved
+from kernelexp.metrics import EPOCH
+
+# Before the names of what a checkpoint has of the best epoch.
+_BEST = "best."
+
+
+@dataclass
+class EarlyStopping:
+    """Of one run.
+
+    Attributes:
+        patience: epochs without a new lowest mean square error on the validation points that end training;
+            None: nothing here is done.
+        best: what training carried after its best epoch; None before the first.
+        losses: on the validation points, by epoch.
+        scores: of the best epoch.
+    """
+
+    patience: int | None
+    best: Saved | None = None
+    losses: list[float] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def told(self, training: AnyTraining, epoch: int, metrics: dict[str, float]) -> None:
+        """An epoch is done, or of a run that goes on was: end training if the best one is too long ago.
+
+        After a divergence they begin at 1 again.
+        """
+        if self.patience is None:
+            return
+        self.losses = [*self.losses[: epoch - 1], metrics[EPOCH.epoch_valid_mse]]
+        if len(self.losses) - 1 - self.losses.index(min(self.losses)) >= self.patience:
+            training.end(Ending.PATIENCE)
+
+    def epoch(
+        self,
+        training: AnyTraining,
+        epoch: int,
+        metrics: dict[str, float],
+        scores: dict[str, float],
+    ) -> None:
+        """After an epoch with such scores: keep it if it is the best."""
+        self.told(training, epoch, metrics)
+        if self.losses and self.losses[-1] <= min(self.losses):
+            now = training.saved()
+            tensors = {name: tensor.clone() for name, tensor in now.tensors.items()}
+            self.best, self.scores = Saved(tensors, now.numbers), scores
+
+    def saved(self, training: AnyTraining) -> Saved:
+        """What a checkpoint must have: the training and its best epoch."""
+        now = training.saved()
+        if self.best is None:
+            return now
+        best = {f"{_BEST}{name}": tensor for name, tensor in self.best.tensors.items()}
+        kept = {"numbers": self.best.numbers, "scores": self.scores}
+        return Saved({**now.tensors, **best}, {**now.numbers, _BEST: kept})
+
+    def back_to_best(self, training: AnyTraining) -> dict[str, float] | None:
+        """Take a training that has ended to its best epoch; the scores of that, None where it is the last."""
+        if self.best is None or self.losses[-1] <= min(self.losses):
+            return None
+        ended = training.stopped_by
+        training.go_back(self.best)
+        training.end(ended)
+        return self.scores
+
+    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> Saved:
+        """Take out of what ``saved`` made what is of the best epoch; the rest is the training's."""
+        own = {n: t for n, t in tensors.items() if n.startswith(_BEST)}
+        kept = numbers.get(_BEST)
+        if self.patience is not None and kept is not None:
+            best = {name.removeprefix(_BEST): tensor for name, tensor in own.items()}
+            self.best, self.scores = Saved(best, kept["numbers"]), kept["scores"]
+        rest = {name: tensor for name, tensor in tensors.items() if name not in own}
+        return Saved(rest, {name: value for name, value in numbers.items() if name != _BEST})
