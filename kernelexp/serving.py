@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,11 +13,23 @@ import torch
 from kernelexp.data.preprocessing import Preprocessing
 from kernelexp.engine.model import KernelModel, predicted_labels
 
+if TYPE_CHECKING:
+    from kernelexp.data.columns import Columns
+
+_COLUMNS = "columns.json"
+
 
 class KernelPredictor:
-    """Serves a KernelModel: an array of inputs, unscaled, -> labels (m,) as they came, or targets (m, c).
+    """Serves a KernelModel: inputs, unscaled, -> labels (m,) as they came, or targets (m, c).
 
-    With ``params={"outputs": True}`` a classifier returns its c outputs instead of labels.
+    Inputs are an array of the training shape; of a model of a table also a pandas data frame or an Arrow table
+    with its columns, in any order and beside others.
+
+    Attributes:
+        model: the kernel machine, on scaled inputs.
+        preprocessing: how inputs become its points.
+        classes: labels as they came; None for regression.
+        columns: of a table, how rows become inputs; else None.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,15 +38,46 @@ class KernelPredictor:
         stored = torch.load(folder / "inputs.pt", weights_only=True)
         self.classes = stored.pop("classes")
         self.preprocessing = Preprocessing(**{**stored, "shape": tuple(stored["shape"])})
+        self.columns: Columns | None = None
+        if (folder / _COLUMNS).is_file():
+            from kernelexp.data.columns import Columns
 
-    def predict(self, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:
-        """Inputs (m, ...) of the training shape -> labels (m,) or outputs (m, c)."""
-        X = self.preprocessing(np.asarray(model_input), self.model.centers.dtype)
-        outputs = self.model.predict(X)
+            self.columns = Columns.from_dict(json.loads((folder / _COLUMNS).read_text()))
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
+        """Inputs (m, ...) or rows of a table -> labels (m,) or outputs (m, c).
+
+        With ``params={"outputs": True}`` a classifier returns its c outputs instead of labels.
+
+        Raises:
+            ValueError: in one line, for tables without a column that is needed, or with values that do not fit.
+        """
+        outputs = self.outputs(model_input)
         if self.classes is not None and not (params or {}).get("outputs"):
-            labels: np.ndarray = self.classes[predicted_labels(outputs)].numpy()
+            labels: np.ndarray = self.labels[predicted_labels(outputs).cpu().numpy()]
             return labels
         return outputs.numpy()
+
+    @property
+    def labels(self) -> np.ndarray:
+        """What the outputs of a classifier stand for, (c,)."""
+        names = None if self.columns is None else self.columns.classes
+        numbers: np.ndarray = self.classes.numpy()
+        return numbers if names is None else np.array(names, dtype=object)[numbers]
+
+    def outputs(self, inputs: Any) -> torch.Tensor:
+        """Outputs f(x) at inputs, (m, c); errors as ``predict``."""
+        X = self.preprocessing(self._array(inputs), self.model.centers.dtype)
+        return self.model.predict(X)
+
+    def _array(self, inputs: Any) -> np.ndarray:
+        if self.columns is None or not hasattr(inputs, "columns"):
+            return np.asarray(inputs)
+        import pyarrow as pa
+
+        if not isinstance(inputs, pa.Table):
+            inputs = pa.Table.from_pandas(inputs, preserve_index=False)
+        return self.columns.points(inputs, "the table")
 
 
 def _load_pyfunc(path: str) -> KernelPredictor:
@@ -42,10 +86,16 @@ def _load_pyfunc(path: str) -> KernelPredictor:
 
 
 def save_files(
-    folder: Path, model: KernelModel, preprocessing: Preprocessing, classes: np.ndarray | None
+    folder: Path,
+    model: KernelModel,
+    preprocessing: Preprocessing,
+    classes: np.ndarray | None,
+    columns: Columns | None = None,
 ) -> None:
     """Write what ``KernelPredictor`` needs; ``classes``: the labels as they came, None: regression."""
     model.save(folder / "model.pt")
     inputs = {**asdict(preprocessing), "shape": list(preprocessing.shape)}
     labels = None if classes is None else torch.from_numpy(classes)
     torch.save({**inputs, "classes": labels}, folder / "inputs.pt")
+    if columns is not None:
+        (folder / _COLUMNS).write_text(json.dumps(columns.to_dict()))

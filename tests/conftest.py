@@ -141,7 +141,8 @@ def cli(workdir, monkeypatch, capfd):
     """Run the command line in this process: cli("kernel=gaussian", ...) -> Finished."""
 
     def call(*arguments, module="kernelexp"):
-        main = import_module(f"{module}.__main__").main
+        package = hasattr(import_module(module), "__path__")
+        main = import_module(f"{module}.__main__" if package else module).main
         capfd.readouterr()
         before = os.environ.copy()
         taken = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -6,15 +6,8 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the whole usage above it."""
-
-    def error(self, message: str) -> NoReturn:
-        message = message.removeprefix("argument ")
-        self.exit(2, f"kernelexp.report: {message}; --help has the options\n")
+from kernelexp.options import Parser
 
 
 def _given(text: str) -> str:
@@ -31,7 +24,7 @@ def _folder(text: str) -> Path:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m kernelexp.report",
         description="Figures and tables from the tracking store: a page, pictures and CSV files.",
     )

@@ -37,7 +37,9 @@ def save_model(result: RunResult, folder: Path) -> None:
 
     data = result.setup.dataset
     (folder / _FILES).mkdir(parents=True)
-    serving.save_files(folder / _FILES, result.model, data.preprocessing, data.classes)
+    serving.save_files(
+        folder / _FILES, result.model, data.preprocessing, data.classes, data.columns
+    )
     package = Path(kernelexp.__file__).parent
     compiled = shutil.ignore_patterns("__pycache__")
     shutil.copytree(package, folder / _CODE / package.name, ignore=compiled)
@@ -58,13 +60,16 @@ def _signature(result: RunResult) -> ModelSignature:
     from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
     data = result.setup.dataset
+    asked = ParamSchema([ParamSpec("outputs", DataType.boolean, False)])
+    if data.columns is not None:  # MLflow would refuse whole numbers for a column of others
+        return ModelSignature(params=asked)
     scaling = data.preprocessing
     classifies = data.n_classes is not None
     out = np.dtype(np.int64 if classifies else np.float32), (-1,) if classifies else (-1, -1)
     return ModelSignature(
         Schema([TensorSpec(np.dtype(scaling.dtype), (-1, *scaling.shape))]),
         Schema([TensorSpec(*out)]),
-        ParamSchema([ParamSpec("outputs", DataType.boolean, False)]),
+        asked,
     )
 
 

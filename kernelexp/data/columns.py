@@ -1,0 +1,240 @@
+"""Columns of a table as numbers: what was found in the training rows, kept for every later table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# Texts that one column may hold, each of which becomes a coordinate.
+_MOST_LEVELS = 1000
+_MISSING = "(missing)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: as in the file's first line.
+        levels: its texts in training rows, each a coordinate that is 1 where the row has it; None: a number.
+        fill: of a number, what is taken where it is missing, the median of training rows; None: nothing may be
+            missing.
+    """
+
+    name: str
+    levels: tuple[str, ...] | None = None
+    fill: float | None = None
+
+    @property
+    def width(self) -> int:
+        """Coordinates it takes."""
+        return 1 if self.levels is None else len(self.levels)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How rows of a table become points, and labels numbers.
+
+    Attributes:
+        features: the columns in the order of the coordinates.
+        target: name of the column that is predicted.
+        classes: labels as they are written, in the order of their numbers; None: the column has numbers.
+    """
+
+    features: tuple[Column, ...]
+    target: str
+    classes: tuple[str, ...] | None
+
+    @classmethod
+    def fit(
+        cls, table: pa.Table, names: Sequence[str], target: str, impute: bool, what: str
+    ) -> Columns:
+        """Look at training rows.
+
+        Raises:
+            ValueError: in one line that begins with ``what``, for columns that are no numbers, texts or truth values,
+                or have missing values that may not be filled in.
+        """
+        features = tuple(_fitted(name, table[name], impute, what) for name in names)
+        return cls(features, target, _classes(target, table[target], what))
+
+    @property
+    def width(self) -> int:
+        """Coordinates of a point."""
+        return sum(column.width for column in self.features)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the coordinates, ``column`` or ``column=level``."""
+        return [
+            name
+            for column in self.features
+            for name in (
+                [column.name]
+                if column.levels is None
+                else [f"{column.name}={level}" for level in column.levels]
+            )
+        ]
+
+    def points(self, table: pa.Table, what: str) -> np.ndarray:
+        """Rows as points (m, d), float64; a text that training rows do not have is in none of the levels.
+
+        Raises:
+            ValueError: in one line that begins with ``what``, for missing columns or values, or texts for numbers.
+        """
+        absent = [column.name for column in self.features if column.name not in table.column_names]
+        if absent:
+            there = _listed(table.column_names)
+            raise ValueError(f"{what}: has no column {', '.join(absent)}; there are {there}")
+        x = np.zeros((len(table), self.width))
+        start = 0
+        for column in self.features:
+            values, stop = table[column.name], start + column.width
+            if column.levels is None:
+                x[:, start] = _numbers(column, values, what)
+            else:
+                texts = _texts(values)
+                places = pc.index_in(texts, pa.array(column.levels, pa.string()))
+                known = places.is_valid().to_numpy(False)
+                x[known, start + places.drop_null().to_numpy()] = 1
+            start = stop
+        return x
+
+    def unknown(self, table: pa.Table) -> list[str]:
+        """Texts that training rows do not have, ``column=text``."""
+        found = []
+        for column in self.features:
+            if column.levels is not None:
+                there = pc.unique(_texts(table[column.name])).to_pylist()
+                found += [f"{column.name}={text}" for text in there if text not in column.levels]
+        return sorted(found)
+
+    def targets(self, table: pa.Table, what: str) -> np.ndarray:
+        """The target column: labels as int64 (m,), or numbers (m,) of the type they have.
+
+        Raises:
+            ValueError: for labels that training rows do not have, or missing ones.
+        """
+        values = table[self.target]
+        refuse_missing(self.target, values, what, "remove such rows")
+        if self.classes is None:
+            return np.array(values.to_numpy())
+        places = pc.index_in(_texts(values), pa.array(self.classes, pa.string()))
+        if places.null_count:
+            row = int(np.flatnonzero(places.is_null().to_numpy(False))[0])
+            raise ValueError(
+                f"{what}: {self.target}={_texts(values)[row]} is not among the labels of training rows "
+                f"({_listed(self.classes)}); leave such rows out, or take another seed"
+            )
+        return np.array(places.to_numpy(), dtype=np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        features = [[c.name, None if c.levels is None else list(c.levels), c.fill]
+                    for c in self.features]  # fmt: skip
+        classes = None if self.classes is None else list(self.classes)
+        return {"features": features, "target": self.target, "classes": classes}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Columns:
+        """What ``to_dict`` made."""
+        features = tuple(
+            Column(name, None if levels is None else tuple(levels), fill)
+            for name, levels, fill in stored["features"]
+        )
+        classes = stored["classes"]
+        return cls(features, stored["target"], None if classes is None else tuple(classes))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    )
+
+
+def _texts(values: pa.ChunkedArray) -> pa.Array:
+    """A column as texts, missing ones as ``(missing)``."""
+    return pc.fill_null(pc.cast(values.combine_chunks(), pa.string()), _MISSING)
+
+
+def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Column:
+    kind = values.type
+    if values.null_count == len(values):
+        raise ValueError(
+            f"{what}: {name}: has no value at all; dataset.drop=[{name}] leaves it out"
+        )
+    if not impute:
+        refuse_missing(name, values, what, "dataset.missing=impute fills them in")
+    if _is_number(kind):
+        numbers = pc.drop_null(_float(values)).to_numpy()
+        numbers = numbers[~np.isnan(numbers)]
+        return Column(name, fill=float(np.median(numbers)) if impute else None)
+    if not _is_text(kind):
+        reason = (
+            "dates and times are no numbers"
+            if pa.types.is_temporal(kind)
+            else "neither numbers nor texts"
+        )
+        raise ValueError(
+            f"{what}: {name}: {kind}; {reason}: make numbers of it (a year, an age in days), or leave "
+            f"it out by dataset.drop=[{name}]"
+        )
+    levels = sorted(pc.unique(_texts(values)).to_pylist())
+    if len(levels) > _MOST_LEVELS:
+        raise ValueError(
+            f"{what}: {name}: {len(levels):,} different texts, {_MOST_LEVELS:,} at most; leave it out by "
+            f"dataset.drop=[{name}]"
+        )
+    return Column(name, levels=tuple(levels))
+
+
+def _classes(target: str, values: pa.ChunkedArray, what: str) -> tuple[str, ...] | None:
+    if _is_number(values.type):
+        return None
+    if not _is_text(values.type):
+        raise ValueError(f"{what}: {target}: {values.type}; a target must be numbers or labels")
+    return tuple(sorted(pc.unique(_texts(values)).to_pylist()))
+
+
+def _float(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.cast(values, pa.float64(), safe=False)
+
+
+def _numbers(column: Column, values: pa.ChunkedArray, what: str) -> np.ndarray:
+    if not _is_number(values.type) and not pa.types.is_null(values.type):
+        example = next((v for v in values.to_pylist() if v is not None), None)
+        raise ValueError(f"{what}: {column.name}={example}: must be a number, as in training")
+    if column.fill is None:
+        refuse_missing(column.name, values, what, "fill them in")
+    numbers: np.ndarray = pc.fill_null(_float(values), float("nan")).to_numpy()
+    return numbers if column.fill is None else np.where(np.isnan(numbers), column.fill, numbers)
+
+
+def refuse_missing(name: str, values: pa.ChunkedArray, what: str, do: str) -> None:
+    """Refuse a column ``name`` of ``what`` that has missing values; ``do``: what is to be done.
+
+    Raises:
+        ValueError: in one line.
+    """
+    missing = values.null_count
+    if pa.types.is_floating(values.type):
+        missing += pc.sum(pc.is_nan(values)).as_py() or 0
+    if missing:
+        raise ValueError(f"{what}: {name}: {missing:,} of {len(values):,} values are missing; {do}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")

@@ -1,0 +1,132 @@
+"""Files of tables, by Arrow: read, cut into training and test rows, and made numbers."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv, feather, parquet
+
+from kernelexp.data.base import Arrays
+from kernelexp.data.columns import Columns, refuse_missing
+from kernelexp.data.held_out import held_out
+from kernelexp.engine.checks import refuse
+
+if TYPE_CHECKING:
+    from kernelexp.data.table import Table
+
+# Also a text may be missing: what is empty, NA, null and the like.
+_CSV = csv.ConvertOptions(strings_can_be_null=True)
+_READERS = {
+    ".csv": lambda path: csv.read_csv(path, convert_options=_CSV),
+    ".tsv": lambda path: csv.read_csv(
+        path, parse_options=csv.ParseOptions(delimiter="\t"), convert_options=_CSV
+    ),
+    ".parquet": lambda path: parquet.read_table(path),
+    ".feather": lambda path: feather.read_table(path),
+    ".arrow": lambda path: feather.read_table(path),
+}
+
+
+def read(source: Table, seed: int) -> Arrays:
+    """Training and test rows of a table as arrays.
+
+    Raises:
+        ValueError: in one line, for files, columns or values that cannot be used.
+    """
+    table, path = read_table(Path(str(source.path))), str(source.path)
+    used = _features(source, table)
+    if isinstance(source.test, str):
+        train, test = table, read_table(Path(source.test))
+        here = source.test
+    else:
+        held = _held_out(source, table, seed)
+        train, test, here = table.filter(pa.array(~held)), table.filter(pa.array(held)), path
+    columns = Columns.fit(train, used, str(source.target), source.missing == "impute", path)
+    if columns.target not in test.column_names:
+        raise ValueError(f"{here}: has no column {columns.target}")
+    return Arrays(
+        columns.points(train, path),
+        columns.targets(train, path),
+        columns.points(test, here),
+        columns.targets(test, here),
+        columns,
+        None if source.group is None else _codes(train[source.group]),
+        None if source.time is None else _codes(train[source.time]),
+    )
+
+
+def _features(source: Table, table: pa.Table) -> list[str]:
+    """The columns that points are made of."""
+    there = table.column_names
+    roles = {"target": source.target, "group": source.group, "time": source.time}
+    for key, name in [*roles.items(), *(("drop", name) for name in source.drop)]:
+        if name is not None and name not in there:
+            near = difflib.get_close_matches(name, there, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            shown = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
+            raise refuse(f"dataset.{key}", name, f"a column of {source.path}: {shown}{hint}")
+    for name in filter(None, roles.values()):
+        refuse_missing(name, table[name], str(source.path), "remove such rows")
+    used = [name for name in there if name not in {*roles.values(), *source.drop}]
+    if not used:
+        raise ValueError(f"{source.path}: no column is left to predict {source.target} from")
+    return used
+
+
+def _held_out(source: Table, table: pa.Table, seed: int) -> np.ndarray:
+    """Which rows are tested on."""
+    n, wanted = len(table), source.test
+    assert not isinstance(wanted, str)
+    if n < 4:
+        raise ValueError(f"{source.path}: {n} rows; there must be 4 or more")
+    rng = np.random.default_rng([seed, n])
+    labels = table[source.target]
+    targets = pa.types.is_floating(labels.type) or source.task == "regression"
+    return held_out(
+        wanted,
+        n,
+        rng,
+        labels=None if targets else _codes(labels),
+        groups=None if source.group is None else _codes(table[source.group]),
+        times=None if source.time is None else _codes(table[source.time]),
+        key="dataset.test",
+    )
+
+
+def read_table(path: Path) -> pa.Table:
+    """A file by its ending.
+
+    Raises:
+        ValueError: in one line with the file's name, for what is not such a file, or has columns of one name.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path}: must be a file whose name ends in {', '.join(_READERS)}")
+    try:
+        table = reader(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a readable {path.suffix[1:]} file ({reason})") from error
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path}: {len(twice)} names of columns occur twice, as {twice[0]!r}")
+    if not len(table):
+        raise ValueError(f"{path}: has no rows")
+    return table
+
+
+def _codes(values: pa.ChunkedArray) -> np.ndarray:
+    """Places of the values among the distinct ones in order, (n,)."""
+    distinct = pc.unique(values)
+    order = pc.sort_indices(distinct)
+    places = pc.index_in(values.combine_chunks(), distinct.take(order))
+    codes: np.ndarray = places.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes

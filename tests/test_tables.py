@@ -1,0 +1,317 @@
+"""A user's own tables: read, cut, made numbers, trained on, predicted for; what is wrong is one line."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import feather, parquet
+
+import kernelexp
+from kernelexp.data import SOURCES, load
+from kernelexp.data.columns import Columns
+from kernelexp.data.table_file import read_table
+
+N = 120
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    made = pd.DataFrame({
+        "age": rng.integers(18, 90, N),
+        "city": rng.choice(["Oslo", "Rome", "Ulm"], N),
+        "member": rng.random(N) < 0.3,
+        "income": rng.lognormal(10, 1, N),
+        "patient": rng.integers(0, 25, N),
+        "when": pd.date_range("2020-01-01", periods=N),
+    })  # fmt: skip
+    made["left"] = np.where((made.age > 50) ^ (made.city == "Rome"), "yes", "no")
+    return made.sample(frac=1, random_state=0, ignore_index=True)
+
+
+@pytest.fixture
+def table(frame, tmp_path):
+    path = tmp_path / "people.csv"
+    frame.to_csv(path, index=False)
+
+    def of(target="left", drop=("when",), **options):
+        return SOURCES["table"](path=str(path), target=target, drop=list(drop), **options)
+
+    return of
+
+
+def loaded(source, **options):
+    return load(source, None, dtype=__import__("torch").float64, **options)
+
+
+def test_columns_become_coordinates(frame, table):
+    data = loaded(table(scale="none", test=30, drop=["when", "patient"]))
+    names = data.columns.names
+    assert names == ["age", "city=Oslo", "city=Rome", "city=Ulm",
+                     "member=false", "member=true", "income"]  # fmt: skip
+    assert data.columns.classes == ("no", "yes")
+    assert (len(data.train.X), len(data.test.X)) == (N - 30, 30)
+    rows = {tuple(row) for row in np.round(np.vstack([data.train.X, data.test.X]), 6)}
+    for person in frame.itertuples():
+        one_hot = [float(person.city == c) for c in ("Oslo", "Rome", "Ulm")]
+        truth = [float(not person.member), float(person.member)]
+        assert tuple(np.round([person.age, *one_hot, *truth, person.income], 6)) in rows
+
+
+@pytest.mark.parametrize("kind", ["tsv", "parquet", "feather", "arrow"])
+def test_every_format_gives_the_same(kind, frame, table, tmp_path):
+    path = tmp_path / f"people.{kind}"
+    if kind == "tsv":
+        frame.to_csv(path, index=False, sep="\t")
+    elif kind == "parquet":
+        parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+    else:
+        feather.write_feather(pa.Table.from_pandas(frame, preserve_index=False), path)
+    there = loaded(SOURCES["table"](path=str(path), target="left", drop=["when"]))
+    here = loaded(table())
+    assert here.train.X.equal(there.train.X)
+    assert here.test.labels.equal(there.test.labels)
+    assert here.digest == there.digest
+
+
+def test_test_rows_have_each_class_by_its_share(table):
+    data = loaded(table(test=0.25))
+    both = [np.bincount(part.labels, minlength=2) for part in (data.train, data.test)]
+    assert abs(both[1] - 0.25 * (both[0] + both[1])).max() <= 1
+
+
+def test_scaling_levels_and_medians_are_of_training_rows(frame, tmp_path):
+    train, test = frame.iloc[:80].copy(), frame.iloc[80:].copy()
+    train.loc[train.index[:9], "income"] = np.nan
+    test.loc[test.index[0], "city"] = "Bern"
+    test.loc[test.index[1:5], "income"] = np.nan
+    for name, part in (("train", train), ("test", test)):
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    source = SOURCES["table"](
+        path=f"{tmp_path}/train.csv", test=f"{tmp_path}/test.csv", target="left",
+        drop=["when", "patient"], missing="impute",
+    )  # fmt: skip
+    data = loaded(source)
+    X = data.train.X.numpy()
+    np.testing.assert_allclose(X.mean(0), 0, atol=1e-12)
+    income = data.columns.features[-1]
+    assert income.fill == pytest.approx(train.income.median())
+    assert not (data.test.X[0] > 0).numpy()[1:4].any()  # Bern is none of the three
+    held = np.isclose(data.test.X[1:5, -1], data.test.X[1, -1])
+    assert held.all()
+
+
+def test_groups_stay_together_and_the_latest_rows_are_tested_on(frame, table, tmp_path):
+    kept = frame.set_index(frame.income.round(6))
+    for options in ({"group": "patient"}, {"time": "when", "drop": ["patient"]}):
+        drop = options.pop("drop", ["when"])
+        source = table(drop=drop, scale="none", **options)
+        data = loaded(source, validation=0.2)
+        parts = [
+            kept.loc[np.round(part.X[:, data.columns.names.index("income")].numpy(), 6)]
+            for part in (data.train, data.valid, data.test)
+        ]
+        assert sum(map(len, parts)) == N
+        if "group" in options:
+            ids = [set(part.patient) for part in parts]
+            assert not ids[0] & ids[1] | ids[0] & ids[2] | ids[1] & ids[2]
+        else:
+            assert parts[0].when.max() < parts[1].when.min() <= parts[1].when.max()
+            assert parts[1].when.max() < parts[2].when.min()
+
+
+def test_nothing_that_is_chosen_depends_on_test_labels(cli, frame, tmp_path):
+    """Train on tables that differ in the test labels alone."""
+    train, test = frame.iloc[:80], frame.iloc[80:]
+    train.to_csv(tmp_path / "train.csv", index=False)
+    found = []
+    for name in ("as they are", "permuted"):
+        if name == "permuted":
+            test = test.assign(left=np.random.default_rng(1).permutation(test.left))
+        test.to_csv(tmp_path / "test.csv", index=False)
+        done = cli(
+            "--multirun", "kernel.bandwidth=1,3,10", "dataset=table", "dataset.path=train.csv",
+            "dataset.test=test.csv", "dataset.target=left", "dataset.drop=[when,patient]", "validation=0.25",
+            "solver.stop.patience=2", "solver.epochs=30", f"tracking.experiment={name}",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        from mlflow import MlflowClient
+
+        client = MlflowClient()
+        number = client.get_experiment_by_name(name).experiment_id
+        runs = client.search_runs([number], order_by=["attributes.run_name"])
+        jobs = [run for run in runs if "sweep.jobs" not in run.data.tags]
+        [parent] = [run for run in runs if "sweep.jobs" in run.data.tags]
+        assert parent.data.tags["sweep.best_by"] == "valid_accuracy"
+        chosen = parent.data.tags["sweep.best"].split(" (")[0]
+        measured = [
+            {k: v for k, v in run.data.metrics.items()
+             if "test" not in k and "seconds" not in k and "memory" not in k}
+            for run in jobs
+        ]  # fmt: skip
+        found.append((chosen, measured, [run.data.metrics["test_accuracy"] for run in jobs]))
+    assert found[0][:2] == found[1][:2]
+    assert found[0][2] != found[1][2]
+
+
+def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
+    frame.to_csv("people.csv", index=False)
+    done = cli(
+        "dataset=table", "dataset.path=people.csv", "dataset.target=left", "dataset.drop=[when]",
+        "solver=exact", "solver.ridge=1e-4", "kernel.bandwidth=3", "validation=20",
+        "tracking.log_model=true", "tracking.experiment=people",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    new = frame.drop(columns="left").iloc[::-1]
+    new.to_csv("new.csv", index=False)
+    done = cli("best:people", "new.csv", "--out", "y.csv", "--outputs", module="kernelexp.predict")
+    assert done.code == 0, done.err
+    told = pd.read_csv("y.csv")
+    assert list(told) == ["left", "output no", "output yes"]
+    assert (told.left == frame.left.iloc[::-1].reset_index(drop=True)).mean() > 0.9
+    model = kernelexp.load("best:people")
+    assert (model.predict(new) == told.left).all()
+    assert (model.predict(pa.Table.from_pandas(new)) == told.left).all()
+    assert (model.predict(new[sorted(new)]) == told.left).all()  # in any order
+    rows = new.head(2).assign(city="Bern")
+    rows.to_csv("bern.csv", index=False)
+    done = cli("best:people", "bern.csv", module="kernelexp.predict")
+    assert (done.code, len(done.out.splitlines())) == (0, 3)
+    assert "not in training rows: city=Bern" in done.err
+    new.drop(columns="age").to_csv("ageless.csv", index=False)
+    for arguments, message in [
+        (("best:people", "ageless.csv"), "ageless.csv: has no column age; there are city, member"),
+        (("best:people", "none.csv"), "none.csv: no such file"),
+        (("best:other", "new.csv"), "best:other: no such experiment; there are Default, people"),
+        (("zzz", "new.csv"), "run zzz: no such id or name in this store"),
+        (("best:people", "new.csv", "--out", "y.doc"), "--out y.doc: must be a file whose name ends in .csv"),
+        (("best:people",), "the following arguments are required: FILE"),
+        (("best:people", "new.csv", "--store", "sqlite:///no.db"), "sqlite:///no.db: no such store"),
+    ]:  # fmt: skip
+        done = cli(*arguments, module="kernelexp.predict")
+        assert done.code == 2
+        assert message in done.err
+        assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "no.db").exists()
+
+
+def test_a_label_of_test_rows_alone_is_one_line(frame, tmp_path):
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    frame.head(3).assign(left="perhaps").to_csv(tmp_path / "test.csv", index=False)
+    source = SOURCES["table"](
+        path=f"{tmp_path}/train.csv", test=f"{tmp_path}/test.csv", target="left", drop=["when"]
+    )
+    with pytest.raises(ValueError, match="left=perhaps is not among the labels of training rows"):
+        loaded(source)
+
+
+def test_columns_come_back_from_json(table):
+    columns = loaded(table(missing="impute")).columns
+    assert Columns.from_dict(json.loads(json.dumps(columns.to_dict()))) == columns
+
+
+def spoiled(frame, name):
+    """A table with one thing wrong, and what is said of it."""
+    rng = np.random.default_rng(0)
+    made = frame.copy()
+    if name == "missing number":
+        made.loc[3, "income"] = np.nan
+        return made, "income: 1 of 96 values are missing; dataset.missing=impute fills them in"
+    if name == "missing text":
+        made.loc[:, "city"] = made.city.where(rng.random(N) < 0.9)
+        return made, "city: "
+    if name == "missing label":
+        made.loc[3, "left"] = None
+        return made, "left: 1 of 120 values are missing; remove such rows"
+    if name == "empty column":
+        made["age"] = np.nan
+        return made, "age: has no value at all; dataset.drop=[age] leaves it out"
+    if name == "dates":
+        made["since"] = pd.date_range("2020", periods=N)
+        return made, "since: date32[day]; dates and times are no numbers"
+    if name == "many texts":
+        made = pd.concat([made] * 11, ignore_index=True)
+        made["city"] = [f"street {i}" for i in range(len(made))]
+        return made, "city: 1,056 different texts, 1,000 at most; leave it out"
+    if name == "infinite":
+        made.loc[3, "income"] = np.inf
+        return made, "has NaN or infinite numbers"
+    if name == "one class":
+        made["left"] = "yes"
+        return made, "all labels are"
+    if name == "one row":
+        return made.head(1), "1 rows; there must be 4 or more"
+    if name == "nothing to predict from":
+        return made[["left", "when"]], "no column is left to predict left from"
+    if name == "no such target":
+        return made.rename(columns={"left": "Left"}), "dataset.target=left: must be a column of"
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize("name", [
+    "missing number", "missing text", "missing label", "empty column", "dates", "many texts", "infinite",
+    "one class", "one row", "nothing to predict from", "no such target",
+])  # fmt: skip
+def test_what_is_wrong_is_one_line(name, frame, tmp_path):
+    made, message = spoiled(frame, name)
+    made.to_csv(tmp_path / "t.csv", index=False)
+    source = SOURCES["table"](
+        path=str(tmp_path / "t.csv"), target="left", drop=["when"] if "when" in made else []
+    )
+    with pytest.raises(ValueError, match=".") as caught:
+        loaded(source)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", "not a readable csv file"),
+        ("a.csv", b"x,left\n", "has no rows"),
+        ("a.csv", b"x,left\n1,2,3\n", "not a readable csv file"),
+        ("a.csv", b"x,x,left\n1,2,3\n", "1 names of columns occur twice, as 'x'"),
+        ("a.csv", b"\xff\xfe\x00x", "not a readable csv file"),
+        ("a.parquet", b"PAR1", "not a readable parquet file"),
+        ("a.feather", b"x,left\n1,2\n", "not a readable feather file"),
+        ("a.arrow", b"", "not a readable arrow file"),
+    ],
+)
+def test_broken_files_are_one_line(name, content, message, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=".") as caught:
+        read_table(path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": None}, "path=None: must be a file"),
+        ({"path": "none.csv"}, "path=none.csv: must be a file"),
+        ({"target": None}, "target=None: must be the name of a column"),
+        ({"test": 0}, "test=0: must be a share between 0 and 1"),
+        ({"test": 1.5}, "test=1.5: must be a share between 0 and 1"),
+        ({"test": "none.csv"}, "test=none.csv: must be a file"),
+        ({"missing": "drop"}, "missing=drop: must be one of refuse, impute"),
+        (
+            {"group": "patient", "time": "when"},
+            "time=when: must be null with dataset.group=patient",
+        ),
+        ({"test": 119}, "dataset.test=119: must be at most 118 of 120 points"),
+        ({"drop": ["cty"]}, "dataset.drop=cty: must be a column of"),
+        ({"drop": ["cty"]}, "(did you mean city?)"),
+        ({"group": "x"}, "dataset.group=x: must be a column of"),
+        ({"task": "regression"}, "dataset.task=regression: must be classification"),
+    ],
+)
+def test_wrong_options_are_one_line(options, message, frame, tmp_path):
+    frame.drop(columns="when").to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ValueError, match=".") as caught:
+        loaded(SOURCES["table"](**{"path": f"{tmp_path}/t.csv", "target": "left", **options}))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
