@@ -24,9 +24,15 @@ def blocks(language):
             yield path.name, text
 
 
+# Whose commands need what the ones before have left.
+IN_ORDER = "own-data.md"
+
+
 def commands():
     seen = set()
     for name, text in blocks("sh"):
+        if name == IN_ORDER:
+            continue
         for line in text.replace("\\\n", " ").splitlines():
             command = re.sub(r"\s+", " ", line.split(" #")[0]).strip()
             short = shortened(command)
@@ -80,6 +86,24 @@ def test_command(command, run, client, own_arrays, monkeypatch):
     monkeypatch.setenv("KERNELEXP_DATA", str(REAL_DATA))
     done = run(shortened(command))
     assert done.code == 0, done.out + done.err
+
+
+def test_a_newcomers_hour(workdir, run):
+    """From a CSV file to a figure and predictions, as the page says."""
+    import pandas as pd
+
+    for name, text in blocks("python"):
+        if name == IN_ORDER:
+            exec(compile(text, name, "exec"), {})
+    [text] = [text for name, text in blocks("sh") if name == IN_ORDER]
+    for command in text.replace("\\\n", " ").splitlines():
+        done = run(command)
+        assert done.code == 0, done.out + done.err
+    assert (workdir / "reports" / "wine-bandwidth.png").is_file()
+    assert list(pd.read_csv("y.csv").cultivar) == ["cultivar 0"] * 5
+    import kernelexp
+
+    assert list(kernelexp.load("best:wine").predict(pd.read_csv("new.csv"))) == ["cultivar 0"] * 5
 
 
 @pytest.fixture
