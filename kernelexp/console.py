@@ -141,7 +141,7 @@ class Terminal:
             "RKHS norm": _norm(result),
             **{
                 name.replace("_", " "): f"{m[name]:.2g}"
-                for name in (RUN.relative_residual, RUN.projection_residual)
+                for name in (RUN.ridge, RUN.relative_residual, RUN.projection_residual)
                 if name in m
             },
             "peak memory": f"{m[RUN.peak_memory_gb]:.2f} GB",

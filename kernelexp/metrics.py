@@ -54,6 +54,11 @@ class RunMetrics(_Metrics[Held]):
         cv_accuracy_spread: standard deviation of ``valid_accuracy`` over the folds (divided by folds - 1).
         cv_r2_spread: that of ``valid_r2``.
         cv_mse_spread: that of ``valid_mse``.
+        ridge: that was chosen from a grid, in the units of a mean loss.
+        loo_accuracy: share of training points whose label is predicted by training on all others.
+        loo_r2: R2 of predictions of training points by training on all others; regression.
+        loo_mse: mean over training points and outputs of (y_i - f_i(x_i))^2, f_i trained without point i.
+        effective_dimension: trace of K (K + n ridge)^-1.
         exact_test_accuracy: ``test_accuracy`` of the interpolating solution.
         exact_test_r2: ``test_r2`` of the interpolating solution.
         exact_test_mse: ``test_mse`` of the interpolating solution.
@@ -92,6 +97,11 @@ class RunMetrics(_Metrics[Held]):
     cv_accuracy_spread: Held = _nothing
     cv_r2_spread: Held = _nothing
     cv_mse_spread: Held = _nothing
+    ridge: Held = _nothing
+    loo_accuracy: Held = _nothing
+    loo_r2: Held = _nothing
+    loo_mse: Held = _nothing
+    effective_dimension: Held = _nothing
     exact_test_accuracy: Held = _nothing
     exact_test_r2: Held = _nothing
     exact_test_mse: Held = _nothing
@@ -147,4 +157,8 @@ DERIVED = (RUN.m_star, RUN.m_star_adapted, RUN.batch_size, RUN.q, RUN.top_eigenv
 # By which runs are compared: of each run the first it has.
 SCORES = (RUN.test_accuracy, RUN.test_r2)
 # By which something may be chosen: never by test points. The larger the better; of each run the first it has.
-SELECTION = (RUN.valid_accuracy, RUN.valid_r2, RUN.cv_accuracy, RUN.cv_r2)
+SELECTION = (
+    RUN.valid_accuracy, RUN.valid_r2, RUN.cv_accuracy, RUN.cv_r2, RUN.loo_accuracy, RUN.loo_r2,
+)  # fmt: skip
+# Before the names of what is recorded for each value of a grid, one after the other.
+PATH = "path_"

@@ -17,6 +17,7 @@ from kernelexp.current_sweep import Sweep
 from kernelexp.engine.memory import is_exhausted
 from kernelexp.identity import Identity
 from kernelexp.interrupts import Interrupted
+from kernelexp.metrics import PATH
 from kernelexp.resume import MEMORY_TAG, PARENT_TAG
 from kernelexp.store import StoreAway, TrackingConfig, open_store
 from kernelexp.store.beginning import beginning
@@ -221,6 +222,9 @@ class Tracker:
         if result.setup.reason is not None:
             tags["solver.reason"] = result.setup.reason
         per_output = {"rkhs_norm": result.norm.per_output.tolist()}
+        for step, values in enumerate(zip(*result.path.values(), strict=True)):
+            named = zip(result.path, values, strict=True)
+            self.outbox.put(Metrics({f"{PATH}{name}": value for name, value in named}, step))
         self.outbox.put(
             Metrics(dict(result.metrics)),
             Tags(tags),

@@ -243,8 +243,24 @@ def bandwidth():
         }
 
 
+def ridge_path():
+    grid = [10.0**-i for i in range(8)]
+    for kernel, noise in (("laplacian", 0.02), ("gaussian", 0.03)):
+        yield {
+            "params": {"kernel.name": kernel, "solver.name": "ridge_path"},
+            "metrics": {"ridge": 1e-3, "loo_mse": 0.05, "test_accuracy": 0.8, "rkhs_norm": 20},
+            "history": {
+                "path_ridge": grid,
+                "path_loo_mse": [0.05 + abs(math.log10(r / 1e-3)) * noise for r in grid],
+                "path_train_mse": [0.05 * r**0.5 for r in grid],
+                "path_rkhs_norm": [r**-0.4 for r in grid],
+                "path_effective_dimension": [500 / (1 + 1e3 * r) for r in grid],
+            },
+        }
+
+
 PRESETS = [kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
-           rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth]  # fmt: skip
+           rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path]  # fmt: skip
 
 
 def fill(client, artifacts=None):

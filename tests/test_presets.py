@@ -30,6 +30,7 @@ VARIED = {
     "convergence": {"solver", "kernel", "seed"},
     "solvers": {"solver"},
     "bandwidth": {"kernel", "kernel.bandwidth"},
+    "ridge_path": {"kernel"},
 }
 MOST_JOBS = {"small": 80, "paper": 220}
 

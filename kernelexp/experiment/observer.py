@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kernelexp.checkpoint import progress
@@ -71,6 +71,7 @@ class RunResult:
         stopped_by: ``epochs`` or the stop rule that ended the run.
         model: the kernel machine.
         warning: one sentence where targets could not be met or the system is not solved; else None.
+        path: what was found for each value of a grid, by name; empty where there was none.
     """
 
     setup: Setup
@@ -79,6 +80,7 @@ class RunResult:
     stopped_by: str
     model: KernelModel
     warning: str | None = None
+    path: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Observer(Protocol):

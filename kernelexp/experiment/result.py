@@ -31,10 +31,19 @@ def result(prepared: Prepared, trained: Trained, validated: dict[str, float]) ->
         rkhs_norm=norm.value,
         rkhs_norm_error=norm.relative_error,
         **training.residuals(),
+        **training.choice(),
         prediction_drift=_drift(model, train.X, outputs),
         peak_memory_gb=memory.peak_bytes(prepared.config.device) / 1e9,
     )
-    return RunResult(setup, metrics.recorded(), norm, trained.stopped_by, model, training.warning)
+    return RunResult(
+        setup,
+        metrics.recorded(),
+        norm,
+        trained.stopped_by,
+        model,
+        training.warning,
+        training.path(),
+    )
 
 
 def _drift(model: KernelModel, X: Tensor, predictions: Tensor) -> float:

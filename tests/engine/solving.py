@@ -35,6 +35,11 @@ def expected_predictions(p, X_new, Z=None, ridge=0.0):
     return p.kernel(X_new.double(), Z.double()) @ minimiser(p, Z, ridge)
 
 
+def ridge_of(solver):
+    """The one a case has, also as a grid."""
+    return solver.ridges[0] if solver.name == "ridge_path" else getattr(solver, "ridge", 0.0)
+
+
 def relative(got, expected):
     return ((got.double() - expected).norm() / expected.norm()).item()
 

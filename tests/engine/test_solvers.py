@@ -9,7 +9,7 @@ import warnings
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from solving import expected_predictions, new_points, problem, relative
+from solving import expected_predictions, new_points, problem, relative, ridge_of
 
 from kernelexp.engine import (
     KERNELS,
@@ -44,6 +44,7 @@ SOLVER_CASES = {
     "eigenpro4": ("eigenpro4", {**P, "epochs": 100}),
     "exact": ("exact", {}),
     "falkon": ("falkon", {**P, "ridge": 1e-4, "epochs": 100}),
+    "ridge_path": ("ridge_path", {"ridges": [1e-4]}),
     "sgd": ("sgd", {"epochs": 400}),
 }
 # Other problems and other ways to them; on one kernel.
@@ -58,6 +59,8 @@ VARIANTS = {
     "exact, p centers, ridge": ("exact", {**P, "ridge": 1e-3}),
     "exact, float32 refined": ("exact", {"precision": "float32"}),
     "exact, p centers, float32 refined": ("exact", {**P, "precision": "float32"}),
+    "ridge_path, p centers": ("ridge_path", {**P, "ridges": [1e-3]}),
+    "ridge_path, kmeans": ("ridge_path", {**P, "ridges": [1e-3], "centers": "kmeans"}),
     "falkon, all centers": ("falkon", {"centers": "all", "ridge": 1e-4}),
 }
 # Relative error of predictions at new points, and of the norm against the dense formula.
@@ -75,7 +78,7 @@ def check(case, p):
     if settings.get("precision") == "float32":
         norms = max(norms, torch.finfo(torch.float32).eps)  # of K as it is stored
     new = new_points(p)
-    expected = expected_predictions(p, new, Z, getattr(solver, "ridge", 0.0))
+    expected = expected_predictions(p, new, Z, ridge_of(solver))
     assert relative(model.predict(new.to(p.X.dtype)), expected) < predictions
     assert len(Z) <= settings.get("n_centers", len(p.X))
     # The norm, however it was got, against the dense formula sqrt(tr(alpha^T K alpha)).
@@ -91,7 +94,7 @@ def check(case, p):
     mse = (outputs - p.Y.double()).square().mean().item()
     assert records[-1].train_mse == pytest.approx(mse, rel=1e-3, abs=1e-9)
     assert records[-1].train_error == (outputs.argmax(1) != p.labels).double().mean().item()
-    if len(Z) == len(p.X) and not getattr(solver, "ridge", 0.0):
+    if len(Z) == len(p.X) and not ridge_of(solver):
         assert records[-1].train_error == 0  # it interpolates
     assert training.stopped_by == ("epochs" if records[-1].epoch == solver.epochs else "tolerance")
 
@@ -132,7 +135,7 @@ def test_digits(solver):
     name, settings = SOLVER_CASES[solver]
     own = SOLVERS[name](**{**settings, **({"epochs": 100} if "epochs" in settings else {})})
     model = fit(own, p)
-    expected = expected_predictions(p, X[1::2], model.centers, getattr(own, "ridge", 0.0))
+    expected = expected_predictions(p, X[1::2], model.centers, ridge_of(own))
     assert relative(model.predict(X[1::2]), expected) < (0.02 if solver == "sgd" else 2e-3)
 
 
@@ -149,7 +152,7 @@ def test_regression_with_few_and_many_outputs(solver, c):
     *_, last = training.run()
     assert last.train_error is None
     model = training.model()
-    expected = expected_predictions(p, X[:40] + 0.1, model.centers, getattr(own, "ridge", 0.0))
+    expected = expected_predictions(p, X[:40] + 0.1, model.centers, ridge_of(own))
     assert relative(model.predict(X[:40] + 0.1), expected) < 1e-2
 
 
@@ -164,7 +167,7 @@ def test_a_kernel_of_ones_own(solver):
     own = SOLVERS[name](**settings)
     model = fit(own, p)
     new = p.X[:30] + 0.05
-    expected = expected_predictions(p, new, model.centers, getattr(own, "ridge", 0.0))
+    expected = expected_predictions(p, new, model.centers, ridge_of(own))
     assert relative(model.predict(new), expected) < 1e-2
 
 
@@ -178,11 +181,11 @@ def test_same_seed_same_numbers(solver):
     torch.manual_seed(2)  # no draw comes from the global generator
     again = fit(own, problem(k, seed=5)).weights
     assert torch.equal(first, again)
-    if solver not in ("auto", "exact"):  # which draw nothing here
+    if solver not in ("auto", "exact", "ridge_path"):  # which draw nothing here
         assert not torch.equal(first, fit(own, problem(k, seed=6)).weights)
 
 
-ITERATIVE = [name for name in SOLVER_CASES if name not in ("auto", "exact")]
+ITERATIVE = [name for name in SOLVER_CASES if name not in ("auto", "exact", "ridge_path")]
 
 
 @pytest.mark.parametrize("solver", ITERATIVE)

@@ -153,6 +153,14 @@ class Solver(SolverOption, Generic[S, It]):
         """Relative residuals at the end, by name; empty where the training error says it."""
         return {}
 
+    def path(self, system: S, iterate: It) -> dict[str, list[float]]:
+        """What was found for each value of a grid, by name; empty for a solver without one."""
+        return {}
+
+    def choice(self, system: S, iterate: It) -> dict[str, float]:
+        """What of it was chosen, and why, by the names of metrics."""
+        return {}
+
     def model(self, system: S, iterate: It) -> KernelModel:
         """The kernel machine as it stands: a value, which later rounds do not change."""
         weights = self.weights(system, iterate).clone()

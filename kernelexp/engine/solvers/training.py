@@ -156,6 +156,14 @@ class Training(Generic[S, It]):
         """Relative residuals, by name; empty where the training error says it."""
         return self.solver.residuals(self.iterate)
 
+    def path(self) -> dict[str, list[float]]:
+        """What was found for each value of a grid, by name; empty for a solver without one."""
+        return self.solver.path(self.system, self.iterate)
+
+    def choice(self) -> dict[str, float]:
+        """What of it was chosen, and why, by the names of metrics."""
+        return self.solver.choice(self.system, self.iterate)
+
     @led
     def rkhs_norm(self) -> RKHSNorm:
         """The norm of the model as it stands, with an estimate of its error."""

@@ -38,12 +38,12 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
 
 
 def facts(frame: pd.DataFrame) -> list[str]:
-    """The best bandwidth of each kernel."""
+    """The bandwidth of the highest test accuracy of each kernel, which is no choice of one."""
     said = []
     for (dataset, n, kernel, _), own in frame.groupby(["dataset", "n", "kernel", "solver"]):
         best = own.loc[own["test_accuracy_percent"].idxmax()]
         said.append(
-            f"{kernel} on {dataset}, n = {n:,.0f}: best at s = {best['bandwidth']:.3g} "
+            f"{kernel} on {dataset}, n = {n:,.0f}: highest at s = {best['bandwidth']:.3g} "
             f"({best['test_accuracy_percent']:.2f}%, ||f|| = {best[RUN.rkhs_norm]:.3g})."
         )
     return said
