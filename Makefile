@@ -42,6 +42,8 @@ bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs K
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/claims.py
 	$(BIN)/python benchmarks/report_many.py
+	$(BIN)/python benchmarks/ridge_path.py
+	$(BIN)/python benchmarks/ranks.py
 
 lint: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """Shared fixtures: an isolated folder with a ready store, and the command line in this process."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -67,6 +68,24 @@ LONGEST = ("tests/test_killed.py", "tests/test_fmnist.py")
 def pytest_collection_modifyitems(items):
     """The longest first: at the end they would keep one process busy while the others wait."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """A file that one of the test processes makes, for all: made_once(name, make) -> path."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def of(name, make):
+        with open(folder / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / name).exists():
+                make(folder / f"{name}.part")
+                os.replace(folder / f"{name}.part", folder / name)
+        return folder / name
+
+    return of
 
 
 @pytest.fixture(scope="session")

@@ -207,3 +207,18 @@ def test_ranks_hold_out_and_stop_alike(cli, client):
         names.discard("rkhs_norm_error")
         for name in names:
             assert runs[1][name] == pytest.approx(runs[0][name], rel=1e-9), name
+
+
+def test_patience_begins_anew_after_a_run_without(tmp_path):
+    """Whose best epoch nobody has kept."""
+    settings = CheckpointConfig(minutes=0, folder=str(tmp_path), keep=True)
+    first = config(patience=None, epochs=8)
+    for own in (first, config(patience=3)):
+        run = Run("c", "f", "", lambda: None, own.solver, own.dtype, own.device)
+        with checkpoints(settings, run, resume=True) as kept:
+            watcher = Watcher()
+            result = experiment.run(own, [watcher], kept)
+    losses = [digits["epoch_valid_mse"] for _, digits in watcher.epochs]
+    best = 8 + int(np.argmin(losses[8:]))
+    assert result.metrics["epochs"] == best + 1
+    assert len(losses) == best + 1 + 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,15 +33,13 @@ class EarlyStopping:
     scores: dict[str, float] = field(default_factory=dict)
 
     def told(self, training: AnyTraining, epoch: int, metrics: dict[str, float]) -> None:
-        """An epoch is done, or of a run that goes on was: end training if the best one is too long ago.
+        """An epoch of a run that goes on, as it was recorded.
 
-        After a divergence they begin at 1 again.
+        Where the run before had no patience its best epoch is not known any more, and those so far do not count.
         """
-        if self.patience is None:
-            return
-        self.losses = [*self.losses[: epoch - 1], metrics[EPOCH.epoch_valid_mse]]
-        if len(self.losses) - 1 - self.losses.index(min(self.losses)) >= self.patience:
-            training.end(Ending.PATIENCE)
+        if self.patience is not None:
+            loss = math.inf if self.best is None else metrics[EPOCH.epoch_valid_mse]
+            self._add(training, epoch, loss)
 
     def epoch(
         self,
@@ -49,12 +48,23 @@ class EarlyStopping:
         metrics: dict[str, float],
         scores: dict[str, float],
     ) -> None:
-        """After an epoch with such scores: keep it if it is the best."""
-        self.told(training, epoch, metrics)
-        if self.losses and self.losses[-1] <= min(self.losses):
+        """After an epoch with such scores: keep it if it is the best, end training if that was too long ago."""
+        if self.patience is None:
+            return
+        self._add(training, epoch, metrics[EPOCH.epoch_valid_mse])
+        if self.losses[-1] <= min(self.losses):
             now = training.saved()
             tensors = {name: tensor.clone() for name, tensor in now.tensors.items()}
             self.best, self.scores = Saved(tensors, now.numbers), scores
+
+    def _add(self, training: AnyTraining, epoch: int, loss: float) -> None:
+        assert self.patience is not None
+        # After a divergence they begin at 1 again.
+        self.losses = [*self.losses[: epoch - 1], loss]
+        least = min(self.losses)
+        since = len(self.losses) - 1 - self.losses.index(least)
+        if since >= self.patience and least < math.inf:
+            training.end(Ending.PATIENCE)
 
     def saved(self, training: AnyTraining) -> Saved:
         """What a checkpoint must have: the training and its best epoch."""

@@ -18,17 +18,30 @@ from kernelexp.engine.ranks import ALONE, NothingToDo, Ranks
 BOTH = (torch.float64, torch.float32)
 
 
-@pytest.fixture(scope="module")
-def alone():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return all_results(ALONE)
+@pytest.fixture(scope="session")
+def alone(made_once):
+    def make(file):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.save(all_results(ALONE), file)
+
+    return torch.load(made_once("one rank", make), weights_only=False)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def several(request, tmp_path_factory):
+@pytest.fixture(scope="session", params=[2, 3])
+def several(request, made_once):
     """What each of so many ranks has found."""
-    size, file, port = request.param, tmp_path_factory.mktemp("ranks") / "found", free_port()
+    size = request.param
+
+    def make(file):
+        run_ranks(size, file)
+        torch.save([torch.load(f"{file}.{rank}", weights_only=False) for rank in range(size)], file)
+
+    return torch.load(made_once(f"{size} ranks", make), weights_only=False)
+
+
+def run_ranks(size, file):
+    port = free_port()
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     script = Path(__file__).parent / "rank_cases.py"
     ranks = [
@@ -36,7 +49,6 @@ def several(request, tmp_path_factory):
         for rank in range(size)
     ]
     assert [rank.wait(240) for rank in ranks] == [0] * size
-    return [torch.load(f"{file}.{rank}", weights_only=False) for rank in range(size)]
 
 
 def off(found, expected):
