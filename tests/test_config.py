@@ -16,7 +16,7 @@ from kernelexp.usage import CONF_DIR, usage
 OPTIONS = [
     (path.parent.name, path.stem)
     for path in sorted(CONF_DIR.glob("*/*.yaml"))
-    if path.stem not in ("npz", "npy", "table")  # need files
+    if path.stem not in ("npz", "npy", "table", "openml")  # need files
 ]
 # Solvers that are others with settings of their own.
 MADE_OF_OTHERS = {"overfitted", "interpolated"}

@@ -152,8 +152,19 @@ def test_regression_targets(tmp_path):
     assert data.n_classes is None
     assert data.train.labels is None
     assert data.train.Y.shape == (30, 2)
-    with pytest.raises(ValueError, match="noise=0.1: must be 0 for regression"):
-        own(tmp_path, noise=0.1, y_train=np.random.rand(30), y_test=np.random.rand(10))
+
+
+def test_noise_of_targets_is_a_share_of_their_spread(tmp_path):
+    y = {"y_train": np.random.rand(30, 2) * [1, 50], "y_test": np.random.rand(10, 2)}
+    clean, less, more = (own(tmp_path, noise=noise, **y) for noise in (0.0, 0.1, 0.2))
+    added = (less.train.Y - clean.train.Y).numpy()
+    spread = clean.train.Y.numpy().std(0)
+    assert np.all(abs(added.std(0) / (0.1 * spread) - 1) < 0.5)
+    # More of the same.
+    np.testing.assert_allclose(
+        (more.train.Y - clean.train.Y).numpy(), 2 * added, rtol=1e-3, atol=1e-4
+    )
+    assert less.test.Y.equal(clean.test.Y)
 
 
 def test_subsets_are_seeded_and_independent():

@@ -37,7 +37,7 @@ ALLOWED = {
               "kernelexp.engine.checks", "kernelexp.experiment", "kernelexp.interrupts", "kernelexp.liveness",
               "kernelexp.resume",
               "kernelexp.serving", "kernelexp.store", "kernelexp.sweep"},
-    "tracking.py": {"mlflow", "kernelexp.claims", "kernelexp.current_sweep", "kernelexp.engine.memory", "kernelexp.experiment", "kernelexp.identity",
+    "tracking.py": {"mlflow", "kernelexp.claims", "kernelexp.current_sweep", "kernelexp.engine.memory", "kernelexp.experiment", "kernelexp.identity", "kernelexp.metrics",
                     "kernelexp.interrupts", "kernelexp.resume", "kernelexp.store"},
     "serving.py": {"torch", "numpy", "pyarrow", "kernelexp.data", "kernelexp.engine"},
     "loading.py": {"mlflow", "kernelexp.metrics", "kernelexp.serving", "kernelexp.store"},

@@ -315,3 +315,46 @@ def test_wrong_options_are_one_line(options, message, frame, tmp_path):
         loaded(SOURCES["table"](**{"path": f"{tmp_path}/t.csv", "target": "left", **options}))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "iris", "wine"])
+def test_tables_that_scikit_learn_brings(name):
+    from sklearn import datasets
+
+    there = getattr(datasets, f"load_{name}")(as_frame=True)
+    data = loaded(SOURCES["bundled"](id=name, scale="none"))
+    assert len(data.train.X) + len(data.test.X) == len(there.frame)
+    assert data.columns.names == list(there.data)
+    names = None if name == "diabetes" else tuple(sorted(there.target_names))
+    assert data.columns.classes == names
+
+
+def test_openml_is_fetched_once_or_refused_in_one_line(monkeypatch, tmp_path):
+    from urllib.error import URLError
+
+    from sklearn import datasets
+
+    monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path))
+    source = SOURCES["openml"](id=61)
+
+    def fetch(**options):
+        raise URLError("no route to host\nat all")
+
+    monkeypatch.setattr(datasets, "fetch_openml", fetch)
+    with pytest.raises(FileNotFoundError, match="dataset.id=61: could not be fetched") as caught:
+        loaded(source)
+    assert "\n" not in str(caught.value)
+    assert "no route to host at all" in str(caught.value)
+    there = datasets.load_iris(as_frame=True)
+
+    def found(data_id, as_frame, data_home):
+        assert (data_id, as_frame, data_home) == (61, True, str(tmp_path))
+        return there
+
+    monkeypatch.setattr(datasets, "fetch_openml", found)
+    assert len(loaded(source).train.X) == 120
+    for options, message in (({"id": None}, "id=None: must be the number"), ({"id": 0}, "id=0")):
+        with pytest.raises(ValueError, match=message):
+            SOURCES["openml"](**options)
+    with pytest.raises(ValueError, match="test=x.csv: must be a share"):
+        SOURCES["openml"](id=61, test="x.csv")

@@ -1,4 +1,4 @@
-"""What a noise level means: how training labels are corrupted. One function a kind.
+"""What a noise level means: how training labels are corrupted, one function a kind, and targets.
 
 Each takes the labels (n,) that were picked for corruption and returns their replacements. Labels are
 picked independently with probability ``noise``; the same seed at a higher level corrupts the same
@@ -49,3 +49,15 @@ def corrupt(
     picked = rng.random(len(labels)) < noise
     replacements = KINDS[kind](labels, n_classes, rng)
     return np.where(picked, replacements, labels)
+
+
+def disturb(targets: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Targets (n,) or (n, c) plus Gaussian noise, of ``noise`` times the standard deviation of each output.
+
+    The same seed at a higher level adds more of the same.
+    """
+    if not noise:
+        return targets
+    spread = noise * targets.std(axis=0, dtype=np.float64)
+    noisy: np.ndarray = targets + spread * rng.standard_normal(targets.shape)
+    return noisy

@@ -15,7 +15,7 @@ from kernelexp.data.base import Arrays, DatasetSource
 from kernelexp.data.cache import read_arrays
 from kernelexp.data.fingerprint import are_here, digest
 from kernelexp.data.held_out import HeldOut, held_out
-from kernelexp.data.label_noise import corrupt
+from kernelexp.data.label_noise import corrupt, disturb
 from kernelexp.data.preprocessing import Preprocessing
 from kernelexp.data.ranges import check_numbers
 from kernelexp.data.targets import classes_of, encode, targets
@@ -98,10 +98,9 @@ def load(
     arrays = _take(source, arrays, classes, seed)
     y_train, y_test = arrays.y_train, arrays.y_test
     if classes is None:
-        if noise:
-            raise refuse("noise", noise, "0 for regression targets: label noise needs classes")
         for name, y in (("y_train", y_train), ("y_test", y_test)):
             check_numbers(name, y, dtype, y.size)
+        y_train = disturb(y_train, noise, _rng(seed, "noise"))
     else:
         y_train, y_test = (encode(classes, y) for y in (y_train, y_test))
         y_train = corrupt(y_train, len(classes), noise, noise_kind, _rng(seed, "noise"))

@@ -18,7 +18,7 @@ from kernelexp.data.held_out import held_out
 from kernelexp.engine.checks import refuse
 
 if TYPE_CHECKING:
-    from kernelexp.data.table import Table
+    from kernelexp.data.rows import Rows, Tables
 
 # Also a text may be missing: what is empty, NA, null and the like.
 _CSV = csv.ConvertOptions(strings_can_be_null=True)
@@ -33,26 +33,25 @@ _READERS = {
 }
 
 
-def read(source: Table, seed: int) -> Arrays:
+def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
     """Training and test rows of a table as arrays.
 
     Raises:
-        ValueError: in one line, for files, columns or values that cannot be used.
+        ValueError: in one line, for columns or values that cannot be used.
     """
-    table, path = read_table(Path(str(source.path))), str(source.path)
-    used = _features(source, table)
-    if isinstance(source.test, str):
-        train, test = table, read_table(Path(source.test))
-        here = source.test
+    used = _features(source, tables)
+    if tables.test is not None:
+        train, test, here = tables.rows, tables.test, tables.test_called
+        if tables.target not in test.column_names:
+            raise ValueError(f"{here}: has no column {tables.target}")
     else:
-        held = _held_out(source, table, seed)
-        train, test, here = table.filter(pa.array(~held)), table.filter(pa.array(held)), path
-    columns = Columns.fit(train, used, str(source.target), source.missing == "impute", path)
-    if columns.target not in test.column_names:
-        raise ValueError(f"{here}: has no column {columns.target}")
+        held = _held_out(source, tables, seed)
+        train, test = tables.rows.filter(pa.array(~held)), tables.rows.filter(pa.array(held))
+        here = tables.called
+    columns = Columns.fit(train, used, tables.target, source.missing == "impute", tables.called)
     return Arrays(
-        columns.points(train, path),
-        columns.targets(train, path),
+        columns.points(train, tables.called),
+        columns.targets(train, tables.called),
         columns.points(test, here),
         columns.targets(test, here),
         columns,
@@ -61,37 +60,36 @@ def read(source: Table, seed: int) -> Arrays:
     )
 
 
-def _features(source: Table, table: pa.Table) -> list[str]:
+def _features(source: Rows, tables: Tables) -> list[str]:
     """The columns that points are made of."""
-    there = table.column_names
-    roles = {"target": source.target, "group": source.group, "time": source.time}
+    there = tables.rows.column_names
+    roles = {"target": tables.target, "group": source.group, "time": source.time}
     for key, name in [*roles.items(), *(("drop", name) for name in source.drop)]:
         if name is not None and name not in there:
             near = difflib.get_close_matches(name, there, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             shown = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
-            raise refuse(f"dataset.{key}", name, f"a column of {source.path}: {shown}{hint}")
+            raise refuse(f"dataset.{key}", name, f"a column of {tables.called}: {shown}{hint}")
     for name in filter(None, roles.values()):
-        refuse_missing(name, table[name], str(source.path), "remove such rows")
+        refuse_missing(name, tables.rows[name], tables.called, "remove such rows")
     used = [name for name in there if name not in {*roles.values(), *source.drop}]
     if not used:
-        raise ValueError(f"{source.path}: no column is left to predict {source.target} from")
+        raise ValueError(f"{tables.called}: no column is left to predict {tables.target} from")
     return used
 
 
-def _held_out(source: Table, table: pa.Table, seed: int) -> np.ndarray:
+def _held_out(source: Rows, tables: Tables, seed: int) -> np.ndarray:
     """Which rows are tested on."""
-    n, wanted = len(table), source.test
+    table, wanted = tables.rows, source.test
     assert not isinstance(wanted, str)
-    if n < 4:
-        raise ValueError(f"{source.path}: {n} rows; there must be 4 or more")
-    rng = np.random.default_rng([seed, n])
-    labels = table[source.target]
+    if len(table) < 4:
+        raise ValueError(f"{tables.called}: {len(table)} rows; there must be 4 or more")
+    labels = table[tables.target]
     targets = pa.types.is_floating(labels.type) or source.task == "regression"
     return held_out(
         wanted,
-        n,
-        rng,
+        len(table),
+        np.random.default_rng([seed, len(table)]),
         labels=None if targets else _codes(labels),
         groups=None if source.group is None else _codes(table[source.group]),
         times=None if source.time is None else _codes(table[source.time]),

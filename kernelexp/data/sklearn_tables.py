@@ -1,0 +1,92 @@
+"""Tables by scikit-learn: those that it brings, and those of openml.org that it fetches and keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kernelexp.data.cache import cache_dir
+from kernelexp.data.rows import Rows, Tables
+from kernelexp.engine.checks import number, one_of, refuse
+
+_BUNDLED = ("breast_cancer", "diabetes", "iris", "wine")
+
+
+@dataclass(frozen=True)
+class Bundled(Rows):
+    """A table that comes with scikit-learn; its classes are called by their names.
+
+    Attributes:
+        id: ``breast_cancer``, ``diabetes``, ``iris`` or ``wine``.
+    """
+
+    name: ClassVar[str] = "bundled"
+    id: str = "iris"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("id", self.id, _BUNDLED)
+
+    def tables(self, data_dir: Path) -> Tables:
+        from sklearn import datasets
+
+        found = getattr(datasets, f"load_{self.id}")(as_frame=True)
+        frame, names = found.frame, getattr(found, "target_names", None)
+        if "target" in frame and names is not None:
+            frame = frame.assign(target=names[found.target])
+        return Tables(_table(frame), f"scikit-learn's {self.id}", self.target or frame.columns[-1])
+
+    def location(self, data_dir: Path) -> str:
+        return f"scikit-learn, {self.id}"
+
+
+@dataclass(frozen=True)
+class OpenML(Rows):
+    """A table of openml.org, kept in the cache folder once it was fetched.
+
+    Attributes:
+        id: its number there.
+        target: null: the one that the table names itself.
+    """
+
+    name: ClassVar[str] = "openml"
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.id is None:
+            raise refuse("id", None, "the number of a table on openml.org, e.g. dataset.id=61")
+        number("id", self.id, 1, whole=True)
+
+    def tables(self, data_dir: Path) -> Tables:
+        from sklearn.datasets import fetch_openml
+
+        try:
+            found = fetch_openml(data_id=self.id, as_frame=True, data_home=str(cache_dir()))
+        except Exception as error:  # of the network, openml.org and the parser
+            raise FileNotFoundError(
+                f"dataset.id={self.id}: could not be fetched from openml.org ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:150]}); on a machine without a network copy "
+                f"{self._folder()} from one that has it"
+            ) from error
+        named = found.target.name if getattr(found.target, "name", None) else None
+        if self.target is None and named is None:
+            raise refuse("target", None, "a column: this table names none, or several")
+        return Tables(_table(found.frame), f"openml {self.id}", str(self.target or named))
+
+    def _folder(self) -> Path:
+        return cache_dir() / "openml" / "openml.org"
+
+    def files(self, data_dir: Path) -> list[Path]:
+        """What was fetched; of the table its description tells that it is there."""
+        return sorted(self._folder().glob(f"api/v1/json/data/{self.id}.gz"))
+
+    def location(self, data_dir: Path) -> str:
+        return f"https://www.openml.org/d/{self.id}"
+
+
+def _table(frame: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_pandas(frame, preserve_index=False)
