@@ -45,14 +45,20 @@ def make_kernel(kernel: Any, bandwidth: Any, given: Any) -> Kernel:
     return KERNELS[kernel](**values)
 
 
-def make_solver(name: Any, given: Any) -> SolverOption:
-    """The solver of an estimator's ``solver`` and ``solver_params``.
+def make_solver(name: Any, ridge: Any, given: Any) -> SolverOption:
+    """The solver of an estimator's ``solver``, ``ridge`` and ``solver_params``.
 
     Raises:
         ValueError: for names and values that there are not.
     """
     one_of("solver", name, SOLVERS)
     values = _parameters("solver_params", given, SOLVERS[name])
+    if ridge is not None:
+        if "ridge" not in [field.name for field in fields(SOLVERS[name])]:
+            raise refuse("ridge", ridge, f"None with solver={name}, which has none")
+        if "ridge" in values:
+            raise ValueError("ridge: must be None where solver_params has it")
+        values |= {"ridge": plain(ridge)}
     if not isinstance(values.get("stop", StopRule()), StopRule):
         values["stop"] = StopRule(**_parameters("stop", values["stop"], StopRule))
     return SOLVERS[name](**values)

@@ -8,14 +8,19 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, LeaveOneOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kernelexp.engine import KERNELS, SOLVERS, FunctionKernel, KernelModel, StopRule
 from kernelexp.engine.devices import tiling
-from kernelexp.sklearn import KernelClassifier, KernelRegressor
+from kernelexp.sklearn import (
+    KernelClassifier,
+    KernelClassifierCV,
+    KernelRegressor,
+    KernelRegressorCV,
+)
 
 # Nothing is expected to fail in the precision that the data have.
 EXPECTED_FAILURES: dict[str, str] = {}
@@ -38,6 +43,8 @@ def expected_failures(estimator):
         KernelRegressor(),
         KernelClassifier(solver="eigenpro2", solver_params={"epochs": 3}),
         KernelRegressor(solver="eigenpro2", dtype="float32"),
+        KernelClassifierCV(),
+        KernelRegressorCV(),
     ],
     expected_failed_checks=expected_failures,
 )
@@ -140,6 +147,44 @@ def test_pipeline_and_grid_search(digits):
     assert search.score(X[400:], y[400:]) > 0.9
     alone = GridSearchCV(KernelRegressor("matern"), {"kernel_params": [{"nu": 0.5}, {"nu": 2.5}]})
     assert alone.fit(X[:100], y[:100]).best_estimator_.model_.kernel.nu in (0.5, 2.5)
+
+
+def test_a_ridge_is_a_parameter(curve):
+    X, Y = curve
+    ours = KernelRegressor("gaussian", bandwidth=2.0, ridge=1e-3).fit(X, Y)
+    peer = KernelRidge(kernel="rbf", gamma=1 / 8, alpha=1e-3 * len(X)).fit(X, Y)
+    np.testing.assert_allclose(ours.predict(X), peer.predict(X), rtol=1e-6, atol=1e-8)
+    grid = {"bandwidth": [1.0, 3.0], "ridge": [1e-6, 1e-3, 1.0]}
+    search = GridSearchCV(KernelRegressor("gaussian"), grid, error_score="raise").fit(X, Y[:, 0])
+    assert search.best_params_["ridge"] < 1.0
+    for parameters, message in [
+        ({"solver": "eigenpro2"}, "ridge=0.1: must be None with solver=eigenpro2"),
+        ({"solver_params": {"ridge": 0.1}}, "ridge: must be None where solver_params has it"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            KernelRegressor(ridge=0.1, **parameters).fit(X, Y)
+
+
+def test_the_ridge_of_the_smallest_leave_one_out_error(curve):
+    X, Y = curve
+    noisy = Y + 0.3 * np.random.default_rng(1).normal(size=Y.shape)
+    ridges = np.logspace(-8, 0, 9)
+    ours = KernelRegressorCV("gaussian", bandwidth=2.0, ridges=ridges).fit(X, noisy)
+    errors = []
+    for ridge in ridges:
+        one = KernelRegressor("gaussian", bandwidth=2.0, ridge=ridge)
+        left = cross_val_predict(one, X[:40], noisy[:40], cv=LeaveOneOut())
+        errors.append(((left - noisy[:40]) ** 2).mean())
+    few = KernelRegressorCV("gaussian", bandwidth=2.0, ridges=ridges).fit(X[:40], noisy[:40])
+    # Trained on 39 points each has n ridge of 39, not of 40.
+    np.testing.assert_allclose(few.path_["loo_mse"], errors, rtol=0.1)
+    assert ours.ridge_ == ridges[np.argmin(ours.path_["loo_mse"])]
+    same = KernelRegressor("gaussian", bandwidth=2.0, ridge=ours.ridge_).fit(X, noisy)
+    np.testing.assert_allclose(ours.predict(X), same.predict(X), rtol=1e-6, atol=1e-8)
+    labels = (Y[:, 0] > 0).astype(int)
+    chosen = KernelClassifierCV(n_centers=50, by="gcv").fit(X, labels)
+    assert chosen.score(X, labels) > 0.8
+    assert len(chosen.model_.centers) == 50
 
 
 def test_fitted_models_from_other_processes(digits):
