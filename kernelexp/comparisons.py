@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from kernelexp import peers
 from kernelexp.engine import Problem, fit
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.points import Points
@@ -61,6 +62,8 @@ def nearest_neighbour(problem: Problem, X: Tensor) -> Tensor:
 COMPARISONS: dict[str, Callable[[Problem, Tensor], Tensor]] = {
     "exact": exact,
     "nearest_neighbour": nearest_neighbour,
+    "svm": peers.svm,
+    "boosting": peers.boosting,
 }
 
 

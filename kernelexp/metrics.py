@@ -65,6 +65,12 @@ class RunMetrics(_Metrics[Held]):
         nearest_neighbour_test_accuracy: ``test_accuracy`` of the nearest neighbour.
         nearest_neighbour_test_r2: ``test_r2`` of the nearest neighbour.
         nearest_neighbour_test_mse: ``test_mse`` of the nearest neighbour.
+        svm_test_accuracy: ``test_accuracy`` of a support vector machine.
+        svm_test_r2: ``test_r2`` of a support vector machine.
+        svm_test_mse: ``test_mse`` of a support vector machine.
+        boosting_test_accuracy: ``test_accuracy`` of gradient boosting.
+        boosting_test_r2: ``test_r2`` of gradient boosting.
+        boosting_test_mse: ``test_mse`` of gradient boosting.
         rkhs_norm: ||f||, root of the sum over outputs of alpha^T K alpha.
         rkhs_norm_error: how far ``rkhs_norm`` may be off, relative to it; infinite where not known.
         relative_residual: |y - K alpha| / |y|, largest over outputs, of solvers of linear systems.
@@ -108,6 +114,12 @@ class RunMetrics(_Metrics[Held]):
     nearest_neighbour_test_accuracy: Held = _nothing
     nearest_neighbour_test_r2: Held = _nothing
     nearest_neighbour_test_mse: Held = _nothing
+    svm_test_accuracy: Held = _nothing
+    svm_test_r2: Held = _nothing
+    svm_test_mse: Held = _nothing
+    boosting_test_accuracy: Held = _nothing
+    boosting_test_r2: Held = _nothing
+    boosting_test_mse: Held = _nothing
     rkhs_norm: Held = _nothing
     rkhs_norm_error: Held = _nothing
     relative_residual: Held = _nothing

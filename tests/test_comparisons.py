@@ -62,6 +62,28 @@ def test_nearest_neighbour_is_that_of_scikit_learn(monkeypatch):
     assert "epoch_prediction_error" not in epochs[0]
 
 
+def test_peers_are_scikit_learns(monkeypatch):
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.svm import SVC, SVR
+
+    costs = {"C": [1.0, 10.0, 100.0]}
+    for name, measure, svm, boosting in (
+        ("iris", "accuracy", SVC(), HistGradientBoostingClassifier(random_state=3)),
+        ("diabetes", "r2", SVR(), HistGradientBoostingRegressor(random_state=3)),
+    ):
+        own = experiment.Config(
+            dataset=SOURCES[name](), kernel=KERNELS["laplacian"](), solver=SOLVERS["exact"](ridge=1e-3),
+            seed=3, dtype=torch.float64, compare=("svm", "boosting"),
+        )  # fmt: skip
+        result = experiment.run(own)
+        train, test = result.setup.dataset.train, result.setup.dataset.test
+        y, y_test = (p.Y[:, 0] if p.labels is None else p.labels for p in (train, test))
+        for peer, reference in (("svm", GridSearchCV(svm, costs, cv=3)), ("boosting", boosting)):
+            score = reference.fit(train.X.numpy(), y.numpy()).score(test.X.numpy(), y_test.numpy())
+            assert result.metrics[f"{peer}_test_{measure}"] == pytest.approx(score)
+
+
 def test_what_does_not_fit_is_refused_by_name():
     limits = ResourceLimits(memory_gb=1e-3)
     with pytest.raises(ValueError, match=r"compare=\[exact\]: .*must be at least .* leave"):

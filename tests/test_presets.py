@@ -31,7 +31,9 @@ VARIED = {
     "solvers": {"solver"},
     "bandwidth": {"kernel", "kernel.bandwidth"},
     "ridge_path": {"kernel"},
+    "tables": {"dataset", "kernel", "seed"},
 }
+PEERED = {"label_noise", "tables"}
 MOST_JOBS = {"small": 80, "paper": 220}
 
 
@@ -105,7 +107,7 @@ def test_a_preset_runs(cli, runs, client, name):
         assert ("epoch_prediction_error" in metrics) == (name == "interpolation")
         if params["solver.stop.train_error"] == "0.0":
             assert metrics["train_accuracy"] == 1  # so it is in the figure
-        assert ("nearest_neighbour_test_accuracy" in metrics) == (name == "label_noise")
+        assert ("nearest_neighbour_test_accuracy" in metrics) == (name in PEERED)
     assert set(parent.data.tags["sweep.varied"].split()) <= VARIED[name]
     report = build(Options(experiments=[name], store=os.environ["MLFLOW_TRACKING_URI"], dpi=40))
     assert [picture.name for picture in report.pictures] == [name], report.notes
@@ -137,7 +139,10 @@ def test_the_command_line_wins(cli, runs):
         (["scale=small,paper"], "scale=small,paper: must be one for the whole sweep"),
         (["solver.epochs=0"], "solver.epochs=0: must be a whole number >= 1, or null"),
         (["noise=0,2"], "noise=2.0: must be a number from 0 to 1"),
-        (["compare=[nobody]"], "compare=nobody: must be one of exact, nearest_neighbour"),
+        (
+            ["compare=[nobody]"],
+            "compare=nobody: must be one of exact, nearest_neighbour, svm, boosting",
+        ),
     ],
 )
 def test_mistakes_end_it_before_it_starts(cli, runs, overrides, message):

@@ -511,5 +511,5 @@ def test_the_page_is_for_dark_and_narrow_screens_too(built):
     page = (out / "index.html").read_text("utf-8")
     assert "prefers-color-scheme: dark" in page
     keys = [picture.name for picture in report_.pictures if picture.drawn.key]
-    assert set(NAMES) - set(keys) == {"kernels"}  # it has no legend
+    assert set(NAMES) - set(keys) == {"kernels", "tables"}  # which have no legend
     assert page.count('class="key"') == len(keys)

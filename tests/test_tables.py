@@ -322,7 +322,7 @@ def test_tables_that_scikit_learn_brings(name):
     from sklearn import datasets
 
     there = getattr(datasets, f"load_{name}")(as_frame=True)
-    data = loaded(SOURCES["bundled"](id=name, scale="none"))
+    data = loaded(SOURCES[name](scale="none"))
     assert len(data.train.X) + len(data.test.X) == len(there.frame)
     assert data.columns.names == list(there.data)
     names = None if name == "diabetes" else tuple(sorted(there.target_names))

@@ -8,37 +8,52 @@ from typing import Any, ClassVar
 
 from kernelexp.data.cache import cache_dir
 from kernelexp.data.rows import Rows, Tables
-from kernelexp.engine.checks import number, one_of, refuse
-
-_BUNDLED = ("breast_cancer", "diabetes", "iris", "wine")
+from kernelexp.engine.checks import number, refuse
 
 
 @dataclass(frozen=True)
 class Bundled(Rows):
-    """A table that comes with scikit-learn; its classes are called by their names.
-
-    Attributes:
-        id: ``breast_cancer``, ``diabetes``, ``iris`` or ``wine``.
-    """
-
-    name: ClassVar[str] = "bundled"
-    id: str = "iris"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("id", self.id, _BUNDLED)
+    """A table that comes with scikit-learn; its classes are called by their names."""
 
     def tables(self, data_dir: Path) -> Tables:
         from sklearn import datasets
 
-        found = getattr(datasets, f"load_{self.id}")(as_frame=True)
+        found = getattr(datasets, f"load_{self.name}")(as_frame=True)
         frame, names = found.frame, getattr(found, "target_names", None)
-        if "target" in frame and names is not None:
+        if names is not None:
             frame = frame.assign(target=names[found.target])
-        return Tables(_table(frame), f"scikit-learn's {self.id}", self.target or frame.columns[-1])
+        return Tables(_table(frame), f"scikit-learn's {self.name}", self.target or "target")
 
     def location(self, data_dir: Path) -> str:
-        return f"scikit-learn, {self.id}"
+        return f"scikit-learn, {self.name}"
+
+
+@dataclass(frozen=True)
+class Iris(Bundled):
+    """150 flowers of three species, four measures; Fisher 1936."""
+
+    name: ClassVar[str] = "iris"
+
+
+@dataclass(frozen=True)
+class Wine(Bundled):
+    """178 wines of three cultivars, 13 measures."""
+
+    name: ClassVar[str] = "wine"
+
+
+@dataclass(frozen=True)
+class BreastCancer(Bundled):
+    """569 tumours, benign or malignant, 30 measures of cells."""
+
+    name: ClassVar[str] = "breast_cancer"
+
+
+@dataclass(frozen=True)
+class Diabetes(Bundled):
+    """442 patients, ten measures; the progression of the disease a year later, a number."""
+
+    name: ClassVar[str] = "diabetes"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""Learners of scikit-learn that a run may be compared with, on the same points, scaled in the same way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernelexp.engine import Problem
+
+# Of a support vector machine, chosen by three folds of the training points.
+_COSTS = {"C": [1.0, 10.0, 100.0]}
+
+
+def svm(problem: Problem, X: Tensor) -> Tensor:
+    """A support vector machine with the Gaussian kernel, its C of 1, 10 and 100 chosen by three folds."""
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.svm import SVC, SVR
+
+    return _outputs(
+        problem, X, GridSearchCV(SVC(), _COSTS, cv=3), GridSearchCV(SVR(), _COSTS, cv=3)
+    )
+
+
+def boosting(problem: Problem, X: Tensor) -> Tensor:
+    """Gradient boosting of trees on histograms, with scikit-learn's defaults."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    seed = problem.seed
+    return _outputs(
+        problem,
+        X,
+        HistGradientBoostingClassifier(random_state=seed),
+        HistGradientBoostingRegressor(random_state=seed),
+    )
+
+
+def _outputs(problem: Problem, X: Tensor, classifier: Any, regressor: Any) -> Tensor:
+    """What it says of X: predicted labels as one-hot outputs, or numbers, a model for each output."""
+
+    def made() -> Tensor:
+        points, new = problem.X.cpu().double().numpy(), X.cpu().double().numpy()
+        Y = problem.Y.cpu().double().numpy()
+        if problem.labels is None:
+            found = np.stack([regressor.fit(points, y).predict(new) for y in Y.T], axis=1)
+        else:
+            labels = classifier.fit(points, problem.labels.cpu().numpy()).predict(new)
+            found = np.eye(max(2, Y.shape[1]))[labels][:, -Y.shape[1] :]
+        return torch.from_numpy(found).to(problem.Y.dtype).to(problem.Y.device)
+
+    return problem.ranks.once(made)
