@@ -358,3 +358,54 @@ def test_openml_is_fetched_once_or_refused_in_one_line(monkeypatch, tmp_path):
             SOURCES["openml"](**options)
     with pytest.raises(ValueError, match="test=x.csv: must be a share"):
         SOURCES["openml"](id=61, test="x.csv")
+
+
+GOOD = "\n".join(["x,c,y"] + [f"{i},{'ab'[i % 2]},{i % 2}" for i in range(20)])
+# Of a table of a number x, a text c and a label y: what is done to it, options, and what is said.
+MALFORMED = [
+    (lambda t: t.replace("\n3,b", "\n,b"), {}, "x: 1 of "),
+    (lambda t: t.replace("\n3,b", "\n3,"), {}, "c: 1 of "),
+    (lambda t: t.replace("\n3,b", "\nNA,b"), {}, "x: 1 of "),
+    (lambda t: t.replace("\n3,b", "\nnan,b"), {}, "x: 1 of "),
+    (lambda t: t.replace("\n3,b,1", "\n3,b,"), {}, "y: 1 of 20 values are missing; remove such rows"),
+    (lambda t: t.replace("\n3,b", "\ninf,b"), {}, "has NaN or infinite numbers"),
+    (lambda t: t.replace("\n3,b", "\n-inf,b"), {}, "has NaN or infinite numbers"),
+    (lambda t: t.replace("\n3,b", "\n1e300,b"), {"scale": "none"}, "squares of which overflow"),
+    (lambda t: t.replace("3,b,1", "3,b,1,9"), {}, "not a readable csv file"),
+    (lambda t: t.replace("3,b,1", "3,b"), {}, "not a readable csv file"),
+    (lambda t: t.replace("x,c,y", "x,c,"), {}, "dataset.target=y: must be a column of"),
+    (lambda t: t.replace("x,c,y", "y,c,y"), {}, "occur twice, as 'y'"),
+    (lambda t: t.replace("x,c,y", "x;c;y"), {}, "not a readable csv file"),
+    (lambda t: t.replace(",", ";"), {}, "dataset.target=y: must be a column of"),
+    (lambda t: t.replace("x,c,y", "X,C,Y"), {}, "dataset.target=y: must be a column of"),
+    (lambda t: t.replace("x,c,y", "x,c,why"), {}, "must be a column of"),
+    (lambda t: "\n".join(t.splitlines()[1:]), {}, "occur twice, as '0'"),
+    (lambda t: t.splitlines()[0], {}, "not a readable csv file"),
+    (lambda t: "\n".join(t.splitlines()[:3]), {}, "2 rows; there must be 4 or more"),
+    (lambda t: "", {}, "not a readable csv file"),
+    (lambda t: t[: len(t) // 2] + '"', {}, "not a readable csv file"),
+    (lambda t: t.replace("0\n", "1\n")[:-1] + "1", {}, "all labels are 1"),
+    (lambda t: t.replace(",1\n", ",1.5\n"), {"task": "classification"}, "is no label"),
+    (lambda t: t.replace("x,c,y", "y,c,x"), {"task": "auto"}, "distinct whole numbers"),
+    (lambda t: t.replace("\n3,b", "\n2020-01-02,b"), {}, "x: '2020-01-02' stands among numbers"),
+    (lambda t: t.replace("\n3,b", "\n3 km,b"), {}, "x: '3 km' stands among numbers: correct it"),
+    (lambda t: t.replace("\n4,a", "\n4 km,a"), {}, "x: '4 km' stands among numbers: correct it"),
+    (lambda t: t.replace("\n5,b", "\n5 km,b"), {}, "x: '5 km' stands among numbers"),
+    (lambda t: t, {"drop": ["x", "c"]}, "no column is left to predict y from"),
+    (lambda t: t, {"drop": ["y"], "target": "z"}, "dataset.target=z: must be a column of"),
+    (lambda t: t, {"test": 19}, "dataset.test=19: must be at most 18 of 20 points"),
+    (lambda t: t, {"group": "y", "target": "x", "test": 0.9}, "2 groups leave no other points"),
+    (lambda t: t, {"n_train": 500}, "dataset.n_train=500: must be at most 16"),
+    (lambda t: t, {"scale": "unit_norms"}, "scale=unit_norms: must be one of"),
+    (lambda t: t, {"grayscale": True}, "has no three colours last"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "options", "message"), MALFORMED)
+def test_malformed_tables_are_one_line(spoil, options, message, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(spoil(GOOD))
+    with pytest.raises(ValueError, match=".") as caught:
+        loaded(SOURCES["table"](**{"path": str(path), "target": "y", **options}))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

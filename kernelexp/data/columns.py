@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 # Texts that one column may hold, each of which becomes a coordinate.
 _MOST_LEVELS = 1000
 _MISSING = "(missing)"
+# Of so many different texts of a column so few may be no numbers: a mistake in a column of numbers, not levels.
+_SEVERAL, _FEW_WORDS = 10, 0.2
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,14 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
     return Column(name, levels=tuple(levels))
 
 
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _classes(target: str, values: pa.ChunkedArray, what: str) -> tuple[str, ...] | None:
     if _is_number(values.type):
         return None
@@ -221,6 +231,23 @@ def _numbers(column: Column, values: pa.ChunkedArray, what: str) -> np.ndarray:
         refuse_missing(column.name, values, what, "fill them in")
     numbers: np.ndarray = pc.fill_null(_float(values), float("nan")).to_numpy()
     return numbers if column.fill is None else np.where(np.isnan(numbers), column.fill, numbers)
+
+
+def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
+    """Refuse a column of texts nearly all of which are numbers: one mistake would make levels of them all.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if not _is_text(values.type):
+        return
+    texts = pc.unique(pc.drop_null(pc.cast(values, pa.string()))).to_pylist()
+    words = [text for text in texts if not _reads_as_number(text)]
+    if len(texts) >= _SEVERAL and 0 < len(words) <= _FEW_WORDS * len(texts):
+        raise ValueError(
+            f"{what}: {name}: {words[0]!r} stands among numbers: correct it or leave it empty, or leave the "
+            f"column out by dataset.drop=[{name}]"
+        )
 
 
 def refuse_missing(name: str, values: pa.ChunkedArray, what: str, do: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv, feather, parquet
 
 from kernelexp.data.base import Arrays
-from kernelexp.data.columns import Columns, refuse_missing
+from kernelexp.data.columns import Columns, refuse_missing, refuse_words_among_numbers
 from kernelexp.data.held_out import held_out
 from kernelexp.engine.checks import refuse
 
@@ -40,6 +40,8 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
         ValueError: in one line, for columns or values that cannot be used.
     """
     used = _features(source, tables)
+    for name in used:
+        refuse_words_among_numbers(name, tables.rows[name], tables.called)
     if tables.test is not None:
         train, test, here = tables.rows, tables.test, tables.test_called
         if tables.target not in test.column_names:
@@ -49,6 +51,9 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
         train, test = tables.rows.filter(pa.array(~held)), tables.rows.filter(pa.array(held))
         here = tables.called
     columns = Columns.fit(train, used, tables.target, source.missing == "impute", tables.called)
+    if source.missing == "refuse":  # of test rows, too, also where they come from another file
+        for name in set(used) & set(test.column_names):
+            refuse_missing(name, test[name], here, "dataset.missing=impute fills them in")
     return Arrays(
         columns.points(train, tables.called),
         columns.targets(train, tables.called),
