@@ -64,7 +64,7 @@ def test_six_workers_at_once_do_each_job_once(store):
     for process in workers:
         process.start()
     for process in workers:
-        process.join(120)
+        process.join(300)
         assert process.exitcode == 0
     done = [results.get(timeout=10) for _ in jobs]
     assert results.empty()
