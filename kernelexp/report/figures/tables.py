@@ -41,8 +41,9 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         for row, record in enumerate(own.to_dict("records")):
             peer = record["learner"] in _PEERS.values()
             colour = _GREY if peer else style.kernel_colour(record["learner"])
-            spread = record["score_sd"] if record["seeds"] > 1 else None
-            ax.errorbar(record["score"], row, xerr=spread, fmt="s" if peer else "o", color=colour)
+            mean = record["score"]
+            bars = [[mean - record["score_min"]], [record["score_max"] - mean]]
+            ax.errorbar(mean, row, xerr=bars, fmt="s" if peer else "o", color=colour)
         ax.set_yticks(range(len(own)), own["learner"])
         ax.set_xlabel(
             "test R2 (%)" if own["measure"].iloc[0] == RUN.test_r2 else "test accuracy (%)"
@@ -66,7 +67,8 @@ def printed(frame: pd.DataFrame) -> pd.DataFrame:
 
 FIGURE = Figure(
     title="Tables: kernels beside other learners",
-    shows="Test accuracy or R2, mean and standard deviation over seeds, each of which draws test rows anew; squares are other learners.",
+    shows="Test accuracy or R2; each seed draws test rows anew. Squares are other learners; the table has standard deviations over "
+    "seeds.",
     needs=("kernel", "dataset", "n"),
     point=("dataset", "n", "kernel"),
     table=table,
