@@ -143,7 +143,7 @@ def test_names_in_the_docs_exist():
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         bases = [compose("config", [f"kernel={k}"]) for k in config.KERNELS]
         bases += [compose("config", [f"solver={s}"]) for s in config.SOLVERS]
-        bases += [compose("config", [f"dataset={own}"]) for own in ("npz", "npy")]
+        bases += [compose("config", [f"dataset={own}"]) for own in ("npz", "npy", "table")]
     pattern = r"`((?:dataset|kernel|solver|tracking|resource)\.(?!py`)[a-z_.]+[a-z])`"
     for path in DOCUMENTS:
         for key in re.findall(pattern, path.read_text("utf-8")):

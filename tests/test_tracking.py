@@ -108,7 +108,12 @@ def test_mlflow_is_imported_by_one_thread_at_a_time(monkeypatch):
     tracker = tracking.Tracker(None, None, {}, "", [])
     norm = SimpleNamespace(how="", lower_bound=False, per_output=torch.zeros(1))
     result = SimpleNamespace(
-        metrics={}, stopped_by="", norm=norm, warning=None, setup=SimpleNamespace(reason=None)
+        metrics={},
+        stopped_by="",
+        norm=norm,
+        warning=None,
+        path={},
+        setup=SimpleNamespace(reason=None),
     )
     for call in (
         tracker.loaded,

@@ -16,7 +16,7 @@ _PANELS = {
     RUN.rkhs_norm: "RKHS norm ||f||",
     RUN.effective_dimension: "effective dimension",
 }
-_COLUMNS = ("ridge", RUN.loo_mse, RUN.train_mse, RUN.rkhs_norm, RUN.effective_dimension)
+_COLUMNS = (RUN.ridge, RUN.loo_mse, RUN.train_mse, RUN.rkhs_norm, RUN.effective_dimension)
 # Of each step of a grid.
 _HISTORY = tuple(f"{PATH}{name}" for name in _COLUMNS)
 
@@ -37,9 +37,9 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     for (kernel, _), series in frame.groupby(["kernel", "bandwidth"], dropna=False):
         colour = style.kernel_colour(kernel)
         for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
-            style.mean_and_band(ax, series, "ridge", column, color=colour)
-            ax.set(xlabel="ridge", ylabel=label)
-        axes[0].plot(series["ridge"], series[RUN.train_mse], color=colour, linestyle=":")
+            style.mean_and_band(ax, series, RUN.ridge, column, color=colour)
+            ax.set(xlabel=RUN.ridge, ylabel=label)
+        axes[0].plot(series[RUN.ridge], series[RUN.train_mse], color=colour, linestyle=":")
         at = series.iloc[0]
         axes[0].plot([at["chosen_ridge"]], [at["chosen_loo_mse"]], "o", color=colour)
     for ax in axes:
