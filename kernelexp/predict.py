@@ -81,13 +81,13 @@ def predictions(model: KernelPredictor, data: Path, outputs: bool = False) -> pa
     else:
         shape = ", ".join(map(str, model.preprocessing.shape))
         raise ValueError(f"{data}: the run was trained on arrays; must be a .npy file (m, {shape})")
-    found = model.outputs(inputs).cpu().numpy()
+    raw = model.outputs(inputs)
+    found = raw.cpu().numpy()
     name = "prediction" if model.columns is None else model.columns.target
     if model.classes is None:
         several = found.shape[1] > 1
         return pa.table({f"{name}{i if several else ''}": y for i, y in enumerate(found.T)})
-    labels = model.predict(inputs)
-    columns = {name: pa.array(labels.tolist())}
+    columns = {name: pa.array(model.labels_of(raw).tolist())}
     if outputs:
         classes = model.labels if found.shape[1] > 1 else model.labels[1:]
         columns |= {f"output {label}": y for label, y in zip(classes, found.T, strict=True)}

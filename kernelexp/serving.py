@@ -54,9 +54,13 @@ class KernelPredictor:
         """
         outputs = self.outputs(model_input)
         if self.classes is not None and not (params or {}).get("outputs"):
-            labels: np.ndarray = self.labels[predicted_labels(outputs).cpu().numpy()]
-            return labels
+            return self.labels_of(outputs)
         return outputs.numpy()
+
+    def labels_of(self, outputs: torch.Tensor) -> np.ndarray:
+        """Outputs (m, c) of a classifier -> labels (m,) as they came."""
+        labels: np.ndarray = self.labels[predicted_labels(outputs).cpu().numpy()]
+        return labels
 
     @property
     def labels(self) -> np.ndarray:
