@@ -188,6 +188,7 @@ def killed_again_and_again(config, folder, last):
                 return watcher
         except Killed:
             kills += 1
+            assert kills < 60  # one that comes no further would go on for ever
 
 
 # Each step is too long for the training, which starts again with half of it, three epochs on.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_going_on import Killed, Watcher
+from test_going_on import Watcher, killed_again_and_again
 
 from kernelexp import experiment
 from kernelexp.checkpoint import CheckpointConfig, checkpoints
@@ -112,21 +112,11 @@ def test_patience_goes_back_to_the_best_epoch():
 
 @pytest.mark.parametrize("last", [2, 3])
 def test_a_run_killed_again_and_again_ends_as_one_in_peace(last, tmp_path):
-    settings = CheckpointConfig(minutes=0, folder=str(tmp_path))
     own = config()
-    run = Run("c", "f", "", lambda: None, own.solver, own.dtype, own.device)
-    kills = 0
-    while True:
-        try:
-            with checkpoints(settings, run, resume=True) as kept:
-                watcher = Watcher(len(kept.epochs), last)
-                result = experiment.run(own, [watcher], kept)
-                break
-        except Killed:
-            kills += 1
-            assert kills < 60
+    watcher = killed_again_and_again(own, tmp_path, last)
+    result = watcher.result
     peace = experiment.run(own)
-    assert kills >= 2
+    assert watcher.start.resumed >= 2
     assert torch.equal(result.model.weights, peace.model.weights)
     for name in ("epochs", "valid_mse", "valid_accuracy", "test_accuracy", "rkhs_norm"):
         assert result.metrics[name] == peace.metrics[name]
