@@ -30,6 +30,11 @@ _CHOSEN = {
     "projection_interval": "projection every",
 }
 _WIDE = 160  # a table in a file or a pipe
+# Scores, and mean and spread over folds.
+_OF_CLASSES = (
+    RUN.train_accuracy, RUN.valid_accuracy, RUN.test_accuracy, RUN.cv_accuracy, RUN.cv_accuracy_spread,
+)  # fmt: skip
+_OF_TARGETS = (RUN.train_r2, RUN.valid_r2, RUN.test_r2, RUN.cv_r2, RUN.cv_r2_spread)
 _COUNTS = {
     RUN.n_centers: "centers",
     RUN.m_star_adapted: "adapted m*",
@@ -109,17 +114,8 @@ class Terminal:
         self.close()
         m, setup = result.metrics, result.setup
         classifies = RUN.test_accuracy in m
-        scores = (
-            (RUN.train_accuracy, RUN.valid_accuracy, RUN.test_accuracy)
-            if classifies
-            else (RUN.train_r2, RUN.valid_r2, RUN.test_r2)
-        )
+        *scores, mean, spread = _OF_CLASSES if classifies else _OF_TARGETS
         scale = 100 if classifies else 1
-        folds = (
-            (RUN.cv_accuracy, RUN.cv_accuracy_spread)
-            if classifies
-            else (RUN.cv_r2, RUN.cv_r2_spread)
-        )
         rows = {
             "kernel": str(setup.kernel),
             "dataset": setup.dataset.name,
@@ -130,12 +126,8 @@ class Terminal:
             "seconds": f"{m[RUN.setup_seconds]:.2f} set-up, {m[RUN.train_seconds]:.2f} training",
             **{name.replace("_", " "): f"{scale * m[name]:.2f}" for name in scores if name in m},
             **(
-                {
-                    folds[0].replace("_", " "): " +- ".join(
-                        f"{scale * m[name]:.2f}" for name in folds
-                    )
-                }
-                if folds[0] in m
+                {mean.replace("_", " "): f"{scale * m[mean]:.2f} +- {scale * m[spread]:.2f}"}
+                if mean in m
                 else {}
             ),
             "RKHS norm": _norm(result),

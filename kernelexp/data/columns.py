@@ -91,7 +91,7 @@ class Columns:
         """
         absent = [column.name for column in self.features if column.name not in table.column_names]
         if absent:
-            there = _listed(table.column_names)
+            there = listed(table.column_names)
             raise ValueError(f"{what}: has no column {', '.join(absent)}; there are {there}")
         x = np.zeros((len(table), self.width))
         start = 0
@@ -131,7 +131,7 @@ class Columns:
             row = int(np.flatnonzero(places.is_null().to_numpy(False))[0])
             raise ValueError(
                 f"{what}: {self.target}={_texts(values)[row]} is not among the labels of training rows "
-                f"({_listed(self.classes)}); leave such rows out, or take another seed"
+                f"({listed(self.classes)}); leave such rows out, or take another seed"
             )
         return np.array(places.to_numpy(), dtype=np.int64)
 
@@ -263,5 +263,6 @@ def refuse_missing(name: str, values: pa.ChunkedArray, what: str, do: str) -> No
         raise ValueError(f"{what}: {name}: {missing:,} of {len(values):,} values are missing; {do}")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first twelve."""
     return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")

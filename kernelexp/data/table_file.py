@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv, feather, parquet
 
 from kernelexp.data.base import Arrays
-from kernelexp.data.columns import Columns, refuse_missing, refuse_words_among_numbers
+from kernelexp.data.columns import Columns, listed, refuse_missing, refuse_words_among_numbers
 from kernelexp.data.held_out import held_out
 from kernelexp.engine.checks import refuse
 
@@ -73,8 +73,8 @@ def _features(source: Rows, tables: Tables) -> list[str]:
         if name is not None and name not in there:
             near = difflib.get_close_matches(name, there, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            shown = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
-            raise refuse(f"dataset.{key}", name, f"a column of {tables.called}: {shown}{hint}")
+            allowed = f"a column of {tables.called}: {listed(there)}{hint}"
+            raise refuse(f"dataset.{key}", name, allowed)
     for name in filter(None, roles.values()):
         refuse_missing(name, tables.rows[name], tables.called, "remove such rows")
     used = [name for name in there if name not in {*roles.values(), *source.drop}]

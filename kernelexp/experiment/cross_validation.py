@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from statistics import mean, stdev
 
@@ -14,26 +13,23 @@ from kernelexp.experiment.prepare import prepare
 from kernelexp.experiment.train import train
 
 
-def folds(config: Config) -> Iterator[Config]:
-    """The same run without each of the folds."""
-    for index in range(config.cv or 0):
-        yield replace(config, cv=None, validation=Fold(index, config.cv or 0))
-
-
 def cross_validation(config: Config, ranks: Ranks) -> dict[str, float]:
     """Mean and standard deviation (divided by folds - 1) over the folds; empty without ``config.cv``.
 
     Errors as ``run``. Nothing of it is saved: a run that was killed in a fold begins with the first.
     """
+    if config.cv is None:
+        return {}
     found: list[dict[str, float]] = []
-    for fold in folds(config):
+    for index in range(config.cv):
         interrupts.check()
-        trained = train(prepare(replace(fold, compare=()), None, lambda: None, ranks), (), None)
+        fold = replace(config, cv=None, validation=Fold(index, config.cv), compare=())
+        trained = train(prepare(fold, None, lambda: None, ranks), (), None)
         ranks.end_following()
         held = {n: v for n, v in trained.scores.items() if n.startswith("valid_")}
         found.append({name.removeprefix("valid_"): value for name, value in held.items()})
     metrics: dict[str, float] = {}
-    for name in found[0] if found else ():
+    for name in found[0]:
         values = [scores[name] for scores in found]
         metrics |= {f"cv_{name}": mean(values), f"cv_{name}_spread": stdev(values)}
     return metrics

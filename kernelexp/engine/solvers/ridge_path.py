@@ -243,10 +243,10 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         return self.record(system, iterate)
 
     def weights(self, system: RidgePathSystem, iterate: RidgePathIterate) -> Tensor:
+        if iterate.chosen < 0:
+            return system.targets.new_zeros(len(system.centers), system.targets.shape[1])
         shift = len(system.targets) * system.ridges[iterate.chosen]
         solved = system.coefficients / (system.S[:, None] + shift)
-        if iterate.chosen < 0:
-            solved = torch.zeros_like(solved)
         return (system.back @ solved).to(system.targets.dtype)
 
     def training_outputs(self, system: RidgePathSystem, iterate: RidgePathIterate) -> Tensor:
