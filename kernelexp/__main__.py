@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from kernelexp.search.pruning import Outcome
 
-def job(cfg: DictConfig) -> None:
-    """One run with a composed configuration, in this process or in a launcher's worker."""
+
+def job(cfg: DictConfig) -> Outcome | None:
+    """One run with a composed configuration, in this process or in a launcher's worker; what a search asks of it."""
     from kernelexp import config, errors, interrupts, streams
 
     # A worker knows none of these; Hydra passes schemas on, resolvers not.
@@ -23,7 +25,10 @@ def job(cfg: DictConfig) -> None:
     warnings.showwarning = _show_warning
     attempt = 0
     try:
-        while reason := _out_of_memory(cfg, attempt):
+        while True:
+            outcome, reason = _out_of_memory(cfg, attempt)
+            if not reason:
+                return outcome
             attempt += 1
             line = f"{reason}; tried again, {attempt} of {cfg.retries}"
             print(f"kernelexp: {line}", file=sys.stderr)
@@ -35,23 +40,22 @@ def job(cfg: DictConfig) -> None:
         raise errors.JobInterrupted(stop.signal) from None
 
 
-def _out_of_memory(cfg: DictConfig, attempt: int) -> str:
-    """Run; what it said where there was no memory and it is to be tried again, else nothing."""
+def _out_of_memory(cfg: DictConfig, attempt: int) -> tuple[Outcome | None, str]:
+    """Run; with what it said where there was no memory and it is to be tried again."""
     from kernelexp.engine.memory import is_exhausted
 
     try:
-        _run(cfg, attempt)
+        return _run(cfg, attempt), ""
     except (RuntimeError, MemoryError) as error:
         if attempt >= cfg.retries or not is_exhausted(error):
             raise
-        return str(error).partition("\n")[0] or type(error).__name__
-    return ""
+        return None, str(error).partition("\n")[0] or type(error).__name__
 
 
-def _run(cfg: DictConfig, attempt: int) -> None:
+def _run(cfg: DictConfig, attempt: int) -> Outcome | None:
+    import functools
     from contextlib import ExitStack
     from dataclasses import replace
-    from functools import partial
 
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -66,31 +70,44 @@ def _run(cfg: DictConfig, attempt: int) -> None:
         sweep,
     )
     from kernelexp.claims import Claim
-    from kernelexp.console import Terminal, show_skipped, show_waiting, title
+    from kernelexp.console import (
+        Terminal,
+        TrialTerminal,
+        show_pruned,
+        show_skipped,
+        show_waiting,
+        title,
+    )
     from kernelexp.current_sweep import Sweep
     from kernelexp.gpus import own_gpu
     from kernelexp.resume import Finished
+    from kernelexp.search.pruning import Outcome, Pruned, Pruner, Trial, outcome_of
+    from kernelexp.store import open_store
     from kernelexp.tracking import Tracker
 
     checked, tracking = config.build(cfg), config.tracking(cfg)
     values = config.resolved(cfg)
     identity = jobs.identity(values, checked)
-    for key in ("rerun", "retries", "resume", "dry_run"):  # of the command, not of this run
+    for key in ("rerun", "retries", "resume", "dry_run", "trial"):  # of the command, not of this
         del values[key]
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("trial=")]
     name = " ".join(overrides)
+    trial = None if cfg.trial is None else Trial(cfg.trial.partial, list(cfg.trial.bounds))
+    partial = trial is not None and trial.partial
     text = OmegaConf.to_yaml(OmegaConf.create(values))
     with ExitStack() as stack:
         interrupts.check()
         run, saves = jobs.checkpointed(checked, identity, tracking), config.checkpoint(cfg)
         observers: list[experiment.Observer] = []
         if tracking.enabled:
-            within = sweep.job(tracking, identity, cfg.rerun, partial(show_waiting, name))
+            waiting = functools.partial(show_waiting, name)
+            within = sweep.job(tracking, identity, cfg.rerun, partial, waiting)
             turn = stack.enter_context(within)
             if isinstance(turn, Finished):
                 show_skipped(name, turn)
                 with checkpoint.checkpoints(saves, run, resume=False):
-                    return  # what a process left that was killed when the run had ended well
+                    # What a process left that was killed when the run had ended well.
+                    return None if trial is None else outcome_of(open_store(tracking), turn.run)
             if isinstance(turn, Claim):
                 observers.append(turn)  # the first: what it ends is not recorded further
         device = stack.enter_context(own_gpu(checked.device))
@@ -107,15 +124,25 @@ def _run(cfg: DictConfig, attempt: int) -> None:
         tracker = None
         if tracking.enabled:
             run_id = None if own.longer else own.former_run
-            tracker = Tracker(tracking, identity, values, text, overrides, run_id, attempt)
+            tracker = Tracker(tracking, identity, values, text, overrides, run_id, attempt, partial)
             own.recorded_in(tracker)
             stack.enter_context(interrupts.on_end(tracker.kill))
             stack.enter_context(tracker)
-        terminal = Terminal(tracker, title(overrides))
+        shown = title(overrides)
+        terminal = Terminal(tracker, shown) if trial is None else TrialTerminal(shown)
         stack.enter_context(interrupts.on_end(lambda _: terminal.close()))
         stack.callback(terminal.close)
         observers += [terminal] if tracker is None else [terminal, tracker]
-        experiment.run(checked, observers, own, ranks)
+        pruner = Pruner([] if trial is None else trial.bounds)
+        try:
+            made = experiment.run(checked, [*observers, pruner], own, ranks)
+        except Pruned as why:
+            ranks.end_following()
+            show_pruned(shown or name, why)
+            if tracker is not None:
+                tracker.pruned(why)
+            return Outcome({}, pruner.curve, str(why))
+        return Outcome(made.metrics, pruner.curve)
 
 
 def _launched(tracebacks: bool) -> BaseException | None:

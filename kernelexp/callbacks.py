@@ -22,6 +22,7 @@ from kernelexp.engine.checks import refuse
 from kernelexp.errors import JobFailed, JobInterrupted, exit_code, explain
 from kernelexp.jobs import single_job, sweep_jobs
 from kernelexp.preview import preview
+from kernelexp.search.sweeper import is_search
 from kernelexp.store import check_reachable
 from kernelexp.sweep import start_parent
 
@@ -53,6 +54,10 @@ class Guard(Callback):  # type: ignore[misc]
             workers = config.hydra.launcher.get("n_jobs")
             if workers == 0:
                 raise refuse("hydra.launcher.n_jobs", 0, "a number of processes, or -1: of cores")
+            if is_search(config):
+                interrupts.check()
+                _hold(config)
+                return
             jobs, varied = sweep_jobs(config)
             ask_for_memory(config.hydra.launcher, jobs)
             settings = tracking(config)
@@ -69,8 +74,7 @@ class Guard(Callback):  # type: ignore[misc]
         if config.dry_run:
             sys.exit(0)
         interrupts.check()
-        if config.hydra.launcher._target_ == _OF_PROCESSES:
-            interrupts.hold_for_workers()
+        _hold(config)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Say at once which job failed; Hydra speaks of the first one, when all are done."""
@@ -82,6 +86,11 @@ class Guard(Callback):  # type: ignore[misc]
         if config.hydra.mode == RunMode.RUN:
             _end(error)
         print(f"kernelexp: {' '.join(job_return.overrides)}: {explain(error)}", file=sys.stderr)
+
+
+def _hold(config: DictConfig) -> None:
+    if config.hydra.launcher._target_ == _OF_PROCESSES:
+        interrupts.hold_for_workers()
 
 
 def _result(job: JobReturn) -> Any:

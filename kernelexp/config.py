@@ -27,6 +27,7 @@ from kernelexp.engine import KERNELS, SOLVERS, ResourceLimits
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.experiment import Config
 from kernelexp.presets import choose
+from kernelexp.search.sweeper import NAME, SearchSweeperConf
 from kernelexp.store import TrackingConfig
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -58,6 +59,8 @@ class TopLevel:
     scale: str | None = None
     # How often a job is tried again that was killed or ran out of memory.
     retries: int = 0
+    # What a search tells a trial of it: see ``kernelexp.search.pruning.Trial``.
+    trial: Any = None
     # Of a sweep: train also what the store has already. Of all: go on from a checkpoint that is there;
     # show what would be done.
     rerun: bool = False
@@ -116,6 +119,7 @@ def register() -> None:
             named = group in ("dataset", "kernel", "solver")
             node = LabelNoise if cls is LabelNoise else _schema(cls, name if named else "")
             store.store(group=f"schema/{group}", name=name, node=node)
+    store.store(group="hydra/sweeper", name=NAME, node=SearchSweeperConf)
     OmegaConf.register_new_resolver("kernelexp.cache", lambda: str(cache_dir()), replace=True)
     OmegaConf.register_new_resolver("choose", choose, replace=True)
 

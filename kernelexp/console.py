@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from kernelexp.metrics import EPOCH, RUN
+from kernelexp.metrics import EPOCH, RUN, SELECTION
 
 if TYPE_CHECKING:
     from kernelexp.experiment import RunResult, Setup
@@ -152,6 +152,34 @@ class Terminal:
         self.progress.stop()
 
 
+class TrialTerminal:
+    """An observer of a trial of a search, which has one line; see ``Terminal``."""
+
+    def __init__(self, title: str | None) -> None:
+        self.title = title
+        self.console = _console()
+
+    def loaded(self) -> None:
+        """Nothing to show."""
+
+    def prepared(self, setup: Setup) -> None:
+        """The same."""
+
+    def epoch(self, number: int, metrics: dict[str, float]) -> None:
+        """The same."""
+
+    def finished(self, result: RunResult) -> None:
+        """What it is judged by, its points, its time."""
+        m, n = result.metrics, len(result.setup.dataset.train.X)
+        name = next((name for name in SELECTION if name in m), RUN.train_mse)
+        seconds = m[RUN.setup_seconds] + m[RUN.train_seconds]
+        score = f"{name.replace('_', ' ')} {m[name]:.4f}"
+        self.console.print(f"{self.title}: {score}, {n:,} points, {seconds:.2f} s", soft_wrap=True)
+
+    def close(self) -> None:
+        """Nothing to take away."""
+
+
 def _console(width: int | None = None) -> Console:
     """Prints what it is given: brackets in names are no markup, colons no emoji."""
     return Console(width=width, markup=False, emoji=False, highlight=False)
@@ -221,6 +249,11 @@ def show_jobs(jobs: list[Preview]) -> None:
 def show_skipped(overrides: str, done: Finished) -> None:
     """Say of a job of a sweep that it is there already."""
     _console().print(f"{overrides}: {_skipped(done)}", soft_wrap=True)
+
+
+def show_pruned(overrides: str, why: object) -> None:
+    """Say of a trial of a search that it has ended early."""
+    _console().print(f"{overrides}: pruned {why}", soft_wrap=True)
 
 
 def _skipped(done: Finished) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DIGEST_TAG, FILES_TAG = "config.digest", "data.files"
 # Settings that do not change what a run computes.
-_IGNORED = ("tracking", "data_dir", "rerun", "retries", "dry_run", "checkpoint", "resume")
+_IGNORED = ("tracking", "data_dir", "rerun", "retries", "dry_run", "checkpoint", "resume", "trial")
 # And of the resources: how many processes share the work changes no more than rounding.
 _SHARED = "ranks"
 # Of a solver: how long it goes on, not what it does.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -67,13 +67,27 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
             "scale", ",".join(final["scale"].sweep_string_iterator()), "one for the whole sweep"
         )
     [batch] = BasicSweeper.split_arguments(overrides, None)
-    loader = GlobalHydra.instance().config_loader()
     points = cache(points_digest)  # jobs share their data
     jobs = []
     for job in batch:
         name = ",".join(item for item in job if item.split("=")[0] in swept)
-        jobs.append(_job(name, loader.load_sweep_config(cfg, list(job)), points))
+        jobs.append(checked_job(cfg, job, name, points))
     return jobs, list(swept.values())
+
+
+def checked_job(
+    cfg: DictConfig,
+    overrides: Sequence[str],
+    name: str = "",
+    points: Callable[..., str | None] = points_digest,
+) -> Job:
+    """The job of a sweep with these overrides.
+
+    Raises:
+        ValueError: in one line, as ``config.build``.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    return _job(name, loader.load_sweep_config(cfg, list(overrides)), points)
 
 
 def _check_scale(cfg: DictConfig) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernelexp.metrics import SELECTION
+from kernelexp.resume import PARTIAL_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,10 +82,11 @@ def _best(client: MlflowClient, experiment: str) -> Run:
             [named.experiment_id],
             f"attributes.status = 'FINISHED' and metrics.{metric} > -1e300",
             order_by=[f"metrics.{metric} DESC"],
-            max_results=1,
         )
-        if found:
-            return found[0]
+        # Trials of a search on few points are not compared with those on all.
+        whole = [run for run in found if PARTIAL_TAG not in run.data.tags]
+        if whole:
+            return whole[0]
     raise ValueError(
         f"best:{experiment}: no run has been validated, and none is chosen by its test score; train with "
         "validation=0.1 or cv=5"

@@ -23,6 +23,8 @@ PARENT_TAG = "mlflow.parentRunId"
 FORMER_PARENTS_TAG = "sweep.former_parents"
 # Of a run that failed since there was not the memory it asked for.
 MEMORY_TAG = "out_of_memory"
+# Of a trial of a search: that it ended early, and why; that it had few of the points.
+PRUNED_TAG, PARTIAL_TAG = "search.pruned", "search.partial"
 _POLL_SECONDS = 1.0
 _WATCH = Watch()
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from kernelexp import interrupts
 from kernelexp.claims import Claim
 from kernelexp.current_sweep import Sweep
-from kernelexp.identity import DIGEST_TAG, Identity
+from kernelexp.identity import Identity
 from kernelexp.liveness import HEARTBEAT_TAG, beating
-from kernelexp.metrics import RUN, SCORES, SELECTION
 from kernelexp.resume import (
+    PARTIAL_TAG,
     Finished,
     children,
     end_abandoned,
@@ -24,28 +24,19 @@ from kernelexp.resume import (
 )
 from kernelexp.store import TrackingConfig, experiment_id, open_store
 from kernelexp.store.beginning import beginning, create_run
-from kernelexp.store.delivery import RESUMED_TAG
 from kernelexp.store.entries import SweepEnd
 from kernelexp.store.journal import UNSENT, Journal
 from kernelexp.store.reach import cannot_open, first_line, is_of_the_store
 from kernelexp.store.unsent import Kept, given_up, send_all, send_of_sweep
+from kernelexp.sweep_outcome import SweepOutcome
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 JOBS_TAG, PROGRESS_TAG, BEST_TAG = "sweep.jobs", "sweep.progress", "sweep.best"
 BEST_BY_TAG = "sweep.best_by"
 VARIED_TAG = "sweep.varied"
 _NOTE_TAG = "mlflow.note.content"  # the description on a run's page
-_OF_THE_BEST = (
-    *SELECTION,
-    *SCORES,
-    RUN.train_accuracy,
-    RUN.train_r2,
-    RUN.rkhs_norm,
-    RUN.train_seconds,
-)
 # Seconds: between attempts to end a parent, and for them all where a person is waiting.
 _PAUSE, _HURRIED = 2.0, 4.0
 # The signs of life of the parent, from its start to its end.
@@ -96,13 +87,15 @@ def job(
     config: TrackingConfig,
     identity: Identity,
     rerun: bool,
+    partial: bool,
     waiting: Callable[[str], None],
 ) -> Iterator[Finished | Claim | None]:
     """Around a job: the finished run that makes it superfluous, else this process's claim to it.
 
     Such a run becomes the sweep's. At the end the parent is told. ``waiting``: see
     ``resume.finished_or_claimed``. Outside sweeps every job is run, and in them, without a claim, while the
-    store is away. ``rerun``: what was finished before the sweep does not count.
+    store is away. ``rerun``: what was finished before the sweep does not count; ``partial``: it is a
+    trial of a search on few points.
 
     Raises:
         ValueError: in a sweep that has started again, for a job that would fail again.
@@ -124,6 +117,8 @@ def job(
             turn = finished_or_claimed(client, where, identity, waiting, patience, of)
         if isinstance(turn, Finished):
             link(client, turn.run, sweep.parent)
+            if not partial and PARTIAL_TAG in turn.run.data.tags:
+                client.delete_tag(turn.run_id, PARTIAL_TAG)
     if failed is not None:
         raise ValueError(failed)
     try:
@@ -157,7 +152,7 @@ def show_progress(client: MlflowClient, parent: str) -> None:
     Counted in the store, not carried along: the jobs may end in several processes.
     """
     run = client.get_run(parent)
-    outcome = _Outcome(children(client, run.info.experiment_id, parent), run)
+    outcome = SweepOutcome(children(client, run.info.experiment_id, parent), run)
     progress = f"{outcome.ended}/{run.data.tags[JOBS_TAG]}"
     client.set_tag(parent, PROGRESS_TAG, progress)
     client.set_tag(parent, _NOTE_TAG, f"{progress} jobs: {outcome}")
@@ -238,7 +233,7 @@ def _ended(client: MlflowClient, parent: str, interrupted: bool, end: int | None
     run = client.get_run(parent)
     end_abandoned(client, run.info.experiment_id)  # workers that were killed
     show_progress(client, parent)
-    outcome = _Outcome(children(client, run.info.experiment_id, parent), run)
+    outcome = SweepOutcome(children(client, run.info.experiment_id, parent), run)
     jobs = int(run.data.tags[JOBS_TAG])
     for name, value in outcome.metrics().items():
         client.log_metric(parent, name, value)
@@ -246,64 +241,10 @@ def _ended(client: MlflowClient, parent: str, interrupted: bool, end: int | None
         best = outcome.best.info
         client.set_tag(parent, BEST_TAG, f"{best.run_name} ({best.run_id})")
         client.set_tag(parent, BEST_BY_TAG, outcome.by)
-    all_finished = len(outcome.finished) == jobs
+    all_finished = len(outcome.finished) + outcome.pruned == jobs
     status = "KILLED" if interrupted else "FINISHED" if all_finished else "FAILED"
     client.set_terminated(parent, status, end)
     before = f", {outcome.skipped} of them before" if outcome.skipped else ""
+    before += f", {outcome.pruned} pruned" if outcome.pruned else ""
     chosen = f"; {outcome.choice}" if outcome.best is not None else ""
     return f"{len(outcome.finished)} of {jobs} jobs finished{before}{chosen}; sweep {parent}"
-
-
-class _Outcome:
-    """How the jobs of a sweep stand; of several runs of one job the newest counts."""
-
-    def __init__(self, runs: list[Run], parent: Run) -> None:
-        newest: dict[str, Run] = {}
-        for run in runs:
-            newest.setdefault(run.data.tags.get(DIGEST_TAG, run.info.run_id), run)
-        states = [(run, run.info.status) for run in newest.values()]
-        self.finished = [run for run, status in states if status == "FINISHED"]
-        self.failed = sum(status in ("FAILED", "KILLED") for _, status in states)
-        self.skipped = sum(_is_older(run, parent) for run in self.finished)
-        self.ended = len(self.finished) + self.failed
-        there = {name for run in self.finished for name in run.data.metrics}
-        # What the best is chosen by; never test points.
-        self.by = next((name for name in SELECTION if name in there), "")
-        rated = [run for run in self.finished if self.by in run.data.metrics]
-        self.best = max(rated, key=lambda run: run.data.metrics[self.by], default=None)
-
-    def metrics(self) -> dict[str, float]:
-        """The totals, and the values of the job that validation points choose, if there are any."""
-        seconds = (RUN.setup_seconds, RUN.train_seconds)
-        totals = {
-            "jobs_finished": float(len(self.finished)),
-            "jobs_skipped": float(self.skipped),
-            "jobs_failed": float(self.failed),
-            "total_seconds": sum(
-                run.data.metrics.get(name, 0.0) for run in self.finished for name in seconds
-            ),
-        }
-        best = self.best.data.metrics if self.best is not None else {}
-        return {**totals, **{f"best_{name}": best[name] for name in _OF_THE_BEST if name in best}}
-
-    def __str__(self) -> str:
-        parts = [f"{len(self.finished)} finished"]
-        parts += [f"{self.skipped} of them before"] if self.skipped else []
-        parts += [f"{self.failed} failed"] if self.failed else []
-        if self.best is not None:
-            parts.append(self.choice)
-        return ", ".join(parts)
-
-    @property
-    def choice(self) -> str:
-        """The best and what by."""
-        assert self.best is not None
-        value = self.best.data.metrics[self.by]
-        return f"best {self.best.info.run_name}, {self.by.replace('_', ' ')} {value:.4g}"
-
-
-def _is_older(run: Run, parent: Run) -> bool:
-    """Whether a job was there before its sweep began, and not only its first part."""
-    since = parent.info.start_time
-    gone_on = RESUMED_TAG in run.data.tags and (run.info.end_time or since) >= since
-    return run.info.start_time < since and not gone_on

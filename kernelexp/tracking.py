@@ -18,7 +18,7 @@ from kernelexp.engine.memory import is_exhausted
 from kernelexp.identity import Identity
 from kernelexp.interrupts import Interrupted
 from kernelexp.metrics import PATH
-from kernelexp.resume import MEMORY_TAG, PARENT_TAG
+from kernelexp.resume import MEMORY_TAG, PARENT_TAG, PARTIAL_TAG, PRUNED_TAG
 from kernelexp.store import StoreAway, TrackingConfig, open_store
 from kernelexp.store.beginning import beginning
 from kernelexp.store.delivery import ERROR_TAG
@@ -74,11 +74,13 @@ class Tracker:
         overrides: list[str],
         run_id: str | None = None,
         attempt: int = 0,
+        partial: bool = False,
     ) -> None:
         """``values``: the resolved configuration, ``yaml`` the same as text; ``run_id``: what goes on.
 
-        ``attempt``: how often the job was tried before.
+        ``attempt``: how often the job was tried before; ``partial``: it is a trial of a search on few points.
         """
+        self.partial = partial
         self.attempt = attempt
         self.config = config
         self.identity = identity
@@ -169,6 +171,8 @@ class Tracker:
         tags = self.identity.tags
         if self.sweep is not None:
             tags[PARENT_TAG] = self.sweep.parent
+        if self.partial:
+            tags[PARTIAL_TAG] = "true"
         return [
             beginning(self.config, name, tags, self.resumed),
             Params({key: str(value) for key, value in flat(self.values).items()}),
@@ -247,6 +251,10 @@ class Tracker:
                 self.outbox.put(record.model(folder))
                 return
         say(f"warning: the model is not kept ({reason})")
+
+    def pruned(self, why: object) -> None:
+        """A trial of a search has ended early: no run of its configuration, which others would find finished."""
+        self.outbox.put(End("KILLED"), Tags({PRUNED_TAG: str(why)}))
 
     def kill(self, reason: str) -> None:
         """Mark the run as killed, as far as the store allows that at once.

@@ -1,0 +1,188 @@
+"""A search from its command line to its last trial: checked first, then rung by rung, in batches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
+
+from kernelexp import config
+from kernelexp.cluster import ask_for_memory
+from kernelexp.console import VARIED_VARIABLE, show_jobs
+from kernelexp.data import load
+from kernelexp.engine.checks import number
+from kernelexp.engine.kernels.radial import Gaussian
+from kernelexp.errors import JobFailed, JobInterrupted
+from kernelexp.interrupts import Interrupted, check
+from kernelexp.jobs import Job, checked_job
+from kernelexp.preview import preview
+from kernelexp.search.pruning import Outcome, Trial, bounds
+from kernelexp.search.rungs import Rung, rungs
+from kernelexp.search.space import Range, Space
+from kernelexp.search.trials import Proposal, Trials
+from kernelexp.sweep import start_parent
+
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
+# Of the first rung's trials one part is drawn at random, each further one after the scores of those before.
+_PARTS = 4
+# Where nothing else is held out to choose by.
+_VALIDATION = "validation=0.2"
+_BANDWIDTH, _RIDGE_PATH = "kernel.bandwidth", "ridge_path"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A search that has been checked; ``fixed``: overrides of all its trials."""
+
+    space: Space
+    rungs: list[Rung]
+    first: list[dict[str, float | str]]
+    fixed: tuple[str, ...]
+    seed: int
+
+
+def run(cfg: DictConfig, launch: Launch) -> list[JobReturn]:
+    """Search, and leave what was found in the store, as a sweep's parent.
+
+    ``launch``: runs a batch of jobs, each a list of overrides.
+
+    Raises:
+        ValueError: in one line, before anything is trained.
+    """
+    plan, settings = _planned(cfg), config.tracking(cfg)
+    jobs = _check(cfg, plan)
+    ask_for_memory(cfg.hydra.launcher, jobs)
+    if cfg.dry_run:
+        show_jobs(preview(jobs, settings, skips=False))
+        print(f"a search: {_said(plan.rungs)}; above are the ends of what it may try")
+        sys.exit(0)
+    if settings.enabled:
+        check()
+        typed = " ".join(str(argument) for argument in cfg.hydra.overrides.task)
+        count = sum(rung.trials for rung in plan.rungs)
+        keys = [*plan.space.keys, "dataset.n_train"]
+        start_parent(settings, f"search {typed}", count, keys, cfg.retries)
+    os.environ[VARIED_VARIABLE] = " ".join([*plan.space.keys, "dataset.n_train"])
+    return _searched(plan, launch)
+
+
+def _said(found: list[Rung]) -> str:
+    return ", then ".join(f"{rung.trials} trials on {rung.points:,} points" for rung in found)
+
+
+def _planned(cfg: DictConfig) -> _Plan:
+    if cfg.hydra.runtime.choices.get("experiment") is not None:
+        raise ValueError(
+            "experiment: left out in a search, which a preset is not; type its settings"
+        )
+    arguments = [str(argument) for argument in cfg.hydra.overrides.task]
+    overrides = OverridesParser.create().parse_overrides(arguments)
+    space = Space.of(overrides, {"kernel": cfg.kernel.name, "solver": cfg.solver.name})
+    fixed = [_typed(override) for override in overrides if not override.is_sweep_override()]
+    held, own_error = cfg.validation, cfg.solver.name == _RIDGE_PATH and "solver" not in space.keys
+    if held is None and cfg.cv is None and not own_error:
+        fixed.append(_VALIDATION)
+        held = float(_VALIDATION.partition("=")[2])
+    base = checked_job(cfg, (*fixed, *space.corners[0])).checked
+    dataset = load(base.dataset, base.data_dir, seed=base.seed)
+    X, source = dataset.train.X, base.dataset
+    multiple = dataset.n_classes or 1 if source.balanced else 1
+    number("hydra.sweeper.trials", cfg.hydra.sweeper.trials, 1, whole=True)
+    trials = cfg.hydra.sweeper.trials
+    grid = space.grid
+    found = rungs(len(X), held, min(trials, len(grid)) if grid is not None else trials, multiple)
+    return _Plan(space, found, _first(space, X, base.seed), tuple(fixed), base.seed)
+
+
+def _typed(override: Override) -> str:
+    return f"{override.get_key_element()}={override.get_value_element_as_str()}"
+
+
+def _first(space: Space, X: torch.Tensor, seed: int) -> list[dict[str, float | str]]:
+    """The median distance for a bandwidth that is searched, with each kernel: what the data suggest."""
+    searched = {dimension.key: dimension for dimension in space.dimensions}
+    bandwidth = searched.get(_BANDWIDTH)
+    if not isinstance(bandwidth, Range):
+        return []
+    fitted = Gaussian(bandwidth="median").fitted_to(X, torch.Generator().manual_seed(seed))
+    value = min(max(fitted.scale, bandwidth.low), bandwidth.high)
+    kernels = searched["kernel"].ends if "kernel" in searched else (None,)
+    return [
+        {_BANDWIDTH: value, **({} if kernel is None else {"kernel": kernel})} for kernel in kernels
+    ]
+
+
+def _check(cfg: DictConfig, plan: _Plan) -> list[Job]:
+    """The ends of what may be tried, on all points: each must be a configuration."""
+    return [
+        checked_job(cfg, (*plan.fixed, *corner), ",".join(corner)) for corner in plan.space.corners
+    ]
+
+
+def _searched(plan: _Plan, launch: Launch) -> list[JobReturn]:
+    returned: list[JobReturn] = []
+    size = ceil(plan.rungs[0].trials / _PARTS)
+    trials = Trials(plan.space, plan.seed, plan.first, at_random=size)
+    found: list[tuple[Proposal, Outcome]] = []
+    left = plan.rungs[0].trials
+    while left > 0:
+        batch = trials.ask(min(size, left))
+        left -= len(batch)
+        outcomes = _launched(plan, plan.rungs[0], batch, found, launch, returned)
+        for proposal, outcome in zip(batch, outcomes, strict=True):
+            trials.tell(proposal, None if outcome is None else outcome.score)
+        found += _known(batch, outcomes)
+    for rung in plan.rungs[1:]:
+        best = _best(found)[: rung.trials]
+        found = []
+        for batch in (best[: ceil(len(best) / 2)], best[ceil(len(best) / 2) :]):
+            if batch:
+                outcomes = _launched(plan, rung, batch, found, launch, returned)
+                found += _known(batch, outcomes)
+    if not found:
+        raise JobFailed from next(r._return_value for r in returned if r.status == JobStatus.FAILED)
+    return returned
+
+
+def _known(batch: list[Proposal], outcomes: list[Outcome | None]) -> list[tuple[Proposal, Outcome]]:
+    return [(p, o) for p, o in zip(batch, outcomes, strict=True) if o is not None]
+
+
+def _best(found: list[tuple[Proposal, Outcome]]) -> list[Proposal]:
+    """Those that were trained to the end first, then the pruned ones; the best of each first."""
+    ordered = sorted(found, key=lambda one: (one[1].pruned is None, one[1].score), reverse=True)
+    return [proposal for proposal, _ in ordered]
+
+
+def _launched(
+    plan: _Plan,
+    rung: Rung,
+    batch: list[Proposal],
+    found: list[tuple[Proposal, Outcome]],
+    launch: Launch,
+    returned: list[JobReturn],
+) -> list[Outcome | None]:
+    """What came out of a batch; None for what failed, and was said to have."""
+    least = bounds([outcome for _, outcome in found])
+    told = Trial(bool(rung.overrides), least).override()
+    own = {override.partition("=")[0] for override in rung.overrides}
+    fixed = [override for override in plan.fixed if override.partition("=")[0] not in own]
+    jobs = [(*fixed, *proposal.overrides, *rung.overrides, told) for proposal in batch]
+    results = launch(jobs)
+    returned += results
+    outcomes: list[Outcome | None] = []
+    for result in results:
+        value: Any = result._return_value  # .return_value would raise what failed, which was named
+        if isinstance(value, JobInterrupted):
+            raise Interrupted(value.signal)
+        outcomes.append(value if result.status == JobStatus.COMPLETED else None)
+    return outcomes
