@@ -32,7 +32,6 @@ class SearchSweeper(BasicSweeper):  # type: ignore[misc]
         if not self.launched:
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, folder / "multirun.yaml")
-        self.validate_batch_is_legal(jobs)
         returned: Sequence[JobReturn] = self.launcher.launch(jobs, initial_job_idx=self.launched)
         self.launched += len(jobs)
         return returned

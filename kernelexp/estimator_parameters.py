@@ -5,16 +5,57 @@ from __future__ import annotations
 import numbers
 import re
 import warnings
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
+from torch import Tensor
 
 from kernelexp.engine import KERNELS, SOLVERS, Kernel, SolverOption, StopRule
 from kernelexp.engine.checks import one_of, refuse
+from kernelexp.engine.points import Points
+
+# Points whose kernel with themselves a function is asked for together.
+_DIAGONAL = 256
+
+
+@dataclass(frozen=True)
+class CallableKernel(Kernel):
+    """A function of NumPy arrays, X (n, d) and Z (m, d) -> (n, m), as scikit-learn's ``pairwise`` functions are."""
+
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def matrix(self, X: Points, Z: Points) -> Tensor:
+        x, z = (A.values.cpu().numpy() for A in (X, Z))
+        K = np.asarray(self.function(x, z))
+        if K.shape != (len(x), len(z)):
+            raise ValueError(
+                f"kernel: the function gave {K.shape} for X {x.shape} and Z {z.shape}; must give "
+                f"{(len(x), len(z))}, the kernel of each row of X with each of Z"
+            )
+        return torch.as_tensor(K, dtype=X.values.dtype, device=X.values.device)
+
+    def diag(self, X: Tensor) -> Tensor:
+        parts = (Points(part) for part in torch.split(X, _DIAGONAL))
+        return torch.cat([self.matrix(part, part).diagonal() for part in parts])
+
+
+@dataclass(frozen=True)
+class Precomputed(Kernel):
+    """Entries of a given K (n, n); points are the numbers of its rows and columns, (., 1)."""
+
+    K: Tensor
+
+    def matrix(self, X: Points, Z: Points) -> Tensor:
+        i, j = (A.values[:, 0].long().to(self.K.device) for A in (X, Z))
+        return self.K[i[:, None], j].to(X.values.device, X.values.dtype)
+
+    def diag(self, X: Tensor) -> Tensor:
+        return self.K.diagonal()[X[:, 0].long().to(self.K.device)].to(X.device, X.dtype)
 
 
 def make_kernel(kernel: Any, bandwidth: Any, given: Any) -> Kernel:
@@ -23,12 +64,16 @@ def make_kernel(kernel: Any, bandwidth: Any, given: Any) -> Kernel:
     Raises:
         ValueError: for what does not fit together.
     """
+    if callable(kernel) and not isinstance(kernel, Kernel | type):
+        kernel = CallableKernel(kernel)
     if isinstance(kernel, Kernel):
         if bandwidth is not None or given is not None:
             raise ValueError("bandwidth, kernel_params: must be None with a Kernel, it has its own")
         return kernel
     if kernel not in list(KERNELS):
-        raise refuse("kernel", kernel, f"a Kernel, or one of {', '.join(KERNELS)}")
+        raise refuse(
+            "kernel", kernel, f"a Kernel, a function, precomputed, or one of {', '.join(KERNELS)}"
+        )
     values = _parameters("kernel_params", given, KERNELS[kernel])
     known = [field.name for field in fields(KERNELS[kernel])]  # type: ignore[arg-type]
     if bandwidth is not None and "bandwidth" not in known:
@@ -64,6 +109,24 @@ def make_solver(name: Any, ridge: Any, given: Any) -> SolverOption:
     return SOLVERS[name](**values)
 
 
+def weights_of(given: Any, X: np.ndarray, by_class: np.ndarray | None = None) -> np.ndarray | None:
+    """The weights (n,) of points, those given times those of their classes; None where they are all the same.
+
+    Raises:
+        ValueError: for another shape, for negative ones, NaN, and where all are 0.
+    """
+    if given is None and by_class is None:
+        return None
+    weights: np.ndarray = _check_sample_weight(given, X, dtype=np.float64, ensure_non_negative=True)
+    if by_class is not None:
+        weights = weights * by_class
+    if not weights.any():
+        raise ValueError(
+            "sample_weight, class_weight: must be above 0 for some points, and are 0 for all"
+        )
+    return None if (weights == weights[0]).all() else weights
+
+
 def _parameters(key: str, given: Any, cls: Any) -> dict[str, Any]:
     """What is given of the parameters of the dataclass ``cls``, as a dict of its own."""
     if given is not None and not isinstance(given, Mapping):
@@ -78,6 +141,7 @@ def _parameters(key: str, given: Any, cls: Any) -> dict[str, Any]:
 def by_our_names(message: str) -> str:
     """What the engine says of settings, by the names that they have here."""
     message = message.replace("resource.", "").replace(" (dataset.n_train)", "")
+    message = message.replace("point_weights", "sample_weight, class_weight")
     return re.sub(r"\bsolver\.(\w+)", r"solver_params \1", message)
 
 

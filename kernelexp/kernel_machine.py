@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -21,8 +24,9 @@ from kernelexp.engine import (
     SolverOption,
     prepare,
 )
-from kernelexp.engine.checks import number, one_of
+from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.estimator_parameters import (
+    Precomputed,
     by_our_names,
     devices,
     make_kernel,
@@ -45,7 +49,7 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         bandwidth: float | str | None = None,
         kernel_params: dict[str, Any] | None = None,
         solver: str = "auto",
-        ridge: float | None = None,
+        ridge: float | Sequence[float] | None = None,
         solver_params: dict[str, Any] | None = None,
         device: str = "auto",
         dtype: str | None = None,
@@ -57,15 +61,17 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         """Parameters of both estimators; they are looked at by ``fit``.
 
         Args:
-            kernel: a name of ``kernelexp.engine.KERNELS``, or a Kernel, for instance a
-                FunctionKernel (to be pickled, its functions must be importable).
+            kernel: a name of ``kernelexp.engine.KERNELS``, a Kernel, a function of arrays (n, d) and (m, d) that
+                gives (n, m) (to be pickled, it must be importable), or ``"precomputed"``: X is then K(X, X) in
+                ``fit``, and K of new points with all training points, (m, n), in ``predict``.
             bandwidth: of a radial kernel, a number or ``"median"`` (of the distances between
                 training points); None: the kernel's default.
             kernel_params: other parameters of the kernel by name, as ``{"nu": 2.5}``.
             solver: a name of ``kernelexp.engine.SOLVERS``; ``"auto"`` takes one by the size of the
                 problem, a direct solution where that is a matter of seconds.
             ridge: of a solver that has one (auto, exact, falkon), in the units of a mean loss (alpha of
-                scikit-learn's KernelRidge is n times this); None: the solver's default.
+                scikit-learn's KernelRidge is n times this); of a regressor also one for each target, where those of one
+                value are trained together; None: the solver's default.
             solver_params: its other parameters by name, as ``{"epochs": 5}``,
                 ``{"stop": {"train_error": 0}}``.
             device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"``: CUDA if there is any.
@@ -92,33 +98,103 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         self.predict_batch_size = predict_batch_size
         self.warm_start = warm_start
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.pairwise = self._is_precomputed
+        return tags
+
+    @property
+    def _is_precomputed(self) -> bool:
+        return isinstance(self.kernel, str) and self.kernel == "precomputed"
+
     def _validated(self, X: Any, y: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray]:
         if self.dtype is not None:
             one_of("dtype", self.dtype, _DTYPES)
         dtype = _DTYPES if self.dtype is None else self.dtype
         X, y = validate_data(self, _array(X), _array(y), dtype=dtype, order="C", **checks)
+        if self._is_precomputed and X.shape[0] != X.shape[1]:
+            raise ValueError(f"X {X.shape}: must be K (n, n) with kernel=precomputed")
         return X, y
 
-    def _solver(self) -> SolverOption:
+    def _solver(self, ridge: float | None) -> SolverOption:
         """What trains it."""
-        return make_solver(self.solver, self.ridge, self.solver_params)
+        return make_solver(self.solver, ridge, self.solver_params)
 
-    def _train(self, X: np.ndarray, Y: np.ndarray, labels: np.ndarray | None) -> Self:
-        """Learn from points (n, d) and targets (n, c); labels (n,) are class numbers."""
-        kernel = make_kernel(self.kernel, self.bandwidth, self.kernel_params)
-        solver = self._solver()
+    def _problem(
+        self, X: np.ndarray, Y: np.ndarray, labels: np.ndarray | None, weights: np.ndarray | None
+    ) -> Problem:
+        """What is to be learned; points of weight 0 are left out."""
         one_of("device", str(self.device), devices())
         device = devices()[str(self.device)]
         seed = seed_of(self.random_state)
         X_train = torch.tensor(X, device=device)  # a copy, so that the model is the model's alone
-        problem = Problem(
+        if self._is_precomputed:
+            if self.bandwidth is not None or self.kernel_params is not None:
+                raise ValueError("bandwidth, kernel_params: must be None with kernel=precomputed")
+            kernel: Kernel = Precomputed(X_train)
+            X_train = torch.arange(len(X), device=device, dtype=X_train.dtype)[:, None]
+        else:
+            kernel = make_kernel(self.kernel, self.bandwidth, self.kernel_params)
+        kept = slice(None) if weights is None else torch.tensor(weights > 0, device=device)
+        X_train = X_train[kept]
+        labelled = None if labels is None else torch.tensor(labels, device=device)[kept]
+        return Problem(
             kernel=kernel.fitted_to(X_train, torch.Generator().manual_seed(seed)),
             X=X_train,
-            Y=torch.tensor(Y, dtype=X_train.dtype, device=device),
-            labels=None if labels is None else torch.tensor(labels, device=device),
+            Y=torch.tensor(Y, dtype=X_train.dtype, device=device)[kept],
+            labels=labelled,
             seed=seed,
             limits=ResourceLimits(memory_gb=plain(self.memory_gb)),
+            point_weights=None if weights is None else torch.tensor(weights, device=device)[kept],
         )
+
+    def _train(
+        self,
+        X: np.ndarray,
+        Y: np.ndarray,
+        labels: np.ndarray | None,
+        weights: np.ndarray | None = None,
+    ) -> Self:
+        """Learn from points (n, d) and targets (n, c); labels (n,) are class numbers, weights (n,) of points."""
+        ridges: Any = self.ridge
+        shared = self._solver(None if np.ndim(ridges) else ridges)  # refused before data are copied
+        problem = self._problem(X, Y, labels, weights)
+        if isinstance(problem.kernel, Precomputed) and getattr(shared, "centers", "") == "kmeans":
+            raise ValueError(
+                "solver_params centers=kmeans: not with kernel=precomputed, which has no means"
+            )
+        if np.ndim(ridges):
+            return self._train_each(problem, np.asarray(ridges, dtype=float))
+        training = self._trained(shared, problem)
+        self.model_ = training.model()
+        if path := training.path():
+            self.ridge_ = training.choice()["ridge"]
+            self.path_ = {name: np.array(values) for name, values in path.items()}
+        self.rkhs_norm_ = training.rkhs_norm().value
+        return self._without_matrix()
+
+    def _train_each(self, problem: Problem, ridges: np.ndarray) -> Self:
+        """Targets (n, c) with ridges (c,): those of one ridge together."""
+        c = problem.Y.shape[1]
+        if ridges.shape != (c,) or problem.labels is not None or self.warm_start:
+            allowed = (
+                f"a number, or for regression without warm_start one for each of the {c} targets"
+            )
+            raise refuse("ridge", ridges.tolist(), allowed)
+        found: list[tuple[KernelModel, float, int]] = []
+        order = np.argsort(ridges, kind="stable")
+        for ridge in np.unique(ridges):
+            columns = torch.tensor(np.flatnonzero(ridges == ridge), device=problem.device)
+            own = replace(problem, Y=problem.Y[:, columns])
+            training = self._trained(self._solver(float(ridge)), own)
+            found.append((training.model(), training.rkhs_norm().value, len(training.records)))
+        models, norms, iterations = zip(*found, strict=True)
+        weights = torch.cat([model.weights for model in models], 1)
+        self.model_ = replace(models[0], weights=weights[:, np.argsort(order)])
+        self.rkhs_norm_, self.n_iter_ = math.hypot(*norms), max(iterations)
+        return self._without_matrix()
+
+    def _trained(self, solver: SolverOption, problem: Problem) -> AnyTraining:
         try:
             training = prepare(solver, problem)
         except ValueError as error:
@@ -128,11 +204,13 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             _go_on_from(former, training)
         self.solver_ = training.solver
         self.n_iter_ = sum(1 for _ in training.run())
-        self.model_ = training.model()
-        if path := training.path():
-            self.ridge_ = training.choice()["ridge"]
-            self.path_ = {name: np.array(values) for name, values in path.items()}
-        self.rkhs_norm_ = training.rkhs_norm().value
+        return training
+
+    def _without_matrix(self) -> Self:
+        """A precomputed K is of no use to predictions."""
+        kernel = self.model_.kernel
+        if isinstance(kernel, Precomputed):
+            self.model_ = replace(self.model_, kernel=Precomputed(kernel.K[:0]))
         return self
 
     def _outputs(self, X: Any) -> np.ndarray:
@@ -142,6 +220,10 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         number("predict_batch_size", size, 1, whole=True)
         dtype = str(self.model_.weights.dtype).removeprefix("torch.")
         X = validate_data(self, _array(X), reset=False, dtype=dtype, order="C")
+        if self._is_precomputed:
+            numbers = self.model_.centers[:, 0].long().cpu().numpy()
+            outputs: np.ndarray = X[:, numbers] @ self.model_.weights.cpu().numpy()
+            return outputs
         batches = (torch.tensor(X[start : start + size]) for start in range(0, len(X), size))
         return np.concatenate([self.model_.predict(batch).cpu().numpy() for batch in batches])
 
@@ -188,7 +270,17 @@ def _moved(model: KernelModel, device: str) -> KernelModel:
 
 
 def _array(values: Any) -> Any:
-    """A tensor of any device as a NumPy array; anything else as it is."""
+    """A tensor of any device as a NumPy array; anything else as it is.
+
+    Raises:
+        TypeError: for a sparse matrix, with the size that it would have.
+    """
+    if sparse.issparse(values):
+        n, d = values.shape
+        raise TypeError(
+            f"Sparse data of shape ({n:,}, {d:,}): dense data is required; X.toarray() takes {8 * n * d / 1e9:.2g} GB, "
+            "sklearn.decomposition.TruncatedSVD makes fewer columns"
+        )
     if not isinstance(values, Tensor):
         return values
     values = values.detach().cpu()

@@ -174,3 +174,5 @@ SELECTION = (
 )  # fmt: skip
 # Before the names of what is recorded for each value of a grid, one after the other.
 PATH = "path_"
+# The file of a run that says what its model gets wrong on the test points.
+MISTAKES = "test_mistakes.json"

@@ -11,10 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from kernelexp.engine import Kernel, SolverOption
-from kernelexp.estimator_parameters import make_solver, plain
+from kernelexp.estimator_parameters import make_solver, plain, weights_of
 from kernelexp.kernel_machine import KernelMachine, say_anew
 
 
@@ -30,6 +31,8 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
 
     Parameters: see ``__init__``. A list of labels of any type is fine.
 
+    ``class_weight``: as of scikit-learn's classifiers, ``"balanced"`` or a dict of weights by label.
+
     Attributes:
         classes_: the labels, sorted, (c,).
         model_: the kernel machine (``KernelModel``): kernel, centers, weights (p, c).
@@ -42,8 +45,45 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
         feature_names_in_: names of the columns, if X had any that are strings.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def __init__(
+        self,
+        kernel: str | Kernel = "laplacian",
+        *,
+        bandwidth: float | str | None = None,
+        kernel_params: dict[str, Any] | None = None,
+        solver: str = "auto",
+        ridge: float | None = None,
+        solver_params: dict[str, Any] | None = None,
+        class_weight: str | dict[Any, float] | None = None,
+        device: str = "auto",
+        dtype: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        memory_gb: float | None = None,
+        predict_batch_size: int = 16384,
+        warm_start: bool = False,
+    ) -> None:
+        super().__init__(
+            kernel,
+            bandwidth=bandwidth,
+            kernel_params=kernel_params,
+            solver=solver,
+            ridge=ridge,
+            solver_params=solver_params,
+            device=device,
+            dtype=dtype,
+            random_state=random_state,
+            memory_gb=memory_gb,
+            predict_batch_size=predict_batch_size,
+            warm_start=warm_start,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from X (n, d) and labels y (n,), of NumPy, PyTorch or anything array-like.
+
+        ``sample_weight``: (n,) of at least 0; a point of weight 2 counts as two of them, one of weight 0 as none. Times
+        those of ``class_weight``. For ``solver="exact"``, or ``"auto"`` where it takes that: solvers without a ridge
+        meet all targets in the end, whatever their weights.
 
         Raises:
             ValueError: for parameters or data that cannot work, or sizes that do not fit.
@@ -51,14 +91,17 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
         """
         X, y = self._validated(X, y)
         check_classification_targets(y)
-        classes, labels = np.unique(y, return_inverse=True)
+        each = None if self.class_weight is None else compute_sample_weight(self.class_weight, y)
+        weights = weights_of(sample_weight, X, each)
+        classes = np.unique(y if weights is None else y[weights > 0])
+        labels = np.searchsorted(classes, y).clip(max=len(classes) - 1)  # of what counts
         if len(classes) < 2:
             raise ValueError(f"y has one class, {classes[0]}: there must be at least two")
         if self.warm_start and not np.array_equal(getattr(self, "classes_", classes), classes):
             say_anew("classes")
             self.__dict__.pop("model_", None)
         self.classes_ = classes
-        return self._train(X, np.eye(len(classes))[labels], labels)
+        return self._train(X, np.eye(len(classes))[labels], labels, weights)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """X (n, d) -> outputs (n, c); of two classes (n,), above 0 for the second."""
@@ -83,11 +126,11 @@ class KernelRegressor(RegressorMixin, MultiOutputMixin, KernelMachine):  # type:
     ``n_iter_``, ``n_features_in_``, ``feature_names_in_``, as in ``KernelClassifier``.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Learn from X (n, d) and y (n,) or (n, c); errors as in ``KernelClassifier.fit``."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn from X (n, d) and y (n,) or (n, c); weights and errors as in ``KernelClassifier.fit``."""
         X, y = self._validated(X, y, multi_output=True, y_numeric=True)
         self._one_dimensional = y.ndim == 1
-        return self._train(X, y.reshape(len(y), -1), None)
+        return self._train(X, y.reshape(len(y), -1), None, weights_of(sample_weight, X))
 
     def predict(self, X: Any) -> np.ndarray:
         """X (n, d) -> (n,) or (n, c), as y was."""
@@ -142,7 +185,13 @@ class _ByLeaveOneOut:
         self.memory_gb = memory_gb
         self.predict_batch_size = predict_batch_size
 
-    def _solver(self) -> SolverOption:
+    ridge = class_weight = None  # it is what they choose
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """As of ``KernelClassifier`` or ``KernelRegressor``, without weights: to leave out half a point has no meaning."""
+        return super().fit(X, y)  # type: ignore[misc, no-any-return]
+
+    def _solver(self, ridge: float | None) -> SolverOption:
         ridges = None if self.ridges is None else [plain(ridge) for ridge in self.ridges]
         given = {"ridges": ridges, "by": self.by, "n_centers": plain(self.n_centers)}
         return make_solver("ridge_path", None, given)

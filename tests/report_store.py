@@ -1,5 +1,6 @@
 """A store with a few runs of every preset, as the presets record them; numbers follow simple laws."""
 
+import base64
 import hashlib
 import itertools
 import math
@@ -27,9 +28,9 @@ def sweep(client, experiment, jobs, artifacts=None):
 
 def record(
     client, number, parent, *, params, metrics, history=None, stopped_by="epochs", status="FINISHED",
-    warning=None,
+    warning=None, mistakes=None,
 ):  # fmt: skip
-    """One run; ``history`` has the values of each epoch, ``warning`` why its system is not solved."""
+    """One run; ``history`` has the values of each epoch, ``warning`` why its system is not solved, ``mistakes`` a file."""
     defaults = {
         "kernel.name": "laplacian", "dataset.name": "fmnist", "dataset.n_train": 500,
         "solver.name": "eigenpro2", "solver.q": None, "solver.batch_size": None,
@@ -60,6 +61,8 @@ def record(
     )  # fmt: skip
     if warning:
         client.set_tag(run, "solver.warning", warning)
+    if mistakes:
+        client.log_dict(run, mistakes, "test_mistakes.json")
     client.set_terminated(run, status)
     return run
 
@@ -271,7 +274,52 @@ def tables():
             }
 
 
-PRESETS = [kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
+def confusion():
+    """Of 30 points of class a 3 are taken for b, of 10 of b 1 for c; c is right."""
+    image = base64.b64encode(bytes(range(6))).decode()
+    counts = [[0, 0, 27], [0, 1, 3], [1, 1, 9], [1, 2, 1], [2, 2, 5]]
+    pairs = [
+        {"true": i, "predicted": j, "count": n, "images": [image] * min(n, 2)}
+        for i, j, n in counts
+        if i != j
+    ]
+    yield {
+        "params": {},
+        "metrics": {"test_accuracy": 41 / 45},
+        "mistakes": {"classes": ["a", "b", "c"], "counts": counts, "pairs": pairs, "shape": [2, 3]},
+    }
+
+
+def confused_pairs():
+    yield from confusion()
+
+
+def residuals():
+    targets = [[float(i)] for i in range(20)]
+    outputs = [[i + (-1) ** i / 2] for i in range(20)]
+    for valid in (0.5, 0.9):
+        yield {
+            "params": {"noise": valid},
+            "metrics": {"test_r2": 0.9, "valid_r2": valid},
+            "mistakes": {"targets": targets, "outputs": outputs if valid == 0.9 else targets},
+        }
+
+
+def search():
+    for n, bandwidths in ((500, [1, 3, 9, 27]), (1500, [9])):
+        for bandwidth in bandwidths:
+            score = 0.9 - abs(math.log(bandwidth / 9)) / 10 + n / 1e5
+            yield {
+                "params": {
+                    "kernel.bandwidth": bandwidth,
+                    "dataset.n_train": n,
+                    "kernel.name": "gaussian",
+                },
+                "metrics": {"valid_accuracy": score, "test_accuracy": score},
+            }
+
+
+PRESETS = [confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
            rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables]  # fmt: skip
 
 

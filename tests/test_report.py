@@ -292,7 +292,7 @@ def test_a_real_sweep(cli, report, client, workdir):
     assert done.code == 0, done.err
     for parent, jobs in ((sweep, 2), (re.search(r"sweep (\w+)", done.out)[1], 3)):
         code, out, _ = report("--parent", parent, "--no-log")
-        assert (code, out) == (0, f"reports/index.html: 0 figures, {jobs} runs\n")
+        assert (code, out) == (0, f"reports/index.html: 2 figures, {jobs} runs\n")
 
 
 def test_columns_are_typed():
@@ -511,5 +511,6 @@ def test_the_page_is_for_dark_and_narrow_screens_too(built):
     page = (out / "index.html").read_text("utf-8")
     assert "prefers-color-scheme: dark" in page
     keys = [picture.name for picture in report_.pictures if picture.drawn.key]
-    assert set(NAMES) - set(keys) == {"kernels", "tables"}  # which have no legend
+    without = {"kernels", "tables", "confusion", "confused_pairs", "residuals"}
+    assert set(NAMES) - set(keys) == without
     assert page.count('class="key"') == len(keys)

@@ -343,7 +343,7 @@ def test_jobs_wait_for_a_store_once(workdir, monkeypatch):
     Journal.create("key", [beginning(config, "a job before", {})]).close(given_up=True)
     monkeypatch.setattr(outbox, "_LAST_ATTEMPT", 0.1)
     identity = Identity("digest", "files", lambda: None, log_model=False)
-    with sweep.job(config, identity, False, print) as done:
+    with sweep.job(config, identity, False, False, print) as done:
         assert done is None
         values = {group: {"name": group} for group in ("kernel", "dataset", "solver")}
         with Tracker(config, identity, values, "", []) as tracker:
@@ -354,7 +354,7 @@ def test_jobs_wait_for_a_store_once(workdir, monkeypatch):
     (workdir / "mlflow.db").rmdir()
     (workdir / "elsewhere.db").rename("mlflow.db")
     with sweep.job(
-        config, identity, False, print
+        config, identity, False, False, print
     ):  # the store is back: what is the sweep's is sent
         assert [one.begin.name for one in unsent.kept()] == ["a job before"]
 

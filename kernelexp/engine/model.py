@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -74,7 +74,7 @@ class KernelModel:
         header = {
             "format": _FORMAT,
             "version": _VERSION,
-            "kernel": {"name": self.kernel.name, "parameters": asdict(self.kernel)},  # type: ignore[call-overload]
+            "kernel": {"name": self.kernel.name, "parameters": self.kernel.parameters},
         }
         tensors = {"centers": _own(self.centers), "weights": _own(self.weights)}
         torch.save({"header": json.dumps(header), **tensors}, path)

@@ -18,6 +18,8 @@ from kernelexp.engine.devices import Tiling, tiling
 GB = 1e9
 # Of what is free, what a run may take where it is not told.
 _FREE_SHARE = 0.9
+# What is held at most, of the size of a matrix that is solved with: with p < n a quarter of it in rows of K(X, Z).
+_BESIDE_MATRIX = 1.3
 
 
 @dataclass(frozen=True)
@@ -247,3 +249,8 @@ def memory_limit(device: torch.device, asked: ResourceLimits, sharing: int = 1) 
 def tile_numbers(n: int, device: torch.device) -> int:
     """What tiles of the kernel matrix and their temporaries hold, in numbers."""
     return 10 * min(tiling(device).tile, n) ** 2
+
+
+def matrix_fits(limits: Limits, p: int, dtype: torch.dtype) -> bool:
+    """Whether the matrix of p centers, to be solved with, and what is needed beside it fit the memory there is."""
+    return limits.held + _BESIDE_MATRIX * dtype.itemsize * p * p < limits.allowed

@@ -57,11 +57,9 @@ class DistinctRows:
         order = first.argsort()
         return cls(first[order], order.argsort()[group], counts[order])
 
-    def means(self, Y: Tensor) -> Tensor:
-        """The mean of Y over rows that are equal: (n, c) -> (u, c)."""
-        group, counts = self.group.to(Y.device), self.counts.to(Y.device)
-        sums = Y.new_zeros(len(counts), Y.shape[1]).index_add_(0, group, Y)
-        return sums / counts[:, None]
+    def sums(self, Y: Tensor) -> Tensor:
+        """The sum of Y over rows that are equal: (n, c) -> (u, c)."""
+        return Y.new_zeros(len(self.counts), Y.shape[1]).index_add_(0, self.group.to(Y.device), Y)
 
 
 class PseudoInverse:

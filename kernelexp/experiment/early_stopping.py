@@ -24,13 +24,11 @@ class EarlyStopping:
             None: nothing here is done.
         best: what training carried after its best epoch; None before the first.
         losses: on the validation points, by epoch.
-        scores: of the best epoch.
     """
 
     patience: int | None
     best: Saved | None = None
     losses: list[float] = field(default_factory=list)
-    scores: dict[str, float] = field(default_factory=dict)
 
     def told(self, training: AnyTraining, epoch: int, metrics: dict[str, float]) -> None:
         """An epoch of a run that goes on, as it was recorded.
@@ -41,21 +39,15 @@ class EarlyStopping:
             loss = math.inf if self.best is None else metrics[EPOCH.epoch_valid_mse]
             self._add(training, epoch, loss)
 
-    def epoch(
-        self,
-        training: AnyTraining,
-        epoch: int,
-        metrics: dict[str, float],
-        scores: dict[str, float],
-    ) -> None:
-        """After an epoch with such scores: keep it if it is the best, end training if that was too long ago."""
+    def epoch(self, training: AnyTraining, epoch: int, metrics: dict[str, float]) -> None:
+        """After an epoch with such metrics: keep it if it is the best, end training if that was too long ago."""
         if self.patience is None:
             return
         self._add(training, epoch, metrics[EPOCH.epoch_valid_mse])
         if self.losses[-1] <= min(self.losses):
             now = training.saved()
             tensors = {name: tensor.clone() for name, tensor in now.tensors.items()}
-            self.best, self.scores = Saved(tensors, now.numbers), scores
+            self.best = Saved(tensors, now.numbers)
 
     def _add(self, training: AnyTraining, epoch: int, loss: float) -> None:
         assert self.patience is not None
@@ -72,17 +64,16 @@ class EarlyStopping:
         if self.best is None:
             return now
         best = {f"{_BEST}{name}": tensor for name, tensor in self.best.tensors.items()}
-        kept = {"numbers": self.best.numbers, "scores": self.scores}
-        return Saved({**now.tensors, **best}, {**now.numbers, _BEST: kept})
+        return Saved({**now.tensors, **best}, {**now.numbers, _BEST: self.best.numbers})
 
-    def back_to_best(self, training: AnyTraining) -> dict[str, float] | None:
-        """Take a training that has ended to its best epoch; the scores of that, None where it is the last."""
+    def back_to_best(self, training: AnyTraining) -> bool:
+        """Take a training that has ended to its best epoch; whether that is another than the last."""
         if self.best is None or self.losses[-1] <= min(self.losses):
-            return None
+            return False
         ended = training.stopped_by
         training.go_back(self.best)
         training.end(ended)
-        return self.scores
+        return True
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> Saved:
         """Take out of what ``saved`` made what is of the best epoch; the rest is the training's."""
@@ -90,6 +81,6 @@ class EarlyStopping:
         kept = numbers.get(_BEST)
         if self.patience is not None and kept is not None:
             best = {name.removeprefix(_BEST): tensor for name, tensor in own.items()}
-            self.best, self.scores = Saved(best, kept["numbers"]), kept["scores"]
+            self.best = Saved(best, kept)
         rest = {name: tensor for name, tensor in tensors.items() if name not in own}
         return Saved(rest, {name: value for name, value in numbers.items() if name != _BEST})

@@ -72,6 +72,7 @@ class RunResult:
         model: the kernel machine.
         warning: one sentence where targets could not be met or the system is not solved; else None.
         path: what was found for each value of a grid, by name; empty where there was none.
+        mistakes: what the model gets wrong on the test points, see ``experiment.mistakes``.
     """
 
     setup: Setup
@@ -81,6 +82,7 @@ class RunResult:
     model: KernelModel
     warning: str | None = None
     path: dict[str, list[float]] = field(default_factory=dict)
+    mistakes: dict[str, Any] = field(default_factory=dict)
 
 
 class Observer(Protocol):

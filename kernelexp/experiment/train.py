@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from kernelexp import interrupts
 from kernelexp.checkpoint import Checkpoints, Epoch
 from kernelexp.comparisons import prediction_error
@@ -26,12 +28,14 @@ class Trained:
         seconds: of all epochs.
         stopped_by: what ended it.
         scores: on the validation and the test points.
+        test_outputs: f on the test points, (m, c).
     """
 
     record: EpochRecord
     seconds: float
     stopped_by: str
     scores: dict[str, float]
+    test_outputs: Tensor
 
 
 def train(
@@ -57,22 +61,27 @@ def train(
             observer.epoch(epoch.record.epoch, epoch.metrics)
     left = _not_evaluated(training.records, told)
     there: dict[str, float] = {}
+    outputs: Tensor | None = None
     with warnings.catch_warnings():
         # The result says what a system left undone, and so do its observers.
         warnings.simplefilter("ignore", SingularMatrixWarning)
         for record in itertools.chain(left, training.run(after_round)):
-            there, metrics = _evaluated(prepared, record)
+            outputs = prepared.evaluation.outputs()
+            there, metrics = _evaluated(prepared, record, outputs)
             for observer in observers:
                 observer.epoch(record.epoch, metrics)
             if checkpoints is not None:
                 checkpoints.epoch(record, metrics)
-            stopping.epoch(training, record.epoch, metrics, there)
+            stopping.epoch(training, record.epoch, metrics)
     assert training.stopped_by is not None
     if checkpoints is not None:
         checkpoints.ended(stopping.saved(training), training.stopped_by)
     seconds = training.seconds
-    there = stopping.back_to_best(training) or there
-    return Trained(training.records[-1], seconds, training.stopped_by, there)
+    if stopping.back_to_best(training) or outputs is None:
+        outputs = prepared.evaluation.outputs()
+        there = _scores(prepared, outputs)
+    test_outputs = outputs[-len(prepared.setup.dataset.test.Y) :]
+    return Trained(training.records[-1], seconds, training.stopped_by, there, test_outputs)
 
 
 def _not_evaluated(records: list[EpochRecord], told: list[Epoch]) -> list[EpochRecord]:
@@ -82,16 +91,20 @@ def _not_evaluated(records: list[EpochRecord], told: list[Epoch]) -> list[EpochR
     return records[len(list(known)) :]
 
 
-def _evaluated(
-    prepared: Prepared, record: EpochRecord
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores on the validation and the test points, and the metrics of the epoch."""
+def _scores(prepared: Prepared, outputs: Tensor) -> dict[str, float]:
+    """On the validation points, if there are any, and the test points, of outputs at both."""
     dataset, there = prepared.setup.dataset, {}
-    outputs = prepared.evaluation.outputs()
     if dataset.valid is not None:
         there = scores("valid", outputs[: len(dataset.valid.Y)], dataset.valid)
-        outputs = outputs[len(dataset.valid.Y) :]
-    there |= scores("test", outputs, dataset.test)
+    return there | scores("test", outputs[-len(dataset.test.Y) :], dataset.test)
+
+
+def _evaluated(
+    prepared: Prepared, record: EpochRecord, outputs: Tensor
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Scores of outputs on the validation and the test points, and the metrics of the epoch."""
+    there = _scores(prepared, outputs)
+    outputs = outputs[-len(prepared.setup.dataset.test.Y) :]
     exact = prepared.compared.get("exact")
     metrics = EpochMetrics[float | None](
         epoch_train_mse=record.train_mse,

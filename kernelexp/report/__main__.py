@@ -37,6 +37,8 @@ def _arguments() -> argparse.Namespace:
         help="only the jobs of this sweep: its run id, or the start of it")  # fmt: skip
     add("--filter", type=_given, metavar="QUERY",
         help="MLflow filter, as \"params.noise = '0.1'\"")  # fmt: skip
+    add("--compare", nargs=2, type=_given, metavar=("A", "B"),
+        help="two runs (ids, their starts, names) or two commits side by side, into compare.html")  # fmt: skip
     add("--figure", action="append", default=[], type=_given, metavar="NAME",
         help="draw this figure from the experiments whatever their names; may be repeated")  # fmt: skip
     add("--out", type=_folder, default=Path("reports"), metavar="FOLDER", help="default: reports")
@@ -59,6 +61,7 @@ def main() -> int:
         store=given.store or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
         parent=given.parent,
         query=given.filter or "",
+        compare=given.compare and tuple(given.compare),
         figures=given.figure,
         out=given.out,
         formats=tuple(dict.fromkeys(given.format or ["png"])),
@@ -71,8 +74,9 @@ def main() -> int:
         return 2
     for note in report.notes:
         print(f"kernelexp.report: {note}", file=sys.stderr)
+    print(report.text, end="")
     built = f"{counted(len(report.pictures), 'figure')}, {counted(report.runs, 'run')}"
-    print(f"{options.out / 'index.html'}: {built}")
+    print(f"{report.page}: {built}")
     return 0
 
 

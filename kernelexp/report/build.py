@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from kernelexp.report.making import Wanted, make
 from kernelexp.report.options import Options
 from kernelexp.report.page import Picture, write
 from kernelexp.report.selection import Selection
+from kernelexp.report.side_by_side import side_by_side
 from kernelexp.report.store import Store
 
 
@@ -24,11 +26,15 @@ class Report:
         pictures: the figures of the page.
         notes: what is missing, a line each.
         runs: how many runs were read.
+        page: where the page is.
+        text: tables for the terminal.
     """
 
     pictures: list[Picture]
     notes: list[str]
     runs: int
+    page: Path
+    text: str = ""
 
 
 def build(options: Options) -> Report:
@@ -40,6 +46,8 @@ def build(options: Options) -> Report:
     known = discover()
     options.check(known)
     store = Store(options.store)
+    if options.compare is not None:
+        return _compare(store, options, *options.compare)
     selection = Selection(store, options.experiments, options.parent, options.query)
     selected = selection.read()
     if not selected.frames:
@@ -50,22 +58,40 @@ def build(options: Options) -> Report:
     notes = list(selected.notes)
     for experiment, runs in selected.frames.items():
         names = options.figures or _of_its_name(experiment, known)
-        if not names and options.experiments:
+        drawn = [
+            make(Wanted(name, known[name], experiment, runs), store, options)
+            for name in names or [name for name, figure in known.items() if figure.general]
+        ]
+        pictures += [made.picture for made in drawn if made.picture is not None]
+        if names:
+            notes += [note for made in drawn for note in made.notes]
+        elif options.experiments and not any(made.picture for made in drawn):
             notes.append(
                 f"{experiment}: no figure has this name, so its runs stand in the table alone; "
                 "--figure NAME draws one from them"
             )
-        for name in names:
-            made = make(Wanted(name, known[name], experiment, runs), store, options)
-            pictures += [made.picture] if made.picture is not None else []
-            notes += made.notes
     every = pd.concat(selected.frames.values(), ignore_index=True)
     table = comparison(every)
+    page = options.out / "index.html"
     with options.writing():
         (options.out / "comparison.csv").write_text(safe.csv(table), encoding="utf-8")
-        page = options.out / "index.html"
         write(page, options.store, pictures, notes, every, table)
-    return Report(pictures, notes, len(every))
+    return Report(pictures, notes, len(every), page)
+
+
+def _compare(store: Store, options: Options, first: str, second: str) -> Report:
+    """``compare.html``, and a CSV file of its last table."""
+    found = side_by_side(store, first, second)
+    page = options.out / "compare.html"
+    with options.writing():
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "compare.csv").write_text(safe.csv(found.tables[-1][1]), encoding="utf-8")
+        write(page, options.store, [], found.notes, found.runs, comparison(found.runs), found)
+    tables = (
+        f"{title}\n{table.to_string(index=False, float_format='{:.5g}'.format)}\n"
+        for title, table in found.tables
+    )
+    return Report([], found.notes, len(found.runs), page, "\n".join(tables))
 
 
 def _of_its_name(experiment: str, known: dict[str, Figure]) -> list[str]:

@@ -80,9 +80,11 @@ def _text(value: float) -> str:
     return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
-def rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a small table, without columns that have one value throughout."""
-    kept = [c for c in table if table[c].nunique(dropna=False) > 1 or len(table) == 1]
+def rows(table: pd.DataFrame, all_columns: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a small table, without columns that have one value throughout, if not all are wanted."""
+    kept = [
+        c for c in table if all_columns or table[c].nunique(dropna=False) > 1 or len(table) == 1
+    ]
     body = [[_cell(value) for value in row] for row in table[kept].itertuples(index=False)]
     return [name.replace("_", " ") for name in kept], body
 
@@ -155,10 +157,10 @@ def varied(runs: pd.DataFrame) -> set[str]:
     for own in runs["settings"]:
         for name, text in own.items():
             texts.setdefault(name, set()).add(text)
-    return {name for name, found in texts.items() if _differ(sorted(found))}
+    return {name for name, found in texts.items() if differ(sorted(found))}
 
 
-def _differ(texts: list[str]) -> bool:
+def differ(texts: list[str]) -> bool:
     """Whether the values are not all one: 0.1 and 1e-1 are two texts, of one value."""
     return any(_canonical(text) != _canonical(texts[0]) for text in texts[1:])
 

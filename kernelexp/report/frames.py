@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,12 +27,19 @@ class Data:
     Attributes:
         runs: see ``store.Runs.frame``.
         history: metrics by epoch, ``run``, ``epoch`` and those that the figure asked for.
+        file: what the figure's ``file`` of its only run has.
         notes: what the reader must be told; figures add to it.
     """
 
     runs: pd.DataFrame
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    file: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def shown(self) -> str:
+        """The short ids of the runs, as tables have them."""
+        return " ".join(sorted(run[:8] for run in self.runs["run"]))
 
     def keep(self, mask: pd.Series, otherwise: str) -> None:
         """Leave out the other runs, and say why: ``otherwise`` follows "2 runs "."""

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kernelexp.metrics import SELECTION
 from kernelexp.report import captions, safe
 from kernelexp.report.drawing import draw
 from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data
 from kernelexp.report.options import Options
 from kernelexp.report.page import Picture
-from kernelexp.report.store import Store
+from kernelexp.report.store import PARTIAL, Store
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ def _picture(wanted: Wanted, data: Data, store: Store, options: Options) -> Pict
     _choose(figure, data)
     if figure.history:
         data.history = store.history(data.runs["run"], figure.history)
+    if figure.file:
+        data.runs = _best(data.runs)
+        data.file = store.file(data.runs["run"].iloc[0], figure.file)
     table = figure.table(data)
     used = data.runs
     extra = {f"{stem}_{end}.csv": of(table) for end, of in figure.extra.items()}
@@ -127,6 +131,15 @@ def _choose(figure: Figure, data: Data) -> None:
         _keep_newest(data, column)
     shared = captions.sharing(data.runs, figure.point)
     data.notes += [shared] if shared else []
+
+
+def _best(runs: pd.DataFrame) -> pd.DataFrame:
+    """The best run by held-out points; where none has been held out, the newest. A frame of one row."""
+    whole = runs[runs[PARTIAL].isna()] if PARTIAL in runs else runs
+    for name in SELECTION:
+        if name in whole and whole[name].notna().any():
+            return whole.loc[[whole[name].idxmax()]]
+    return whole.iloc[[0]]
 
 
 def _keep_newest(data: Data, column: str) -> None:

@@ -20,6 +20,7 @@ class Options:
         store: an MLflow tracking URI.
         parent: the beginning of a sweep's run id: its jobs alone.
         query: an MLflow filter.
+        compare: two runs or commits, side by side in a page of their own.
         figures: draw these from every experiment; none: each from the experiment of its name.
         out: folder.
         formats: of the pictures, from ``drawing.FORMATS``.
@@ -31,6 +32,7 @@ class Options:
     store: str = "sqlite:///mlflow.db"
     parent: str | None = None
     query: str = ""
+    compare: tuple[str, str] | None = None
     figures: Sequence[str] = ()
     out: Path = Path("reports")
     formats: Sequence[str] = ("png",)

@@ -17,6 +17,7 @@ import kernelexp
 from kernelexp.report import captions, safe
 from kernelexp.report.comparison import readable
 from kernelexp.report.drawing import Drawn
+from kernelexp.report.side_by_side import SideBySide
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def write(
     notes: Sequence[str],
     runs: pd.DataFrame,
     table: pd.DataFrame,
+    compared: SideBySide | None = None,
 ) -> None:
-    """Write the page for pictures, notes, all runs and their comparison table."""
+    """Write the page for pictures, notes, all runs and their comparison table, below what is compared."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -78,6 +80,10 @@ def write(
         commits=captions.commits(runs),
         text=("kernel", "dataset", "solver", "also", "warning"),
         comparisons=[(name, *readable(own)) for name, own in table.groupby("experiment")],
+        compared=compared and compared.title,
+        tables=[(title, *captions.rows(one, all_columns=True)) for title, one in compared.tables]
+        if compared
+        else [],
         comparison_csv=safe.csv(table),
     )
     path.write_text(text, encoding="utf-8")

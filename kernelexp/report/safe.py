@@ -13,7 +13,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _LONGEST_FILE = 120
 _LONGEST_LABEL = 24
 # Columns that pictures do not show, or only as this package wrote them.
-_NOT_LABELS = {"source", "read", "runs"}
+_NOT_LABELS = {"bytes", "source", "read", "runs"}
 
 
 def file_name(name: str) -> str:

@@ -7,8 +7,10 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -21,6 +23,9 @@ PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.d
 # Of a job that later sweeps have taken over: those it belonged to before.
 FORMER_PARENTS_TAG = "sweep.former_parents"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+# Of a trial of a search that had few of the points; the column of that.
+_PARTIAL_TAG, PARTIAL = "search.partial", "partial"
+_PRUNED_TAG = "search.pruned"
 # What a solver has to say of targets not met or a system not solved.
 _WARNING_TAG = "solver.warning"
 # What MLflow's databases keep in place of infinity.
@@ -138,6 +143,27 @@ class Store:
         empty = pd.DataFrame(columns=["run", "epoch", *metrics])
         return pd.concat(frames, ignore_index=True) if frames else empty
 
+    def file(self, run: str, name: str) -> dict[str, Any]:
+        """A JSON file that was kept with a run.
+
+        Raises:
+            ValueError: where there is none.
+        """
+        from mlflow.artifacts import download_artifacts
+
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = download_artifacts(
+                    f"runs:/{run}/{name}", dst_path=folder, tracking_uri=self.uri
+                )
+                found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (MlflowException, OSError) as error:
+            raise ValueError(
+                f"run {run[:8]} has no {name}, as runs before it was recorded"
+            ) from error
+        return found
+
     def log(self, run: str, path: Path) -> None:
         """Keep a picture with a run, as ``figures/NAME``."""
         self.client.log_artifact(run, str(path), "figures")
@@ -149,9 +175,10 @@ class Runs:
     Attributes:
         frame: one row a finished run, newest first; columns are parameters and metrics by their
             names, the short names ``kernel dataset solver noise_kind n p d bandwidth device_name``,
-            ``run``, ``parent``, ``started``, ``commit``, ``dirty``, ``stopped_by``, ``warning`` (why the system of
+            ``run``, ``parent``, ``started``, ``commit``, ``dirty``, ``stopped_by``, ``partial``, ``warning`` (why the system of
             the run is not solved, if it is not), and ``settings``, a dictionary of the configuration less seed, paths and tracking.
-        unfinished: how many failed, were killed or still run, and have not been repeated since.
+        unfinished: how many failed, were killed or still run, and have not been repeated since; trials that a search
+            has pruned are as they should be.
     """
 
     def __init__(self, experiment: str, jobs: list[Recorded]) -> None:
@@ -162,7 +189,8 @@ class Runs:
                 newest.setdefault(digests[run.run], run)
         self.experiment = experiment
         self.frame = _frame(experiment, list(newest.values()))
-        self.unfinished = len({d for d in digests.values() if d not in newest})
+        pruned = {digests[run.run] for run in jobs if _PRUNED_TAG in run.tags}
+        self.unfinished = len(set(digests.values()) - set(newest) - pruned)
 
 
 def _check_address(uri: str, shown: str) -> None:
@@ -214,6 +242,7 @@ def _frame(experiment: str, runs: list[Recorded]) -> pd.DataFrame:
                 "dirty": run.tags.get("git.dirty") == "true",
                 "stopped_by": run.tags.get("stopped_by"),
                 "warning": run.tags.get(_WARNING_TAG),
+                PARTIAL: run.tags.get(_PARTIAL_TAG),
                 "settings": _settings(run),
             }
             for run in runs

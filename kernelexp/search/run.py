@@ -99,7 +99,8 @@ def _planned(cfg: DictConfig) -> _Plan:
     number("hydra.sweeper.trials", cfg.hydra.sweeper.trials, 1, whole=True)
     trials = cfg.hydra.sweeper.trials
     grid = space.grid
-    found = rungs(len(X), held, min(trials, len(grid)) if grid is not None else trials, multiple)
+    trials = min(trials, len(grid)) if grid is not None else trials
+    found = rungs(len(X), len(dataset.test.X), held, trials, multiple)
     return _Plan(space, found, _first(space, X, base.seed), tuple(fixed), base.seed)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Test points of trials on few points, which say nothing there.
+_TESTED = 100
 # Each rung has three times the points of the one below and a third of its trials (Jamieson, Talwalkar 2016;
 # Li et al. 2018), over at most three rungs; no fewer points than this.
 _FACTOR, _MOST, _FEWEST = 3, 3, 500
@@ -24,11 +26,12 @@ class Rung:
     overrides: tuple[str, ...]
 
 
-def rungs(n: int, held: float | None, trials: int, multiple: int = 1) -> list[Rung]:
+def rungs(n: int, tested: int, held: float | None, trials: int, multiple: int = 1) -> list[Rung]:
     """From few points to all.
 
     Args:
         n: points there are, those that are held out among them.
+        tested: test points there are.
         held: the share or number that is held out for choosing; on each rung as many are, for scores of many points
             tell close trials apart. None: none are, or folds.
         trials: on the first rung.
@@ -41,7 +44,8 @@ def rungs(n: int, held: float | None, trials: int, multiple: int = 1) -> list[Ru
     found = []
     for points in sizes:
         taken = (points + valid) // multiple * multiple
-        smaller = (f"dataset.n_train={taken}", *((f"validation={valid}",) if valid else ()))
-        found.append(Rung(taken - valid, trials, smaller if points < sizes[-1] else ()))
+        smaller = [f"dataset.n_train={taken}", f"dataset.n_test={min(tested, _TESTED)}"]
+        smaller += [f"validation={valid}"] if valid else []
+        found.append(Rung(taken - valid, trials, tuple(smaller) if points < sizes[-1] else ()))
         trials = max(1, trials // _FACTOR)
     return found

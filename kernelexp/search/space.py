@@ -125,7 +125,14 @@ class Space:
                 "kernel=laplacian,gaussian"
             )
         made = [_dimension(key.lstrip("+"), override) for key, override in swept.items()]
-        return cls(tuple(sorted(made, key=lambda d: d.key not in _PARTS)), chosen)
+        made.sort(key=lambda d: d.key not in _PARTS)
+        options: dict[str, tuple[str, ...]] = {part: (chosen[part],) for part in _PARTS}
+        options |= {d.key: d.values for d in made if d.key in _PARTS and isinstance(d, Choice)}
+        for key in (dimension.key for dimension in made):
+            part = key.partition(".")[0]
+            if part in _PARTS and not any(_has({part: name}, key) for name in options[part]):
+                raise ValueError(f"{key}: no such key of {', '.join(options[part])}")
+        return cls(tuple(made), chosen)
 
     @property
     def keys(self) -> list[str]:

@@ -10,7 +10,8 @@ from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import Matern, RationalQuadratic
 from sklearn.metrics.pairwise import linear_kernel, polynomial_kernel, rbf_kernel
 
-from kernelexp.engine.kernels import KERNELS, geometry
+from kernelexp.engine import KernelModel
+from kernelexp.engine.kernels import KERNELS, composite, geometry
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.kernels.radial import Radial
 from kernelexp.engine.operator import BlockedKernel
@@ -78,6 +79,35 @@ CASES = {
     "matern-0.5": ({"bandwidth": 1.7, "nu": 0.5}, Matern(length_scale=1.7, nu=0.5)),
     "matern-1.5": ({"bandwidth": 1.7, "nu": 1.5}, Matern(length_scale=1.7, nu=1.5)),
     "matern-2.5": ({"bandwidth": 1.7, "nu": 2.5}, Matern(length_scale=1.7, nu=2.5)),
+    "sum": (
+        {
+            "terms": [
+                {"name": "gaussian", "bandwidth": 1.7},
+                {"name": "linear", "bias": 0.5},
+                "laplacian",
+            ],
+            "weights": [2, 0.5, 1],
+        },
+        lambda X, Z: (
+            2 * rbf_kernel(X, Z, gamma=1 / (2 * 1.7**2))
+            + 0.5 * (linear_kernel(X, Z) + 0.5)
+            + np.exp(-cdist(X, Z) / 10)
+        ),
+    ),
+    "product": (
+        {
+            "terms": [
+                {"name": "laplacian", "bandwidth": 1.7},
+                {"name": "polynomial", "degree": 2, "gamma": 0.3},
+                {"name": "cauchy", "bandwidth": 3.0},
+            ]
+        },
+        lambda X, Z: (
+            np.exp(-cdist(X, Z) / 1.7)
+            * polynomial_kernel(X, Z, degree=2, gamma=0.3, coef0=1.0)
+            / (1 + cdist(X, Z, "sqeuclidean") / 9)
+        ),
+    ),
     "linear": ({"bias": 0.5}, lambda X, Z: linear_kernel(X, Z) + 0.5),
     "polynomial": (
         {"degree": 3, "gamma": 0.3, "bias": 0.7},
@@ -276,3 +306,53 @@ def test_median_bandwidth():
     assert fitted.bandwidth == pytest.approx(np.median(distances), rel=1e-4)
     with pytest.raises(ValueError, match="coincide"):
         k.fitted_to(torch.ones(10, 2), torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"terms": []}, "terms=\\[\\]: must be a list of kernels"),
+        ({"terms": "gaussian"}, "terms=gaussian: must be a list of kernels"),
+        ({"terms": [{"bandwidth": 3}]}, "must be a list of kernels"),
+        ({"terms": ["gausian"]}, "terms=gausian: must be one of"),
+        ({"terms": [{"name": "gaussian", "nu": 2.5}]}, "terms: gaussian has no nu, but bandwidth"),
+        (
+            {"terms": ["gaussian"], "weights": [1, 2]},
+            "weights=\\[1, 2\\]: must be null, or 1 numbers",
+        ),
+        ({"terms": ["gaussian"], "weights": [0]}, "weights=0: must be a number above 0"),
+    ],
+)
+def test_terms_that_are_none(given, said):
+    with pytest.raises(ValueError, match=said):
+        KERNELS["sum"](**given)
+
+
+def test_terms_are_fitted_and_kept(tmp_path):
+    X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    median = {"name": "gaussian", "bandwidth": "median"}
+    kernel = KERNELS["product"](
+        [median, {"name": "sum", "terms": [median, "linear"], "weights": [3, 1]}]
+    )
+    fitted = kernel.fitted_to(X, torch.Generator().manual_seed(1))
+    own = KERNELS["gaussian"](bandwidth="median").fitted_to(X, torch.Generator().manual_seed(1))
+    assert fitted.terms[0] == own
+    assert fitted.terms[1].terms[0] == own
+    model = KernelModel(fitted, X, torch.ones(60, 1, dtype=torch.float64))
+    model.save(tmp_path / "model.pt")
+    assert KernelModel.load(tmp_path / "model.pt").kernel == fitted
+    assert hash(fitted) == hash(KernelModel.load(tmp_path / "model.pt").kernel)
+
+
+def test_radial_terms_share_their_distances(monkeypatch):
+    calls = []
+    real = geometry.squared_distances
+
+    def counted(X, Z):
+        calls.append(1)
+        return real(X, Z)
+
+    monkeypatch.setattr(composite, "squared_distances", counted)
+    X = torch.randn(5, 3, dtype=torch.float64)
+    KERNELS["sum"](["laplacian", "gaussian", "linear", "cauchy"])(X, X)
+    assert len(calls) == 1

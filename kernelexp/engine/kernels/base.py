@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,11 @@ class Kernel(ABC):
     """
 
     name: ClassVar[str]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The fields of the dataclass by name; with ``name`` all that it takes to make the kernel again."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
     def __call__(self, X: Tensor | Points, Z: Tensor | Points) -> Tensor:
         """The kernel matrix K_ij = k(x_i, z_j): X (n, d), Z (m, d) -> (n, m)."""

@@ -9,13 +9,13 @@ import torch
 
 from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number
-from kernelexp.engine.plan import Limits, Sizes
+from kernelexp.engine.plan import Limits, Sizes, matrix_fits
 from kernelexp.engine.singular import DistinctRows
 from kernelexp.engine.solvers.base import AnySolver, SolverOption
 from kernelexp.engine.solvers.cg import CG
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 from kernelexp.engine.solvers.eigenpro4 import EigenPro4
-from kernelexp.engine.solvers.exact import Exact, fits
+from kernelexp.engine.solvers.exact import Exact
 from kernelexp.engine.solvers.falkon import Falkon
 from kernelexp.engine.solvers.problem import Problem
 
@@ -93,9 +93,9 @@ class Auto(SolverOption):
         takes = f"a direct solve with {size} takes {operations:.0e} operations"
         centers, n_centers, epochs, stop = self.centers, self.n_centers, self.epochs, self.stop
         exact = Exact(epochs, stop, centers, n_centers, self.ridge)
-        if operations <= _FEW_OPERATIONS and fits(limits, p, torch.float32):
+        if operations <= _FEW_OPERATIONS and matrix_fits(limits, p, torch.float32):
             return exact, f"{takes}, which is little"
-        if self.tolerance is not None and fits(limits, p, torch.float64):
+        if self.tolerance is not None and matrix_fits(limits, p, torch.float64):
             return exact, f"{takes}, its matrix fits, and a residual is asked for"
         if self.ridge > 0:
             tolerance = Falkon.tolerance if self.tolerance is None else self.tolerance

@@ -99,6 +99,8 @@ class Solver(SolverOption, Generic[S, It]):
 
     # Whether several ranks share the work; else the first does all of it.
     sharded: ClassVar[bool] = True
+    # Whether it minimises a weighted loss, where points have weights.
+    weighted: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:

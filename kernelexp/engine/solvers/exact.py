@@ -20,7 +20,7 @@ from kernelexp.engine.linalg import (
     top_eigenvalue,
 )
 from kernelexp.engine.operator import BlockedKernel
-from kernelexp.engine.plan import GB, Limits, Plan, Sizes, plan_memory, tile_numbers
+from kernelexp.engine.plan import GB, Limits, Plan, Sizes, matrix_fits, plan_memory, tile_numbers
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import (
     SOLVED,
@@ -43,8 +43,6 @@ PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 # rounding of many points can be.
 _RESIDUAL, _PATIENCE = 1e-13, 10
 _ROUNDING, _LITTLE_PATIENCE = 1e-11, 2
-# What is held at most, of the size of the matrix: with p < n a quarter of it in rows of K(X, Z).
-_BESIDE = 1.3
 # The second takes out what rounding of the first left.
 _LEAST_SQUARES_STEPS = 2
 # What a pseudo-inverse holds beside the matrix, of its size: G, Q and what makes them.
@@ -56,7 +54,7 @@ _PSEUDO_INVERSE = 3
 class Exact(Solver[ExactSystem, ExactIterate]):
     """Cholesky factorisation in place, then refinement of the solution in float64.
 
-    Minimises (1/n) sum |f(x_i) - y_i|^2 + ridge ||f||^2 over f = sum_j alpha_j k(., z_j): with all
+    Minimises (1/n) sum w_i |f(x_i) - y_i|^2 + ridge ||f||^2, w the weights of points, mostly 1, over f = sum_j alpha_j k(., z_j): with all
     centers (K + n ridge I) alpha = Y, with ridge = 0 the interpolating solution; with p < n centers
     (K^T K + n ridge K(Z, Z)) alpha = K^T Y, K = K(X, Z). n^3 / 3 operations and n^2 numbers, or
     n p^2 and p^2.
@@ -83,6 +81,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
     name: ClassVar[str] = "exact"
     sharded: ClassVar[bool] = False
+    weighted: ClassVar[bool] = True
     default_epochs: ClassVar[int] = 1
     centers: str | None = None
     n_centers: int | None = None
@@ -108,7 +107,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         n, c, p = sizes.n, sizes.c, min(self.center_rule.count(sizes.n), sizes.distinct)
         precision = self.precision
         if precision == "auto":
-            precision = "float64" if fits(limits, p, torch.float64) else "float32"
+            precision = "float64" if matrix_fits(limits, p, torch.float64) else "float32"
         w = PRECISIONS[precision].itemsize
         rows = 0 if self.center_rule.takes_all(n) else _rows(n, p)
         held = (p * p + 512 * p + rows * p) * w
@@ -134,14 +133,22 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             X, problem.distinct_rows, problem.generator(), problem.device
         )
         n, p = len(X), len(Z)
-        centers = problem.points_of(Z)
+        centers, w, weighted = (
+            problem.points_of(Z),
+            problem.weights,
+            problem.point_weights is not None,
+        )
         A = kernel(centers, centers).dense(Y.new_empty(p, p, dtype=PRECISIONS[plan.precision]))
         scales = Y.new_ones(p, 1, dtype=torch.float64)
         if distinct is not None:
-            if p < n:  # sum over points = sum over centers, each as often as it occurs
-                scales = distinct.counts.to(scales)[:, None].sqrt()
+            masses = distinct.sums(w)
+            right = distinct.sums(w * Y).div_(masses)
+            if p < n or weighted:
+                scales = (
+                    masses.sqrt_()
+                )  # sum over points = sum over centers, each as often as it counts
                 A.mul_(scales).mul_(scales.mT)
-            right = distinct.means(Y.double()).mul_(scales)
+                right.mul_(scales)
             top = top_eigenvalue(A, problem.generator()) / n
             A.diagonal().add_(n * self.ridge)
         else:
@@ -150,8 +157,8 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             right = torch.zeros(p, Y.shape[1], dtype=torch.float64, device=Y.device)
             rows = _rows(n, p)
             for part, K in kernel(problem.points, centers).blocks(rows, A.new_empty(rows, p)):
-                add_gram_(A, K)
-                right += (K.mT @ Y[part].to(A.dtype)).double()
+                right += (K.mT @ (w[part] * Y[part]).to(A.dtype)).double()
+                add_gram_(A, K.mul_(w[part].sqrt()) if weighted else K)
             mirror_(A)
         return ExactSystem(
             problem=problem,
@@ -295,11 +302,6 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
     def residuals(self, iterate: ExactIterate) -> dict[str, float]:
         return {"relative_residual": iterate.relative_residual}
-
-
-def fits(limits: Limits, p: int, dtype: torch.dtype) -> bool:
-    """Whether the matrix of p centers and what is needed beside it fit the memory there is."""
-    return limits.held + _BESIDE * dtype.itemsize * p * p < limits.allowed
 
 
 def _rows(n: int, p: int) -> int:

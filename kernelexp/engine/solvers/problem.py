@@ -34,6 +34,8 @@ class Problem:
             the device.
         precision: of inner products, one of ``points.PRECISIONS``.
         ranks: the processes that solve it together.
+        point_weights: (n,) above 0, or None for 1 each: how much each point counts. Their mean is taken for 1, so
+            that a point of weight 2 among others is the same as two of them.
     """
 
     kernel: Kernel
@@ -45,6 +47,7 @@ class Problem:
     block_size: int | None = None
     precision: str = "auto"
     ranks: Ranks = ALONE
+    point_weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         X, Y, labels = self.X, self.Y, self.labels
@@ -62,6 +65,21 @@ class Problem:
                 f"labels {tuple(labels.shape)} of {labels.dtype}: must be ({len(X)},) whole numbers"
             )
         _check_range("Y", Y, Y.abs().max().item(), len(Y))
+        w = self.point_weights
+        if w is not None:
+            if w.shape != (len(X),) or not (w > 0).all() or not w.isfinite().all():
+                raise ValueError(
+                    f"point_weights {tuple(w.shape)}: must be ({len(X)},) numbers above 0"
+                )
+            mean_one = w.to(self.device, torch.float64)
+            object.__setattr__(self, "point_weights", mean_one / mean_one.mean())
+
+    @property
+    def weights(self) -> Tensor:
+        """``point_weights`` (n, 1) in float64, 1 each where there are none."""
+        if self.point_weights is None:
+            return self.Y.new_ones(len(self.Y), 1, dtype=torch.float64)
+        return self.point_weights[:, None]
 
     @property
     def device(self) -> torch.device:

@@ -227,6 +227,12 @@ def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) ->
     # Of a plan that was made before the same solver is picked, whatever memory there is now.
     then = limits if plan is None else plan.limits(problem.limits)
     solver, reason = option.choose(sizes, then, device)
+    if problem.point_weights is not None and not solver.weighted:
+        taken = "" if solver is option else f", which solver={option.name} takes here"
+        raise ValueError(
+            f"point_weights: must be None with solver={solver.name}{taken}; solver=exact takes them, for many points "
+            "with solver.n_centers"
+        )
     if not (solver.sharded or ranks.alone):
         return prepare(option, replace(problem, ranks=ranks.dismissed()), plan)
     smaller = False

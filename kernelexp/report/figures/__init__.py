@@ -35,6 +35,8 @@ class Figure:
         extra: further tables, by the end of their file names.
         size: width and height in inches, from the table.
         experiment: whose runs it shows; empty: the experiment of its own name.
+        file: of a run, which is then the only one it shows: the best by held-out points, or else the newest.
+        general: whether it is also drawn, where it can be, for experiments without a figure of their name.
     """
 
     title: str
@@ -50,6 +52,8 @@ class Figure:
     extra: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = field(default_factory=dict)
     size: Callable[[pd.DataFrame], tuple[float, float]] = lambda table: (6.4, 4.4)
     experiment: str = ""
+    file: str = ""
+    general: bool = False
 
 
 def discover() -> dict[str, Figure]:

@@ -1,0 +1,213 @@
+"""Weights of points and classes, kernels of one's own, precomputed ones, a ridge for each target."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from sklearn.datasets import make_classification
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+
+from kernelexp.engine import KERNELS, SOLVERS, Problem, fit, prepare
+from kernelexp.sklearn import KernelClassifier, KernelClassifierCV, KernelRegressor
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(150, 3))
+Y = np.stack([np.sin(X.sum(1)), X[:, 0] * X[:, 1], X[:, 2] ** 2], axis=1)
+WEIGHTS = RNG.integers(0, 4, size=150).astype(float)
+NEW = RNG.normal(size=(40, 3))
+RIDGE = 1e-3
+
+
+def kernel(A, B):
+    return rbf_kernel(A, B, gamma=0.5)
+
+
+def regressor(**given):
+    return KernelRegressor(kernel="gaussian", bandwidth=1.0, solver="exact", ridge=RIDGE, **given)
+
+
+def test_weights_are_those_of_kernel_ridge():
+    ours = regressor().fit(X, Y, sample_weight=WEIGHTS).predict(NEW)
+    ridge = KernelRidge(alpha=RIDGE * WEIGHTS.sum(), kernel=kernel_of_rows)
+    theirs = ridge.fit(X, Y, sample_weight=WEIGHTS).predict(NEW)
+    assert ours == pytest.approx(theirs, abs=1e-8)
+
+
+def kernel_of_rows(a, b):
+    return kernel(a[None], b[None])[0, 0]
+
+
+@pytest.mark.parametrize("centers", [None, 30])
+def test_a_weight_is_a_number_of_points(centers):
+    # The same centers: of those that count, drawn by the seed.
+    given = {"solver_params": {"n_centers": centers, "centers": "random"}} if centers else {}
+    if centers:  # a naive solution, of the centers that were drawn
+        model = regressor(random_state=3, **given).fit(X, Y, sample_weight=WEIGHTS)
+        Z = model.model_.centers.numpy()
+        K, Kz = kernel(X, Z), kernel(Z, Z)
+        A = K.T @ (WEIGHTS[:, None] * K) + WEIGHTS.sum() * RIDGE * Kz
+        naive = kernel(NEW, Z) @ np.linalg.lstsq(A, K.T @ (WEIGHTS[:, None] * Y), rcond=None)[0]
+        assert model.predict(NEW) == pytest.approx(naive, abs=1e-6)
+        return
+    rows = np.repeat(np.arange(150), WEIGHTS.astype(int))
+    weighted = regressor().fit(X, Y, sample_weight=WEIGHTS)
+    repeated = regressor().fit(X[rows], Y[rows])
+    assert weighted.predict(NEW) == pytest.approx(repeated.predict(NEW), abs=1e-9)
+    assert weighted.rkhs_norm_ == pytest.approx(repeated.rkhs_norm_, rel=1e-9)
+    assert len(weighted.model_.centers) == (WEIGHTS > 0).sum()
+
+
+def test_weights_of_points_that_coincide():
+    twice = np.concatenate([X, X[:50]])
+    targets = np.concatenate([Y, Y[:50] + 1])
+    w = RNG.uniform(0.1, 3, size=200)
+    model = regressor().fit(twice, targets, sample_weight=w)
+    K = kernel(twice, twice)
+    alpha = np.linalg.solve(K + RIDGE * w.sum() * np.diag(1 / w), targets)
+    assert model.predict(NEW) == pytest.approx(kernel(NEW, twice) @ alpha, abs=1e-8)
+
+
+def test_class_weights():
+    A, b = make_classification(
+        300, 5, n_informative=4, n_redundant=0, weights=[0.9], random_state=0
+    )
+    names = np.array(["often", "seldom"])[b]
+    given = {"kernel": "gaussian", "bandwidth": 2.0, "ridge": 0.01}
+    balanced = KernelClassifier(**given, class_weight="balanced").fit(A, names)
+    counts = np.bincount(b)
+    by_hand = KernelClassifier(**given).fit(A, names, sample_weight=(300 / (2 * counts))[b])
+    assert balanced.decision_function(A) == pytest.approx(by_hand.decision_function(A), abs=1e-9)
+    plain = KernelClassifier(**given).fit(A, names)
+    recall = [(m.predict(A) == "seldom")[b == 1].mean() for m in (balanced, plain)]
+    assert recall[0] > recall[1]
+    none = KernelClassifier(**given, class_weight={"often": 1.0, "seldom": 1.0}).fit(A, names)
+    assert (none.decision_function(A) == plain.decision_function(A)).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (np.zeros(150), "zero"),
+        (-WEIGHTS, "Negative values"),
+        (WEIGHTS[:9], r"sample_weight.shape == \(9,\), expected \(150,\)"),
+        (np.where(WEIGHTS > 2, np.nan, 1), "contains NaN"),
+    ],
+)
+def test_weights_that_are_none(weights, said):
+    with pytest.raises(ValueError, match=said):
+        regressor().fit(X, Y, sample_weight=weights)
+
+
+def test_solvers_without_weights_say_so():
+    message = (
+        "sample_weight, class_weight: must be None with solver=eigenpro2; solver=exact takes them"
+    )
+    with pytest.raises(ValueError, match=message):
+        KernelRegressor(solver="eigenpro2").fit(X, Y, sample_weight=WEIGHTS)
+    same = KernelRegressor(solver="eigenpro2", random_state=0).fit(
+        X, Y, sample_weight=np.full(150, 3.0)
+    )
+    plain = KernelRegressor(solver="eigenpro2", random_state=0).fit(X, Y)
+    assert (same.predict(NEW) == plain.predict(NEW)).all()
+    problem = Problem(
+        KERNELS["gaussian"](),
+        torch.tensor(X),
+        torch.tensor(Y),
+        point_weights=torch.tensor(WEIGHTS + 1),
+    )
+    for name in SOLVERS:
+        if name not in ("exact", "auto"):
+            with pytest.raises(ValueError, match=f"point_weights: must be None with solver={name}"):
+                prepare(SOLVERS[name](), problem)
+    assert fit(SOLVERS["auto"](), problem).weights.isfinite().all()
+    with pytest.raises(ValueError, match=r"point_weights \(9,\): must be \(150,\) numbers above 0"):
+        Problem(
+            KERNELS["gaussian"](), torch.tensor(X), torch.tensor(Y), point_weights=torch.ones(9)
+        )
+
+
+def test_a_ridge_for_each_target():
+    ridges = [1e-2, 1e-6, 1e-2]
+    ours = KernelRegressor("gaussian", bandwidth=1.0, solver="exact", ridge=ridges).fit(X, Y)
+    theirs = KernelRidge(alpha=150 * np.array(ridges), kernel="precomputed")
+    expected = theirs.fit(kernel(X, X), Y).predict(kernel(NEW, X))
+    assert ours.predict(NEW) == pytest.approx(expected, abs=1e-6)
+    alone = [
+        regressor().set_params(ridge=r).fit(X, y).rkhs_norm_
+        for r, y in zip(ridges, Y.T, strict=True)
+    ]
+    assert ours.rkhs_norm_ == pytest.approx(np.linalg.norm(alone), rel=1e-6)
+    with pytest.raises(
+        ValueError,
+        match="must be a number, or for regression without warm_start one for each of the 3",
+    ):
+        regressor().set_params(ridge=[1, 2]).fit(X, Y)
+    with pytest.raises(ValueError, match="must be a number"):
+        KernelClassifier(ridge=[1e-3, 1e-3]).fit(X, Y[:, 0] > 0)
+
+
+def test_a_function_is_a_kernel():
+    ours = KernelRegressor(kernel, solver="exact", ridge=RIDGE).fit(X, Y)
+    assert ours.predict(NEW) == pytest.approx(regressor().fit(X, Y).predict(NEW), abs=1e-9)
+    with pytest.raises(
+        ValueError, match=r"kernel: the function gave \(150,\) for X \(150, 3\) and Z \(150, 3\)"
+    ):
+        KernelRegressor(lambda A, B: A[:, 0]).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "solver", ["auto", "exact", "eigenpro2", "eigenpro3", "eigenpro4", "falkon", "cg", "sgd"]
+)
+def test_a_precomputed_kernel_is_that_kernel(solver):
+    params = {"n_centers": 40} if solver in ("eigenpro3", "eigenpro4", "falkon") else {}
+    given = {"solver": solver, "solver_params": params, "random_state": 0}
+    laplacian = KERNELS["laplacian"](bandwidth=1.0)  # of a condition that rounding does not show in
+
+    def matrix(A):
+        return laplacian(torch.tensor(A), torch.tensor(X)).numpy()
+
+    own = KernelRegressor(laplacian, **given).fit(X, Y)
+    made = KernelRegressor("precomputed", **given).fit(matrix(X), Y)
+    assert made.predict(matrix(NEW)) == pytest.approx(own.predict(NEW), abs=1e-6)
+    assert made.rkhs_norm_ == pytest.approx(own.rkhs_norm_, rel=1e-5)
+
+
+def test_precomputed_kernels_are_cut_by_rows_and_columns():
+    labels = np.array(["a", "b"])[(Y[:, 0] > 0).astype(int)]
+    made = cross_val_predict(KernelClassifier("precomputed"), kernel(X, X), labels, cv=5)
+    own = cross_val_predict(KernelClassifier("gaussian", bandwidth=1.0), X, labels, cv=5)
+    assert (made == own).all()
+    search = GridSearchCV(KernelClassifier("precomputed"), {"ridge": [1e-6, 1e-2]}, cv=3)
+    search.fit(kernel(X, X), labels)
+    assert search.predict(kernel(NEW, X)).shape == (40,)
+    chosen = KernelClassifierCV("precomputed").fit(kernel(X, X), labels)
+    other = KernelClassifierCV("gaussian", bandwidth=1.0).fit(X, labels)
+    assert chosen.ridge_ == pytest.approx(other.ridge_, rel=1e-6)
+
+
+def test_weights_with_a_precomputed_kernel():
+    made = KernelRegressor("precomputed", solver="exact", ridge=RIDGE)
+    made.fit(kernel(X, X), Y, sample_weight=WEIGHTS)
+    own = regressor().fit(X, Y, sample_weight=WEIGHTS)
+    assert made.predict(kernel(NEW, X)) == pytest.approx(own.predict(NEW), abs=1e-9)
+
+
+def test_a_precomputed_kernel_is_a_square_and_has_no_bandwidth():
+    with pytest.raises(
+        ValueError, match=r"X \(150, 3\): must be K \(n, n\) with kernel=precomputed"
+    ):
+        KernelRegressor("precomputed").fit(X, Y)
+    with pytest.raises(
+        ValueError, match="bandwidth, kernel_params: must be None with kernel=precomputed"
+    ):
+        KernelRegressor("precomputed", bandwidth=2.0).fit(kernel(X, X), Y)
+
+
+def test_sparse_points_are_refused_with_their_size():
+    sparse = scipy.sparse.random(1000, 50_000, density=1e-4, format="csr", random_state=0)
+    with pytest.raises(
+        TypeError, match=r"\(1,000, 50,000\): dense data is required; X.toarray\(\) takes 0.4 GB"
+    ):
+        KernelRegressor().fit(sparse, np.zeros(1000))
