@@ -16,6 +16,7 @@ from kernelexp.data.cache import read_arrays
 from kernelexp.data.fingerprint import are_here, digest
 from kernelexp.data.held_out import HeldOut, held_out
 from kernelexp.data.label_noise import corrupt, disturb
+from kernelexp.data.large import take
 from kernelexp.data.preprocessing import Preprocessing
 from kernelexp.data.ranges import check_numbers
 from kernelexp.data.targets import classes_of, encode, targets
@@ -118,8 +119,8 @@ def load(
             groups=arrays.groups,
             times=arrays.times,
         )
-        x_valid, y_valid = x_train[held], y_train[held]
-        x_train, y_train = x_train[~held], y_train[~held]
+        x_valid, y_valid = take(x_train, held), y_train[held]
+        x_train, y_train = take(x_train, ~held), y_train[~held]
     preprocessing = Preprocessing.fit(x_train, source.scale, source.grayscale)
 
     def split(part: str, x: np.ndarray, y: np.ndarray) -> Split:

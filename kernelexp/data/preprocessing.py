@@ -13,8 +13,8 @@ from kernelexp.data.base import SCALES
 from kernelexp.engine.checks import one_of
 
 _LUMINANCE = (0.299, 0.587, 0.114)
-# Numbers scaled together.
-_PART = 1 << 20
+# Numbers scaled together; bytes of an array that are looked at together.
+_PART, _LARGE = 1 << 20, 1 << 28
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,20 @@ def _standard(x: np.ndarray) -> tuple[Tensor, Tensor]:
     """Shift and factor to mean 0, variance 1: per column of tables, per channel of images."""
     axes = (0,) if x.ndim == 2 else (0, 1, 2)
     mean = x.mean(axes, dtype=np.float64)
-    std = x.std(axes, dtype=np.float64)
+    std = _spread(x, axes, mean)
     std = np.where(std > 0, std, 1.0)  # a constant column stays constant
     repeats = int(np.prod(x.shape[1:])) // mean.size
     return tuple(torch.from_numpy(np.tile(np.atleast_1d(a), repeats)) for a in (mean, 1 / std))  # type: ignore[return-value]
+
+
+def _spread(x: np.ndarray, axes: tuple[int, ...], mean: np.ndarray) -> np.ndarray:
+    """The standard deviation over axes; of a large array by parts, since NumPy makes another of its size."""
+    rows = max(1, _LARGE // x[:1].nbytes)
+    if len(x) <= rows:
+        spread: np.ndarray = x.std(axes, dtype=np.float64)
+        return spread
+    squares = np.zeros_like(mean)
+    for start in range(0, len(x), rows):
+        squares += np.square(x[start : start + rows] - mean).sum(axes)
+    by_parts: np.ndarray = np.sqrt(squares * (mean.size / x.size))
+    return by_parts

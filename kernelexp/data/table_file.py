@@ -10,27 +10,43 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv, feather, parquet
 
+from kernelexp.data.arrow_files import READERS
 from kernelexp.data.base import Arrays
 from kernelexp.data.columns import Columns, listed, refuse_missing, refuse_words_among_numbers
 from kernelexp.data.held_out import held_out
+from kernelexp.data.large import empty
 from kernelexp.engine.checks import refuse
 
 if TYPE_CHECKING:
     from kernelexp.data.rows import Rows, Tables
 
-# Also a text may be missing: what is empty, NA, null and the like.
-_CSV = csv.ConvertOptions(strings_can_be_null=True)
-_READERS = {
-    ".csv": lambda path: csv.read_csv(path, convert_options=_CSV),
-    ".tsv": lambda path: csv.read_csv(
-        path, parse_options=csv.ParseOptions(delimiter="\t"), convert_options=_CSV
-    ),
-    ".parquet": lambda path: parquet.read_table(path),
-    ".feather": lambda path: feather.read_table(path),
-    ".arrow": lambda path: feather.read_table(path),
-}
+# Rows made numbers together.
+_TOGETHER = 1 << 16
+
+
+class _Part:
+    """Some rows of a table, of which a column is made when it is asked for."""
+
+    def __init__(self, table: pa.Table, marks: np.ndarray) -> None:
+        self.table, self.marks = table, marks
+        self.column_names = table.column_names
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        return self.table[name].filter(pa.array(self.marks))
+
+    def __len__(self) -> int:
+        return int(self.marks.sum())
+
+    def points(self, columns: Columns, what: str) -> np.ndarray:
+        """Its rows as points (m, d), see ``Columns.points``."""
+        x, filled = empty(len(self), columns.width), 0
+        for start in range(0, len(self.table), _TOGETHER):
+            some = slice(start, start + _TOGETHER)
+            part = self.table.slice(start, _TOGETHER).filter(pa.array(self.marks[some]))
+            x[filled : filled + len(part)] = columns.points(part, what)
+            filled += len(part)
+        return x
 
 
 def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
@@ -43,21 +59,21 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
     for name in used:
         refuse_words_among_numbers(name, tables.rows[name], tables.called)
     if tables.test is not None:
-        train, test, here = tables.rows, tables.test, tables.test_called
+        train, test = (_Part(t, np.ones(len(t), bool)) for t in (tables.rows, tables.test))
+        here = tables.test_called
         if tables.target not in test.column_names:
             raise ValueError(f"{here}: has no column {tables.target}")
     else:
         held = _held_out(source, tables, seed)
-        train, test = tables.rows.filter(pa.array(~held)), tables.rows.filter(pa.array(held))
-        here = tables.called
+        train, test, here = _Part(tables.rows, ~held), _Part(tables.rows, held), tables.called
     columns = Columns.fit(train, used, tables.target, source.missing == "impute", tables.called)
     if source.missing == "refuse":  # of test rows, too, also where they come from another file
         for name in set(used) & set(test.column_names):
             refuse_missing(name, test[name], here, "dataset.missing=impute fills them in")
     return Arrays(
-        columns.points(train, tables.called),
+        train.points(columns, tables.called),
         columns.targets(train, tables.called),
-        columns.points(test, here),
+        test.points(columns, here),
         columns.targets(test, here),
         columns,
         None if source.group is None else _codes(train[source.group]),
@@ -108,9 +124,9 @@ def read_table(path: Path) -> pa.Table:
     Raises:
         ValueError: in one line with the file's name, for what is not such a file, or has columns of one name.
     """
-    reader = _READERS.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise ValueError(f"{path}: must be a file whose name ends in {', '.join(_READERS)}")
+        raise ValueError(f"{path}: must be a file whose name ends in {', '.join(READERS)}")
     try:
         table = reader(path)
     except FileNotFoundError:

@@ -1,0 +1,78 @@
+"""Files of tables by Arrow; large ones by way of a file of Arrow's own format, which is mapped and not read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+from pyarrow import csv, feather, parquet
+
+from kernelexp.data.large import LARGE, unnamed
+
+# Also a text may be missing: what is empty, NA, null and the like.
+_CONVERT = csv.ConvertOptions(strings_can_be_null=True)
+# Bytes of a CSV file parsed together; by the first such part columns are known for numbers, texts or dates.
+_BLOCK = 1 << 26
+# A file's columns, and its rows part by part, while it is open.
+_Parts: TypeAlias = AbstractContextManager[tuple[pa.Schema, Iterable[pa.RecordBatch]]]
+
+
+def read_csv(path: Path, delimiter: str = ",") -> pa.Table:
+    """A CSV file."""
+    parse = csv.ParseOptions(delimiter=delimiter)
+
+    @contextmanager
+    def parts() -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
+        read = csv.ReadOptions(block_size=_BLOCK)
+        with csv.open_csv(path, read, parse, _CONVERT) as reader:
+            yield reader.schema, reader
+
+    return _read(
+        path, parts, lambda: csv.read_csv(path, parse_options=parse, convert_options=_CONVERT)
+    )
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """A Parquet file."""
+
+    @contextmanager
+    def parts() -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
+        with parquet.ParquetFile(path) as file:
+            yield file.schema_arrow, file.iter_batches()
+
+    return _read(path, parts, lambda: parquet.read_table(path))
+
+
+READERS: dict[str, Callable[[Path], pa.Table]] = {
+    ".csv": read_csv,
+    ".tsv": lambda path: read_csv(path, "\t"),
+    ".parquet": read_parquet,
+    ".feather": feather.read_table,  # mapped, where it is not compressed
+    ".arrow": feather.read_table,
+}
+
+
+def _read(path: Path, parts: Callable[[], _Parts], whole: Callable[[], pa.Table]) -> pa.Table:
+    """A large file part by part, where its columns are the same all along; else, and a small one, as a whole."""
+    if path.stat().st_size >= LARGE:
+        try:
+            with parts() as (schema, batches):
+                return _mapped(schema, batches)
+        except pa.ArrowInvalid:
+            pass  # whole numbers in the first part alone, levels that differ by part: all has to be looked at
+    return whole()
+
+
+def _mapped(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    handle, path = unnamed()
+    try:
+        with os.fdopen(handle, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    finally:
+        path.unlink()

@@ -1,0 +1,51 @@
+"""Large arrays in files without a name, which are gone with who uses them.
+
+Their pages are the system's, which writes them back and drops them where memory is short.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from kernelexp.data.cache import cache_dir
+
+# Bytes: files and arrays from here on are large.
+LARGE = 1 << 28
+# Bytes copied together.
+_BLOCK = 1 << 26
+
+
+def empty(n: int, width: int) -> np.ndarray:
+    """An array (n, width) of float64 to be filled; a large one in a file."""
+    if 8 * n * width < LARGE:
+        return np.empty((n, width))
+    handle, path = unnamed()
+    with os.fdopen(handle, "r+b") as file:
+        array: np.ndarray = np.memmap(file, np.float64, "w+", shape=(n, width))
+    path.unlink()
+    return array
+
+
+def take(x: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """The rows of x (n, d) that are marked (n,); of a large array in a file again."""
+    if x.nbytes < LARGE or x.ndim != 2:
+        marked: np.ndarray = x[marks]
+        return marked
+    out, filled, rows = empty(int(marks.sum()), x.shape[1]), 0, max(1, _BLOCK // x[:1].nbytes)
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows][marks[start : start + rows]]
+        out[filled : filled + len(part)] = part
+        filled += len(part)
+    return out
+
+
+def unnamed() -> tuple[int, Path]:
+    """A new file in the cache folder, open to write; who made it is to unlink it."""
+    folder = cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+    return handle, Path(name)
