@@ -16,7 +16,7 @@ from kernelexp.data.large import LARGE, unnamed
 # Also a text may be missing: what is empty, NA, null and the like.
 _CONVERT = csv.ConvertOptions(strings_can_be_null=True)
 # Bytes of a CSV file parsed together; by the first such part columns are known for numbers, texts or dates.
-_BLOCK = 1 << 26
+_BLOCK = 1 << 23
 # A file's columns, and its rows part by part, while it is open.
 _Parts: TypeAlias = AbstractContextManager[tuple[pa.Schema, Iterable[pa.RecordBatch]]]
 
