@@ -34,6 +34,7 @@ from kernelexp.estimator_parameters import (
     plain,
     seed_of,
 )
+from kernelexp.estimator_validation import HeldOut, held_out
 
 # What X may be; of anything else the first is made.
 _DTYPES = ["float64", "float32"]
@@ -57,6 +58,8 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         memory_gb: float | None = None,
         predict_batch_size: int = 16384,
         warm_start: bool = False,
+        validation_fraction: float | None = None,
+        n_iter_no_change: int | None = None,
     ) -> None:
         """Parameters of both estimators; they are looked at by ``fit``.
 
@@ -84,6 +87,9 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
                 tiles of the kernel matrix are held, never all of it.
             warm_start: ``fit`` again goes on from the last solution, where kernel, centers and outputs
                 are the same; else it starts anew and says so. A direct solver gains nothing from it.
+            validation_fraction: of the training points, of each class its share, that ``fit`` holds out; their score
+                after each epoch is in ``validation_scores_``. None: none are.
+            n_iter_no_change: epochs without a better one that end training; the model is that of the best epoch.
         """
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -97,6 +103,8 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         self.memory_gb = memory_gb
         self.predict_batch_size = predict_batch_size
         self.warm_start = warm_start
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -158,14 +166,15 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         """Learn from points (n, d) and targets (n, c); labels (n,) are class numbers, weights (n,) of points."""
         ridges: Any = self.ridge
         shared = self._solver(None if np.ndim(ridges) else ridges)  # refused before data are copied
-        problem = self._problem(X, Y, labels, weights)
+        whole = self._problem(X, Y, labels, weights)
+        problem, held = held_out(whole, self.validation_fraction, plain(self.n_iter_no_change))
         if isinstance(problem.kernel, Precomputed) and getattr(shared, "centers", "") == "kmeans":
             raise ValueError(
                 "solver_params centers=kmeans: not with kernel=precomputed, which has no means"
             )
         if np.ndim(ridges):
-            return self._train_each(problem, np.asarray(ridges, dtype=float))
-        training = self._trained(shared, problem)
+            return self._train_each(problem, held, np.asarray(ridges, dtype=float))
+        training = self._trained(shared, problem, held)
         self.model_ = training.model()
         if path := training.path():
             self.ridge_ = training.choice()["ridge"]
@@ -173,12 +182,13 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         self.rkhs_norm_ = training.rkhs_norm().value
         return self._without_matrix()
 
-    def _train_each(self, problem: Problem, ridges: np.ndarray) -> Self:
+    def _train_each(self, problem: Problem, held: HeldOut | None, ridges: np.ndarray) -> Self:
         """Targets (n, c) with ridges (c,): those of one ridge together."""
         c = problem.Y.shape[1]
-        if ridges.shape != (c,) or problem.labels is not None or self.warm_start:
+        if ridges.shape != (c,) or problem.labels is not None or self.warm_start or held:
             allowed = (
-                f"a number, or for regression without warm_start one for each of the {c} targets"
+                "a number, or for regression without warm_start and validation_fraction one for "
+                f"each of the {c} targets"
             )
             raise refuse("ridge", ridges.tolist(), allowed)
         found: list[tuple[KernelModel, float, int]] = []
@@ -194,7 +204,9 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         self.rkhs_norm_, self.n_iter_ = math.hypot(*norms), max(iterations)
         return self._without_matrix()
 
-    def _trained(self, solver: SolverOption, problem: Problem) -> AnyTraining:
+    def _trained(
+        self, solver: SolverOption, problem: Problem, held: HeldOut | None = None
+    ) -> AnyTraining:
         try:
             training = prepare(solver, problem)
         except ValueError as error:
@@ -203,7 +215,12 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         if self.warm_start and former is not None:
             _go_on_from(former, training)
         self.solver_ = training.solver
-        self.n_iter_ = sum(1 for _ in training.run())
+        if held is not None:
+            self.validation_scores_ = held.train(training, plain(self.n_iter_no_change))
+        else:
+            for _ in training.run():
+                pass
+        self.n_iter_ = len(training.records)
         return training
 
     def _without_matrix(self) -> Self:

@@ -39,6 +39,7 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
         rkhs_norm_: sqrt(tr(alpha^T K alpha)).
         solver_: what trained it (``Solver``), with ``solver="auto"`` the one that was taken.
         n_iter_: epochs, or iterations of the solver.
+        validation_scores_: with ``validation_fraction`` the score of points held out, by epoch.
         ridge_, path_: with ``solver="ridge_path"`` the ridge that was taken, and for each of the grid ``ridge``,
             ``loo_mse``, ``gcv`` and others by name, (m,).
         n_features_in_: d.
@@ -61,6 +62,8 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
         memory_gb: float | None = None,
         predict_batch_size: int = 16384,
         warm_start: bool = False,
+        validation_fraction: float | None = None,
+        n_iter_no_change: int | None = None,
     ) -> None:
         super().__init__(
             kernel,
@@ -75,6 +78,8 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
             memory_gb=memory_gb,
             predict_batch_size=predict_batch_size,
             warm_start=warm_start,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
         )
         self.class_weight = class_weight
 
@@ -185,7 +190,7 @@ class _ByLeaveOneOut:
         self.memory_gb = memory_gb
         self.predict_batch_size = predict_batch_size
 
-    ridge = class_weight = None  # it is what they choose
+    ridge = class_weight = validation_fraction = n_iter_no_change = None  # they choose the ridge
 
     def fit(self, X: Any, y: Any) -> Self:
         """As of ``KernelClassifier`` or ``KernelRegressor``, without weights: to leave out half a point has no meaning."""

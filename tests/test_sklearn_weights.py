@@ -141,7 +141,7 @@ def test_a_ridge_for_each_target():
     assert ours.rkhs_norm_ == pytest.approx(np.linalg.norm(alone), rel=1e-6)
     with pytest.raises(
         ValueError,
-        match="must be a number, or for regression without warm_start one for each of the 3",
+        match="must be a number, or for regression without warm_start and validation_fraction one for each of the 3",
     ):
         regressor().set_params(ridge=[1, 2]).fit(X, Y)
     with pytest.raises(ValueError, match="must be a number"):
@@ -211,3 +211,63 @@ def test_sparse_points_are_refused_with_their_size():
         TypeError, match=r"\(1,000, 50,000\): dense data is required; X.toarray\(\) takes 0.4 GB"
     ):
         KernelRegressor().fit(sparse, np.zeros(1000))
+
+
+NOISY = np.where(RNG.random(150) < 0.3, RNG.integers(0, 3, 150), (X[:, 0] > 0) + (X[:, 1] > 0))
+
+
+def test_scores_of_points_that_are_held_out():
+    given = {"kernel": "laplacian", "bandwidth": 1.0, "solver": "eigenpro2", "random_state": 0}
+    model = KernelClassifier(**given, solver_params={"epochs": 30}, validation_fraction=0.2)
+    model.fit(X, NOISY)
+    assert len(model.validation_scores_) == model.n_iter_ == 30
+    assert len(model.model_.centers) == 120
+    # The points that were held out, by hand: those that are no centers.
+    centers = {tuple(row) for row in model.model_.centers.tolist()}
+    rows = [i for i, row in enumerate(X.tolist()) if tuple(row) not in centers]
+    assert len(rows) == 30
+    assert model.score(X[rows], NOISY[rows]) == pytest.approx(model.validation_scores_[-1])
+    classes = np.bincount(NOISY[rows], minlength=3)
+    assert abs(classes - np.bincount(NOISY, minlength=3) / 5).max() <= 1
+
+
+def test_training_ends_and_goes_back_where_scores_fall():
+    given = {
+        "kernel": "laplacian",
+        "bandwidth": 3.0,
+        "solver": "eigenpro2",
+        "random_state": 0,
+        "validation_fraction": 0.3,
+    }
+    y = X[:, 0] + RNG.normal(size=150)
+    whole = KernelRegressor(**given, solver_params={"epochs": 60}).fit(X, y)
+    best = int(np.argmax(whole.validation_scores_))
+    assert best < 50  # noise is learned
+    short = KernelRegressor(**given, solver_params={"epochs": 60}, n_iter_no_change=4).fit(X, y)
+    scores = short.validation_scores_
+    assert scores == whole.validation_scores_[: len(scores)]
+    at = int(np.argmax(scores))
+    assert len(scores) == at + 5
+    assert short.n_iter_ == at + 1
+    there = KernelRegressor(**given, solver_params={"epochs": at + 1}).fit(X, y)
+    assert (short.predict(NEW) == there.predict(NEW)).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"validation_fraction": 1.0}, "validation_fraction=1.0: must be a share below 1, or None"),
+        ({"validation_fraction": 0}, "validation_fraction=0: must be a number above 0"),
+        (
+            {"n_iter_no_change": 0, "validation_fraction": 0.1},
+            "n_iter_no_change=0: must be a whole number >= 1",
+        ),
+        (
+            {"validation_fraction": 0.1, "ridge": [1, 2, 3]},
+            "must be a number, or for regression without warm_start",
+        ),
+    ],
+)
+def test_shares_that_are_none(given, said):
+    with pytest.raises(ValueError, match=said):
+        KernelRegressor(**given).fit(X, Y)
