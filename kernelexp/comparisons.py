@@ -63,6 +63,7 @@ COMPARISONS: dict[str, Callable[[Problem, Tensor], Tensor]] = {
     "exact": exact,
     "nearest_neighbour": nearest_neighbour,
     "svm": peers.svm,
+    "kernel_ridge": peers.kernel_ridge,
     "boosting": peers.boosting,
 }
 

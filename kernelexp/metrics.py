@@ -68,6 +68,9 @@ class RunMetrics(_Metrics[Held]):
         svm_test_accuracy: ``test_accuracy`` of a support vector machine.
         svm_test_r2: ``test_r2`` of a support vector machine.
         svm_test_mse: ``test_mse`` of a support vector machine.
+        kernel_ridge_test_accuracy: ``test_accuracy`` of scikit-learn's kernel ridge regression.
+        kernel_ridge_test_r2: ``test_r2`` of scikit-learn's kernel ridge regression.
+        kernel_ridge_test_mse: ``test_mse`` of scikit-learn's kernel ridge regression.
         boosting_test_accuracy: ``test_accuracy`` of gradient boosting.
         boosting_test_r2: ``test_r2`` of gradient boosting.
         boosting_test_mse: ``test_mse`` of gradient boosting.
@@ -117,6 +120,9 @@ class RunMetrics(_Metrics[Held]):
     svm_test_accuracy: Held = _nothing
     svm_test_r2: Held = _nothing
     svm_test_mse: Held = _nothing
+    kernel_ridge_test_accuracy: Held = _nothing
+    kernel_ridge_test_r2: Held = _nothing
+    kernel_ridge_test_mse: Held = _nothing
     boosting_test_accuracy: Held = _nothing
     boosting_test_r2: Held = _nothing
     boosting_test_mse: Held = _nothing

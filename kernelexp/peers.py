@@ -12,6 +12,8 @@ from kernelexp.engine import Problem
 
 # Of a support vector machine, chosen by three folds of the training points.
 _COSTS = {"C": [1.0, 10.0, 100.0]}
+# Of kernel ridge regression, in the same way; gamma over the number of inputs, as SVC has it.
+_ALPHAS, _GAMMAS = [1e-3, 1e-2, 1e-1, 1.0], [0.1, 0.3, 1.0]
 
 
 def svm(problem: Problem, X: Tensor) -> Tensor:
@@ -22,6 +24,22 @@ def svm(problem: Problem, X: Tensor) -> Tensor:
     return _outputs(
         problem, X, GridSearchCV(SVC(), _COSTS, cv=3), GridSearchCV(SVR(), _COSTS, cv=3)
     )
+
+
+def kernel_ridge(problem: Problem, X: Tensor) -> Tensor:
+    """Kernel ridge regression with the Gaussian kernel, alpha and gamma by three folds; of classes on their 0 and 1."""
+    from sklearn.kernel_ridge import KernelRidge
+    from sklearn.model_selection import GridSearchCV
+
+    def made() -> Tensor:
+        points, new, Y = (A.cpu().double().numpy() for A in (problem.X, X, problem.Y))
+        grid = {"alpha": _ALPHAS, "gamma": [gamma / points.shape[1] for gamma in _GAMMAS]}
+        found = GridSearchCV(KernelRidge(kernel="rbf"), grid, cv=3).fit(points, Y).predict(new)
+        return (
+            torch.from_numpy(found).to(problem.Y.dtype).to(problem.Y.device).reshape(len(new), -1)
+        )
+
+    return problem.ranks.once(made)
 
 
 def boosting(problem: Problem, X: Tensor) -> Tensor:

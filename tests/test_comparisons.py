@@ -64,6 +64,7 @@ def test_nearest_neighbour_is_that_of_scikit_learn(monkeypatch):
 
 def test_peers_are_scikit_learns(monkeypatch):
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.kernel_ridge import KernelRidge
     from sklearn.model_selection import GridSearchCV
     from sklearn.svm import SVC, SVR
 
@@ -74,7 +75,7 @@ def test_peers_are_scikit_learns(monkeypatch):
     ):
         own = experiment.Config(
             dataset=SOURCES[name](), kernel=KERNELS["laplacian"](), solver=SOLVERS["exact"](ridge=1e-3),
-            seed=3, dtype=torch.float64, compare=("svm", "boosting"),
+            seed=3, dtype=torch.float64, compare=("svm", "boosting", "kernel_ridge"),
         )  # fmt: skip
         result = experiment.run(own)
         train, test = result.setup.dataset.train, result.setup.dataset.test
@@ -82,6 +83,13 @@ def test_peers_are_scikit_learns(monkeypatch):
         for peer, reference in (("svm", GridSearchCV(svm, costs, cv=3)), ("boosting", boosting)):
             score = reference.fit(train.X.numpy(), y.numpy()).score(test.X.numpy(), y_test.numpy())
             assert result.metrics[f"{peer}_test_{measure}"] == pytest.approx(score)
+        d = train.X.shape[1]
+        grid = {"alpha": [1e-3, 1e-2, 1e-1, 1.0], "gamma": [0.1 / d, 0.3 / d, 1 / d]}
+        ridge = GridSearchCV(KernelRidge(kernel="rbf"), grid, cv=3).fit(
+            train.X.numpy(), train.Y.numpy()
+        )
+        mse = np.mean((ridge.predict(test.X.numpy()) - test.Y.numpy()) ** 2)
+        assert result.metrics["kernel_ridge_test_mse"] == pytest.approx(mse)
 
 
 def test_what_does_not_fit_is_refused_by_name():

@@ -81,6 +81,14 @@ def test_command(command, run, client, own_arrays, monkeypatch):
         pytest.skip("no real data: set KERNELEXP_DATA")
     if "kernelexp.report" in command:  # reports on what other commands have left
         report_store.sweep(client, "rkhs_norm", list(report_store.rkhs_norm()))
+    if "--compare" in command:  # two commits
+        parent = report_store.sweep(client, "mine", list(report_store.rkhs_norm()))
+        number = client.get_run(parent).info.experiment_id
+        other = report_store.record(
+            client, number, parent, params={}, metrics={"test_accuracy": 0.5}
+        )
+        report_store.record(client, number, parent, params={}, metrics={"test_accuracy": 0.6})
+        client.set_tag(other, "git.commit", "abcdef")
     if command.startswith("make") and not (ROOT / ".venv" / ".ready").exists():
         pytest.skip("the tests do not run in the .venv that make sets up")
     monkeypatch.setenv("KERNELEXP_DATA", str(REAL_DATA))

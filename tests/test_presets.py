@@ -141,7 +141,7 @@ def test_the_command_line_wins(cli, runs):
         (["noise=0,2"], "noise=2.0: must be a number from 0 to 1"),
         (
             ["compare=[nobody]"],
-            "compare=nobody: must be one of exact, nearest_neighbour, svm, boosting",
+            "compare=nobody: must be one of exact, nearest_neighbour, svm, kernel_ridge, boosting",
         ),
     ],
 )

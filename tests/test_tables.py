@@ -329,6 +329,23 @@ def test_tables_that_scikit_learn_brings(name):
     assert data.columns.classes == names
 
 
+@pytest.mark.parametrize("name", ["friedman1", "friedman2", "friedman3", "moons"])
+def test_synthetic_tables_are_those_of_scikit_learn(name):
+    from sklearn import datasets
+
+    noise = {"friedman1": 1.0, "friedman2": 125.0, "friedman3": 0.1, "moons": 0.3}[name]
+    X, y = getattr(datasets, f"make_{name}")(300, noise=noise, random_state=0)
+    one, other = (loaded(SOURCES[name](scale="none", rows=300), seed=seed) for seed in (0, 1))
+    assert not torch.equal(one.test.X, other.test.X)  # other rows are tested on
+    for data in (one, other):
+        points = torch.cat([data.train.X, data.test.X])
+        targets = torch.cat([data.train.Y, data.test.Y])[:, -1]
+        order, theirs = points[:, 0].argsort(), X[:, 0].argsort()
+        assert points[order].numpy() == pytest.approx(X[theirs], rel=1e-6)
+        assert targets[order].numpy() == pytest.approx(y[theirs].astype(float), rel=1e-5)
+    assert one.classes is None or list(one.columns.classes) == ["0", "1"]
+
+
 def test_openml_is_fetched_once_or_refused_in_one_line(monkeypatch, tmp_path):
     from urllib.error import URLError
 

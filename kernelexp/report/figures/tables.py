@@ -10,7 +10,14 @@ from kernelexp.report import style
 from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data, summary
 
-_PEERS = {"nearest_neighbour": "nearest neighbour", "svm": "SVM", "boosting": "boosted trees"}
+_PEERS = {
+    "nearest_neighbour": "nearest neighbour",
+    "svm": "SVM",
+    "kernel_ridge": "KernelRidge",
+    "boosting": "boosted trees",
+}
+# Panels beside each other.
+_COLUMNS = 4
 _GREY = "0.45"
 
 
@@ -35,8 +42,11 @@ def table(data: Data) -> pd.DataFrame:
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     """A panel for each data set, its learners from best to worst."""
     sets = list(dict.fromkeys(frame["dataset"]))
-    axes = figure.subplots(1, len(sets), squeeze=False)[0]
-    for ax, dataset in zip(axes, sets, strict=True):
+    rows = -(-len(sets) // _COLUMNS)
+    axes = figure.subplots(rows, min(len(sets), _COLUMNS), squeeze=False).flatten()
+    for ax in axes[len(sets) :]:
+        ax.axis("off")
+    for ax, dataset in zip(axes, sets, strict=False):
         own = frame[frame["dataset"] == dataset].sort_values("score", ignore_index=True)
         for row, record in enumerate(own.to_dict("records")):
             peer = record["learner"] in _PEERS.values()
@@ -74,5 +84,8 @@ FIGURE = Figure(
     table=table,
     draw=draw,
     extra={"printed": printed},
-    size=lambda frame: (3.4 * frame["dataset"].nunique(), 3.2),
+    size=lambda frame: (
+        3.4 * min(frame["dataset"].nunique(), _COLUMNS),
+        3.2 * -(-frame["dataset"].nunique() // _COLUMNS),
+    ),
 )
