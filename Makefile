@@ -44,6 +44,7 @@ bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs K
 	$(BIN)/python benchmarks/report_many.py
 	$(BIN)/python benchmarks/ridge_path.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/ranks.py
 
 lint: $(READY) ## check format, style and types

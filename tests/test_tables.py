@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import feather, parquet
 
 import kernelexp
@@ -43,7 +44,7 @@ def table(frame, tmp_path):
 
 
 def loaded(source, **options):
-    return load(source, None, dtype=__import__("torch").float64, **options)
+    return load(source, None, dtype=torch.float64, **options)
 
 
 def test_columns_become_coordinates(frame, table):
