@@ -142,6 +142,7 @@ class EpochMetrics(_Metrics[Held]):
         epoch_train_mse: mean of (y - f)^2 over training points and outputs.
         epoch_test_accuracy: share of test labels that are predicted, 0 to 1; classification.
         epoch_test_r2: R2 on the test points; regression.
+        epoch_test_mse: mean of (y - f)^2 over test points and outputs; regression.
         epoch_valid_accuracy: as ``epoch_test_accuracy``, on the validation points.
         epoch_valid_r2: as ``epoch_test_r2``, on the validation points.
         epoch_valid_mse: mean of (y - f)^2 over validation points and outputs.
@@ -154,6 +155,7 @@ class EpochMetrics(_Metrics[Held]):
     epoch_train_mse: Held = _nothing
     epoch_test_accuracy: Held = _nothing
     epoch_test_r2: Held = _nothing
+    epoch_test_mse: Held = _nothing
     epoch_valid_accuracy: Held = _nothing
     epoch_valid_r2: Held = _nothing
     epoch_valid_mse: Held = _nothing
@@ -182,3 +184,5 @@ SELECTION = (
 PATH = "path_"
 # The file of a run that says what its model gets wrong on the test points.
 MISTAKES = "test_mistakes.json"
+# That of what it has learned of the coordinates, where its solver does.
+FEATURES = "features.json"

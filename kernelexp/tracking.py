@@ -17,7 +17,7 @@ from kernelexp.current_sweep import Sweep
 from kernelexp.engine.memory import is_exhausted
 from kernelexp.identity import Identity
 from kernelexp.interrupts import Interrupted
-from kernelexp.metrics import MISTAKES, PATH
+from kernelexp.metrics import FEATURES, MISTAKES, PATH
 from kernelexp.resume import MEMORY_TAG, PARENT_TAG, PARTIAL_TAG, PRUNED_TAG
 from kernelexp.store import StoreAway, TrackingConfig, open_store
 from kernelexp.store.beginning import beginning
@@ -234,6 +234,7 @@ class Tracker:
             Tags(tags),
             Text("rkhs_norm_per_output.json", json.dumps(per_output)),
             Text(MISTAKES, json.dumps(result.mistakes)),
+            *([Text(FEATURES, json.dumps(result.features))] if result.features else []),
         )
         if self.config.log_model:
             self._put_model(result)

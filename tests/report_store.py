@@ -28,9 +28,9 @@ def sweep(client, experiment, jobs, artifacts=None):
 
 def record(
     client, number, parent, *, params, metrics, history=None, stopped_by="epochs", status="FINISHED",
-    warning=None, mistakes=None,
+    warning=None, mistakes=None, features=None,
 ):  # fmt: skip
-    """One run; ``history`` has the values of each epoch, ``warning`` why its system is not solved, ``mistakes`` a file."""
+    """One run; ``history`` has the values of each epoch, ``warning`` why its system is not solved, ``mistakes``, ``features``: files."""
     defaults = {
         "kernel.name": "laplacian", "dataset.name": "fmnist", "dataset.n_train": 500,
         "solver.name": "eigenpro2", "solver.q": None, "solver.batch_size": None,
@@ -63,6 +63,8 @@ def record(
         client.set_tag(run, "solver.warning", warning)
     if mistakes:
         client.log_dict(run, mistakes, "test_mistakes.json")
+    if features:
+        client.log_dict(run, features, "features.json")
     client.set_terminated(run, status)
     return run
 
@@ -319,7 +321,36 @@ def search():
             }
 
 
-PRESETS = [confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
+def rfm_low_rank():
+    for n, diagonal in itertools.product([1000, 4000], [False, True]):
+        yield {
+            "params": {
+                "solver.name": "rfm",
+                "solver.diagonal": diagonal,
+                "dataset.n_train": n,
+                "dataset.name": "low_rank",
+            },
+            "metrics": {"test_mse": 0.01 / n, "test_r2": 0.9},
+            "history": {"epoch_test_mse": [0.01 * 0.5**e for e in range(6)]},
+        }
+
+
+def features():
+    M = [0.1, 1.0, 0.2, 0.0, 0.5, 0.3]
+    yield {
+        "params": {"solver.name": "rfm", "solver.agop_power": 1.0},
+        "metrics": {"test_accuracy": 0.9},
+        "features": {
+            "names": None,
+            "shape": [2, 3],
+            "diagonal": M,
+            "eigenvalues": [1.5, 0.2],
+            "eigenvectors": [M, M[::-1]],
+        },
+    }
+
+
+PRESETS = [rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
            rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables]  # fmt: skip
 
 

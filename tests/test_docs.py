@@ -42,7 +42,11 @@ def commands():
 
 
 def shortened(command):
-    if "kernelexp" in command.split() and "--help" not in command and "--cfg" not in command:
+    if (
+        {"kernelexp", "kernelexp.search"} & set(command.split())
+        and "--help" not in command
+        and "--cfg" not in command
+    ):
         if " experiment=" in command:
             quick = "+debug=fast" in command or "dry_run=true" in command
             command += "" if quick else " +debug=fast"
@@ -151,7 +155,7 @@ def test_names_in_the_docs_exist():
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         bases = [compose("config", [f"kernel={k}"]) for k in config.KERNELS]
         bases += [compose("config", [f"solver={s}"]) for s in config.SOLVERS]
-        bases += [compose("config", [f"dataset={own}"]) for own in ("npz", "npy", "table")]
+        bases += [compose("config", [f"dataset={own}"]) for own in ("npz", "npy", "table", "moons")]
     pattern = r"`((?:dataset|kernel|solver|tracking|resource)\.(?!py`)[a-z_.]+[a-z])`"
     for path in DOCUMENTS:
         for key in re.findall(pattern, path.read_text("utf-8")):

@@ -32,6 +32,7 @@ VARIED = {
     "bandwidth": {"kernel", "kernel.bandwidth"},
     "ridge_path": {"kernel"},
     "tables": {"dataset", "kernel", "seed"},
+    "rfm_low_rank": {"dataset.n_train", "solver.diagonal", "seed"},
 }
 PEERED = {"label_noise", "tables"}
 MOST_JOBS = {"small": 80, "paper": 220}

@@ -511,6 +511,6 @@ def test_the_page_is_for_dark_and_narrow_screens_too(built):
     page = (out / "index.html").read_text("utf-8")
     assert "prefers-color-scheme: dark" in page
     keys = [picture.name for picture in report_.pictures if picture.drawn.key]
-    without = {"kernels", "tables", "confusion", "confused_pairs", "residuals"}
+    without = {"kernels", "tables", "confusion", "confused_pairs", "residuals", "features"}
     assert set(NAMES) - set(keys) == without
     assert page.count('class="key"') == len(keys)

@@ -22,6 +22,10 @@ class Evaluation:
 
     def __init__(self, training: AnyTraining, X: Tensor) -> None:
         """X (m, d) on the problem's device and of its type."""
+        self.training, self.ranks, self._rows = training, training.problem.ranks, len(X)
+        self._X = X if training.solver.moves else None
+        if training.solver.moves:
+            return
         problem, Z = training.problem, training.system.centers
         if training.plan.test_rows is None:
             epochs = training.solver.max_epochs
@@ -32,11 +36,12 @@ class Evaluation:
         points = problem.ranks.own(Points.of(X, problem.precision))
         keep = min(training.plan.test_rows or 0, len(points))
         centers = problem.points_of(Z)
-        self.training, self.ranks, self._rows = training, problem.ranks, len(X)
         self.K: KernelOperator = training.system.kernel(points, centers, keep=keep)
 
     @led
     def outputs(self) -> Tensor:
         """f(X) as training stands, (m, c)."""
+        if self._X is not None:
+            return self.training.model().predict(self._X)
         weights: Tensor = self.training.weights()
         return self.ranks.gather(self.K.matmul(weights), self._rows)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernelexp.engine.gradients import agop, transformed
 from kernelexp.engine.kernels import KERNELS, Kernel
 from kernelexp.engine.norms import RKHSNorm, rkhs_norm
 from kernelexp.engine.operator import BlockedKernel
@@ -27,20 +28,23 @@ class KernelModel:
         kernel: k.
         centers: z, (p, d).
         weights: alpha, (p, c).
+        transform: (d, e), or (d,) for a diagonal one, of points before the kernel sees them, f(x) =
+            sum_j alpha_j k(x T, z_j) with centers (p, e): what a recursive feature machine has learned; None: none.
     """
 
     kernel: Kernel
     centers: Tensor
     weights: Tensor
+    transform: Tensor | None = None
 
     def predict(self, X: Tensor) -> Tensor:
         """f(X) = K(X, Z) alpha: X (n, d) -> (n, c). Needs a few tiles of memory, not K."""
-        if X.ndim != 2 or X.shape[1] != self.centers.shape[1]:
-            raise ValueError(
-                f"X of shape {tuple(X.shape)}: must be (n, {self.centers.shape[1]}), as in training"
-            )
+        d = self.centers.shape[1] if self.transform is None else len(self.transform)
+        if X.ndim != 2 or X.shape[1] != d:
+            raise ValueError(f"X of shape {tuple(X.shape)}: must be (n, {d}), as in training")
         device = self.weights.device  # centers may be on the host
-        points = Points.of(X.to(device, self.centers.dtype))
+        X = X.to(device, self.centers.dtype)
+        points = Points.of(X if self.transform is None else transformed(X, self.transform))
         return BlockedKernel.on(self.kernel, device)(points, self._points).matmul(self.weights)
 
     @cached_property
@@ -50,6 +54,10 @@ class KernelModel:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_points"}
+
+    def agop(self, X: Tensor, centred: bool = False) -> Tensor:
+        """The average gradient outer product over points X (n, d), see ``engine.gradients``: (d, d), float64."""
+        return agop(self.kernel, self.centers, self.weights, X, self.transform, centred)
 
     def rkhs_norm(self, outputs: Tensor | None = None) -> RKHSNorm:
         """||f|| of the model and of each output; p^2 d operations.
@@ -77,6 +85,8 @@ class KernelModel:
             "kernel": {"name": self.kernel.name, "parameters": self.kernel.parameters},
         }
         tensors = {"centers": _own(self.centers), "weights": _own(self.weights)}
+        if self.transform is not None:
+            tensors["transform"] = _own(self.transform)
         torch.save({"header": json.dumps(header), **tensors}, path)
 
     @classmethod
@@ -104,7 +114,7 @@ class KernelModel:
                 f"version {_VERSION}: use the kernelexp that saved it"
             )
         kernel = KERNELS[header["kernel"]["name"]](**header["kernel"]["parameters"])
-        return cls(kernel, centers, weights)
+        return cls(kernel, centers, weights, stored.get("transform"))
 
 
 def _own(values: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def mistakes(dataset: Dataset, outputs: Tensor) -> dict[str, Any]:
     counts = (test.labels * size + predicted).bincount(minlength=size**2).reshape(size, size)
     found = [[int(t), int(p), int(counts[t, p])] for t, p in counts.nonzero()]
     wrong = sorted((row for row in found if row[0] != row[1]), key=lambda row: -row[2])
-    shape = _image_shape(dataset)
+    shape = image_shape(dataset)
     shown = []
     for true, other, count in wrong[:_PAIRS]:
         rows = ((test.labels == true) & (predicted == other)).nonzero().flatten()[:_IMAGES]
@@ -45,7 +45,7 @@ def mistakes(dataset: Dataset, outputs: Tensor) -> dict[str, Any]:
     return {"classes": classes, "counts": found, "pairs": shown, "shape": shape}
 
 
-def _image_shape(dataset: Dataset) -> list[int] | None:
+def image_shape(dataset: Dataset) -> list[int] | None:
     """Height, width and, of colours, 3; None where inputs are no images."""
     shape = list(dataset.preprocessing.shape)
     if dataset.preprocessing.grayscale:

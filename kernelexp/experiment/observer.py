@@ -73,6 +73,7 @@ class RunResult:
         warning: one sentence where targets could not be met or the system is not solved; else None.
         path: what was found for each value of a grid, by name; empty where there was none.
         mistakes: what the model gets wrong on the test points, see ``experiment.mistakes``.
+        features: what was learned of the coordinates, see ``experiment.features``; empty where nothing was.
     """
 
     setup: Setup
@@ -83,6 +84,7 @@ class RunResult:
     warning: str | None = None
     path: dict[str, list[float]] = field(default_factory=dict)
     mistakes: dict[str, Any] = field(default_factory=dict)
+    features: dict[str, Any] = field(default_factory=dict)
 
 
 class Observer(Protocol):

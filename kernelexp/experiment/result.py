@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernelexp.engine import KernelModel, memory
+from kernelexp.experiment.features import features
 from kernelexp.experiment.mistakes import mistakes
 from kernelexp.experiment.observer import RunResult
 from kernelexp.experiment.prepare import Prepared
@@ -45,6 +46,7 @@ def result(prepared: Prepared, trained: Trained, validated: dict[str, float]) ->
         training.warning,
         training.path(),
         mistakes(setup.dataset, trained.test_outputs),
+        features(setup.dataset, training.features()),
     )
 
 

@@ -110,6 +110,7 @@ def _evaluated(
         epoch_train_mse=record.train_mse,
         epoch_test_accuracy=there.get("test_accuracy"),
         epoch_test_r2=there.get("test_r2"),
+        epoch_test_mse=there["test_mse"] if "test_r2" in there else None,
         epoch_valid_accuracy=there.get("valid_accuracy"),
         epoch_valid_r2=there.get("valid_r2"),
         epoch_valid_mse=there.get("valid_mse"),

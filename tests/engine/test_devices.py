@@ -30,7 +30,9 @@ def processor(tmp_path, monkeypatch):
         file.write_text(text)
         monkeypatch.setattr(devices, "_CPUINFO", file)
 
-    return says
+    device_name.cache_clear()
+    yield says
+    device_name.cache_clear()
 
 
 def test_a_processor_is_told_from_others_of_its_name(processor):

@@ -28,6 +28,7 @@ SOLVER_CASES = {
     "eigenpro4": FEW,
     "exact": {},
     "falkon": {"centers": "all", "ridge": 1e-3, "epochs": 200, "tolerance": 1e-12},
+    "rfm": {"epochs": 1},
     "ridge_path": {},
     "sgd": {"epochs": 3},
 }

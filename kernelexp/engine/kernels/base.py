@@ -39,6 +39,16 @@ class Kernel(ABC):
     def diag(self, X: Tensor) -> Tensor:
         """k(x_i, x_i): X (n, d) -> (n,)."""
 
+    def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
+        """A and b, (n, m) each, with grad_x k(x_i, z_j) = a_ij z_j + b_ij x_i.
+
+        Every kernel of x.z, |x| and |z| has them. Where k has no gradient, as at the corner of exp(-r), it is taken for 0.
+
+        Raises:
+            NotImplementedError: for a kernel without a closed form.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no gradient in closed form")
+
     def fitted_to(self, X: Tensor, generator: torch.Generator) -> Kernel:
         """This kernel with any parameter that is left to the data (a median bandwidth) put in."""
         return self

@@ -94,6 +94,14 @@ class Sum(Composite):
             K.add_(matrix, alpha=weight)
         return K
 
+    def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
+        parts = [term.gradient_factors(X, Z) for term in self.terms]
+        a, b = (
+            sum(w * f for w, f in zip(self._weights, fs, strict=True))
+            for fs in zip(*parts, strict=True)
+        )
+        return torch.as_tensor(a), torch.as_tensor(b)
+
     def diag(self, X: Tensor) -> Tensor:
         parts = [w * term.diag(X) for w, term in zip(self._weights, self.terms, strict=True)]
         return torch.stack(parts).sum(0)
@@ -117,6 +125,14 @@ class Product(Composite):
         for matrix in matrices:
             K.mul_(matrix)
         return K
+
+    def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
+        K, a, b = None, torch.zeros(()), torch.zeros(())
+        for term, matrix in zip(self.terms, self._matrices(X, Z), strict=True):
+            own_a, own_b = term.gradient_factors(X, Z)
+            a, b = (own_a, own_b) if K is None else (a * matrix + own_a * K, b * matrix + own_b * K)
+            K = matrix if K is None else K * matrix
+        return a, b
 
     def diag(self, X: Tensor) -> Tensor:
         return torch.stack([term.diag(X) for term in self.terms]).prod(0)

@@ -36,6 +36,10 @@ class Linear(Kernel):
     def diag(self, X: Tensor) -> Tensor:
         return row_norms(X).square_().add_(self.bias)
 
+    def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
+        a = X.values.new_ones(len(X), len(Z))
+        return a, torch.zeros_like(a)
+
 
 @dataclass(frozen=True)
 class Polynomial(Kernel):
@@ -65,6 +69,12 @@ class Polynomial(Kernel):
 
     def diag(self, X: Tensor) -> Tensor:
         return self._power(row_norms(X).square_(), X.shape[1])
+
+    def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
+        gamma = 1 / X.values.shape[1] if self.gamma is None else self.gamma
+        base = X.inner_products(Z).mul_(gamma).add_(self.bias)
+        a = base.pow_(self.degree - 1).mul_(self.degree * gamma)
+        return a, torch.zeros_like(a)
 
 
 @dataclass(frozen=True)
@@ -107,3 +117,18 @@ class ArcCosine(Kernel):
     def diag(self, X: Tensor) -> Tensor:
         at_zero_angle = (1.0, 1.0, 3.0)[self.order]
         return row_norms(X).pow_(2 * self.order).mul_(at_zero_angle)
+
+    def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
+        # k is of degree ``order`` in x: x . grad k = order k, which gives b. Nothing points anywhere at an angle of 0.
+        v, p, r = half_angle_squares(X, Z), X.norms[:, None], Z.norms
+        rest, cos = 2 * v.sqrt().acos_(), torch.rsub(v, 1, alpha=2)  # pi - theta
+        sin = 2 * (v - v * v).sqrt_()
+        if self.order == 0:
+            a = (1 / (math.pi * p * r * sin)).masked_fill_(sin == 0, 0)
+        elif self.order == 1:
+            a = rest / math.pi
+        else:
+            a = (sin + rest * cos) * p * r * (4 / math.pi)
+        size = p.square()
+        b = (self.order * self.matrix(X, Z) - a * (p * r * cos)) / size
+        return a, b.masked_fill_(size == 0, 0)

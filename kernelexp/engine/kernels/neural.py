@@ -38,6 +38,7 @@ class ReLUNetwork(Kernel):
     Raises ``ValueError`` for depth < 1 or bias < 0.
     """
 
+    tangent: ClassVar[bool]
     depth: int = 3
     bias: float = 0.0
 
@@ -69,6 +70,37 @@ class ReLUNetwork(Kernel):
             if b2:
                 k, v, cos, p, r = _add_bias(k, v, p, r, b2)
         return k.mul_(p).mul_(r)
+
+    def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
+        """By the derivatives of the recursion with respect to w = x.z / d and u = |x|^2 / d, carried along."""
+        d = X.values.shape[1]
+        b2, u, q = self.bias**2, X.norms.square()[:, None] / d, Z.norms.square() / d
+        v = half_angle_squares(X, Z)
+        S = torch.rsub(v, 1, alpha=2).mul_((u * q).sqrt()).add_(b2)
+        T, u, q = S.clone(), u + b2, q + b2
+        S_w, S_u = torch.ones_like(S), torch.zeros_like(S)
+        T_w, T_u = S_w.clone(), S_u.clone()
+        for _ in range(self.depth):
+            P = (u * q).sqrt()
+            cos = (S / P).clamp_(-1, 1)
+            if not b2:  # the angle of x and z is known to more digits than its cosine
+                cos = torch.rsub(v, 1, alpha=2)
+            sin = (1 - cos * cos).clamp_(min=0).sqrt_() if b2 else 2 * (v - v * v).sqrt_()
+            k0 = cos.acos() if b2 else 2 * v.sqrt().asin_()
+            k0 = k0.mul_(-1 / math.pi).add_(1)
+            cos_w = S_w / P
+            cos_u = S_u / P - cos / (2 * u)
+            k0_cos = (1 / (math.pi * sin)).masked_fill_(sin == 0, 0)
+            next_w, next_u = k0 * S_w, k0 * S_u + (P / u) * sin / (2 * math.pi)
+            T_w = next_w + T_w * k0 + T * k0_cos * cos_w
+            T_u = next_u + T_u * k0 + T * k0_cos * cos_u
+            S_next = P * (sin / math.pi + k0 * cos) + b2
+            T = S_next + T * k0
+            S, S_w, S_u, u, q = S_next, next_w, next_u, u + b2, q + b2
+            if not b2:
+                v = (1 - S / P).mul_(0.5).clamp_(0, 1)
+        w, own = (T_w, T_u) if self.tangent else (S_w, S_u)
+        return w / d, 2 * own / d
 
     def _input_variance(self, X: Tensor) -> Tensor:
         """S_0(x, x), (n,)."""
@@ -103,6 +135,7 @@ class ReLUNNGP(ReLUNetwork):
     """
 
     name: ClassVar[str] = "relu_nngp"
+    tangent: ClassVar[bool] = False
 
     def _layer(self, k: Tensor, cos: Tensor, half: Tensor) -> Tensor:
         return cos
@@ -122,6 +155,7 @@ class ReLUNTK(ReLUNetwork):
     """
 
     name: ClassVar[str] = "relu_ntk"
+    tangent: ClassVar[bool] = True
 
     def _layer(self, k: Tensor, cos: Tensor, half: Tensor) -> Tensor:
         return k.addcmul_(k, half, value=-2 / math.pi).add_(cos)

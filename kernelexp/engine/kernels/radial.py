@@ -52,8 +52,19 @@ class Radial(Kernel):
     def profile(self, r2: Tensor) -> Tensor:
         """K as a function of r^2, any shape; may overwrite its argument."""
 
+    @abstractmethod
+    def slope(self, r2: Tensor) -> Tensor:
+        """D k / d r^2, any shape; where that is infinite, at r = 0, any value. May overwrite its argument."""
+
     def matrix(self, X: Points, Z: Points) -> Tensor:
         return self.profile(squared_distances(X, Z))
+
+    def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
+        # The gradient is 2 slope (x - z), which at x = z is 0, or, of a kernel with a corner there, taken for 0.
+        r2 = squared_distances(X, Z)
+        here = r2 == 0
+        b = self.slope(r2).mul_(2).masked_fill_(here, 0)
+        return -b, b
 
     def diag(self, X: Tensor) -> Tensor:
         return X.new_ones(len(X))
@@ -89,6 +100,9 @@ class Gaussian(Radial):
     def profile(self, r2: Tensor) -> Tensor:
         return r2.mul_(-0.5 * _LOG2_E / self.scale**2).exp2_()
 
+    def slope(self, r2: Tensor) -> Tensor:
+        return self.profile(r2).mul_(-0.5 / self.scale**2)
+
 
 @dataclass(frozen=True)
 class Laplacian(Radial):
@@ -105,6 +119,10 @@ class Laplacian(Radial):
 
     def profile(self, r2: Tensor) -> Tensor:
         return r2.sqrt_().mul_(-_LOG2_E / self.scale).exp2_()
+
+    def slope(self, r2: Tensor) -> Tensor:
+        r = r2.sqrt()
+        return self.profile(r2).div_(r).mul_(-0.5 / self.scale)
 
 
 @dataclass(frozen=True)
@@ -128,6 +146,10 @@ class ExponentialPower(Radial):
         power = r2.log2_().mul_(self.gamma / 2).exp2_()  # r^gamma
         return power.mul_(-_LOG2_E / self.scale**self.gamma).exp2_()
 
+    def slope(self, r2: Tensor) -> Tensor:
+        power = r2.pow(self.gamma / 2 - 1)
+        return self.profile(r2).mul_(power).mul_(-0.5 * self.gamma / self.scale**self.gamma)
+
 
 @dataclass(frozen=True)
 class Cauchy(Radial):
@@ -142,6 +164,9 @@ class Cauchy(Radial):
 
     def profile(self, r2: Tensor) -> Tensor:
         return r2.mul_(1 / self.scale**2).add_(1).reciprocal_()
+
+    def slope(self, r2: Tensor) -> Tensor:
+        return self.profile(r2).square_().mul_(-1 / self.scale**2)
 
 
 @dataclass(frozen=True)
@@ -166,6 +191,10 @@ class RationalQuadratic(Radial):
             return x.add_(1).reciprocal_()
         # 1 + x would lose the digits of a small x, and a large alpha raises what is left.
         return x.log1p_().mul_(-self.alpha * _LOG2_E).exp2_()
+
+    def slope(self, r2: Tensor) -> Tensor:
+        base = 1 + r2 * (0.5 / (self.alpha * self.scale**2))
+        return self.profile(r2).div_(base).mul_(-0.5 / self.scale**2)
 
 
 @dataclass(frozen=True)
@@ -197,3 +226,10 @@ class Matern(Radial):
         if self.nu == 2.5:
             a.addcmul_(a, a, value=1 / 3)
         return decay.addcmul_(a, decay)
+
+    def slope(self, r2: Tensor) -> Tensor:
+        a = r2.sqrt_().mul_(math.sqrt(2 * self.nu) / self.scale)
+        decay = (a * -_LOG2_E).exp2_().mul_(-self.nu / self.scale**2)
+        if self.nu == 0.5:
+            return decay.div_(a)
+        return decay if self.nu == 1.5 else decay.mul_(a.add_(1).mul_(1 / 3))

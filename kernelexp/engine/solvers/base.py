@@ -99,6 +99,8 @@ class Solver(SolverOption, Generic[S, It]):
 
     # Whether several ranks share the work; else the first does all of it.
     sharded: ClassVar[bool] = True
+    # Whether its kernel changes from epoch to epoch, so that no K can be kept.
+    moves: ClassVar[bool] = False
     # Whether it minimises a weighted loss, where points have weights.
     weighted: ClassVar[bool] = False
 
@@ -162,6 +164,10 @@ class Solver(SolverOption, Generic[S, It]):
     def choice(self, system: S, iterate: It) -> dict[str, float]:
         """What of it was chosen, and why, by the names of metrics."""
         return {}
+
+    def features(self, iterate: It) -> Tensor | None:
+        """What was learned of the coordinates, (d, d); None for a solver that learns nothing of them."""
+        return None
 
     def model(self, system: S, iterate: It) -> KernelModel:
         """The kernel machine as it stands: a value, which later rounds do not change."""

@@ -164,6 +164,10 @@ class Training(Generic[S, It]):
         """What of it was chosen, and why, by the names of metrics."""
         return self.solver.choice(self.system, self.iterate)
 
+    def features(self) -> Tensor | None:
+        """What was learned of the coordinates, (d, d); None for a solver that learns nothing of them."""
+        return self.solver.features(self.iterate)
+
     @led
     def rkhs_norm(self) -> RKHSNorm:
         """The norm of the model as it stands, with an estimate of its error."""

@@ -1,0 +1,85 @@
+"""Gradients of a kernel machine and their average outer product, in closed form, tile by tile.
+
+    grad f_c(x) = sum_j alpha_jc (a_j(x) z_j + b_j(x) x)                 (Kernel.gradient_factors)
+    AGOP = (1/n) sum_i sum_c grad f_c(x_i) grad f_c(x_i)^T               (Radhakrishnan et al. 2024, eq. 3)
+
+A tile of factors is used for all outputs at once: n p d c operations for the products beside what the factors take, and
+n c d^2 for the outer products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine.devices import tiling
+from kernelexp.engine.kernels import Kernel
+from kernelexp.engine.points import Points
+from kernelexp.engine.tiles import ranges
+
+# Numbers of the factors of a tile, and of all outputs' together.
+_NUMBERS = 1 << 22
+
+
+def gradients(
+    kernel: Kernel, Z: Tensor, alpha: Tensor, X: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """The gradients at points X (n, d) of f with centers Z (p, d) and weights alpha (p, c), by parts.
+
+    Yields rows and (c, rows, d), in the type of the weights.
+
+    Raises:
+        NotImplementedError: for a kernel without gradients in closed form.
+    """
+    Z = Z.to(alpha.device)
+    (p, c), d = alpha.shape, Z.shape[1]
+    centers = Points.of(Z)
+    columns = min(p, tiling(alpha.device).tile)
+    rows = max(1, _NUMBERS // (columns * c))
+    for some in ranges(len(X), rows):
+        x = X[some].to(alpha)
+        points = Points.of(x)
+        own, others = x.new_zeros(c, len(x)), x.new_zeros(c * len(x), d)
+        for part in ranges(p, columns):
+            a, b = kernel.gradient_factors(points, centers[part])
+            own += alpha[part].mT @ b.mT
+            others += (a * alpha[part].mT[:, None, :]).reshape(c * len(x), -1) @ Z[part]
+        yield some, others.reshape(c, len(x), d) + own[..., None] * x
+
+
+def agop(
+    kernel: Kernel,
+    Z: Tensor,
+    alpha: Tensor,
+    X: Tensor,
+    T: Tensor | None = None,
+    centred: bool = False,
+) -> Tensor:
+    """The average gradient outer product of f over points X (n, d): (d, d), float64.
+
+    ``T``: what transforms points before the kernel sees them, see ``transformed``; gradients are in the coordinates
+    before. ``centred``: of gradients less their mean over the points, of each output.
+    """
+    seen = X.to(alpha) if T is None else transformed(X.to(alpha), T)
+    d, c = seen.shape[1], alpha.shape[1]
+    M = torch.zeros(d, d, dtype=torch.float64, device=seen.device)
+    total = torch.zeros(c, d, dtype=torch.float64, device=seen.device)
+    for _, G in gradients(kernel, Z, alpha, seen):
+        flat = G.reshape(-1, d)
+        M += (flat.mT @ flat).double()
+        total += G.sum(1, dtype=torch.float64)
+    M /= len(X)
+    if centred:
+        mean = total / len(X)
+        M -= mean.mT @ mean
+    if T is None:
+        return M
+    root = T.double()
+    return root[:, None] * M * root if T.ndim == 1 else root @ M @ root.mT
+
+
+def transformed(X: Tensor, T: Tensor) -> Tensor:
+    """X (n, d) in other coordinates: X T, T (d, e), or T (d,) for a diagonal one."""
+    return X * T if T.ndim == 1 else X @ T

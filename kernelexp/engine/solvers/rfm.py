@@ -1,0 +1,191 @@
+"""Recursive feature machines: rounds of another solver, in coordinates that the last round's gradients stretch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from kernelexp.engine import solvers
+from kernelexp.engine.checks import number, one_of, refuse
+from kernelexp.engine.gradients import agop, transformed
+from kernelexp.engine.model import KernelModel
+from kernelexp.engine.plan import GB, Limits, Plan, Sizes
+from kernelexp.engine.resource import clock
+from kernelexp.engine.singular import SingularMatrixWarning
+from kernelexp.engine.solvers.base import Solver, SolverOption
+from kernelexp.engine.solvers.problem import Problem
+from kernelexp.engine.solvers.state import Iterate, System
+from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
+from kernelexp.engine.solvers.training import prepare
+
+
+@dataclass(kw_only=True)
+class RFMIterate(Iterate):
+    """The machine of the last round, and what it says of the coordinates.
+
+    Attributes:
+        transform: M^(1/2), of the round: (d, d), or (d,) where M is diagonal.
+        centers: (p, d), transformed.
+        alpha: weights (p, c).
+        outputs: f(X), (n, c).
+        at_centers: f at the centers, (p, c).
+        agop: of the machine, (d, d), float64, its largest entry 1; the next round's M, before its power.
+    """
+
+    transform: Tensor
+    centers: Tensor
+    alpha: Tensor
+    outputs: Tensor
+    at_centers: Tensor
+    agop: Tensor
+
+
+@final
+@dataclass(frozen=True)
+class RFM(Solver[System, RFMIterate]):
+    """Learns the metric of its kernel: k_M(x, z) = k(M^(1/2) x, M^(1/2) z); Radhakrishnan, Beaglehole, Pandit, Belkin 2024.
+
+    M is 1 in the first round; after each it becomes the average outer product of the gradients of the machine that was
+    trained (``engine.gradients``), over its largest entry, to a power. An epoch is a round. The best round is found on validation points:
+    ``validation=0.1`` with ``stop.patience``.
+
+    Attributes:
+        inner: what trains each round: a solver's name, or ``{name: ..., parameter: ...}``.
+        diagonal: keep the diagonal of M alone.
+        agop_power: M is the average outer product to this power.
+        centred: take the gradients less their mean over the points.
+        agop_points: training points, drawn once, that gradients are averaged over; null: all.
+
+    >>> from kernelexp.engine import KERNELS, Problem, fit
+    >>> X = torch.rand(200, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> one = Problem(KERNELS["gaussian"](bandwidth=1.0), X, torch.sin(6 * X[:, :1]))
+    >>> f = fit(RFM(epochs=2, diagonal=True, inner={"name": "exact", "ridge": 1e-4}), one)
+    >>> f.transform.argmax().item()  # the coordinate that matters
+    0
+    """
+
+    name: ClassVar[str] = "rfm"
+    sharded: ClassVar[bool] = False
+    moves: ClassVar[bool] = True
+    default_epochs: ClassVar[int] = 5
+    inner: Any = "exact"
+    diagonal: bool = False
+    agop_power: float = 1.0
+    centred: bool = False
+    agop_points: int | None = 10_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("agop_power", self.agop_power, above=0)
+        number("agop_points", self.agop_points, 2, whole=True, optional=True)
+        object.__setattr__(self, "inner", _inner(self.inner))
+
+    def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
+        solver, _ = self.inner.choose(sizes, limits, device)
+        plan: Plan = solver.plan(sizes, limits, device)
+        n, d = sizes.n, sizes.d
+        own = (sizes.itemsize * n * d + (0 if self.diagonal else 3 * 8 * d * d)) / GB
+        return replace(plan, gigabytes={**plan.gigabytes, "coordinates": own})
+
+    def setup(self, problem: Problem, plan: Plan) -> System:
+        """Nothing: each round has a set-up of its own.
+
+        Raises:
+            ValueError: for a kernel without gradients.
+        """
+        try:
+            problem.kernel.gradient_factors(problem.points[:1], problem.points[:1])
+        except NotImplementedError as error:
+            raise ValueError(f"kernel: {error}, which solver=rfm needs") from error
+        return System(problem, plan, problem.X, problem.Y)
+
+    def start(self, system: System, weights: Tensor | None = None) -> RFMIterate:
+        """M = 1; given weights are of no use to another metric."""
+        X, Y = system.problem.X, system.targets
+        d = X.shape[1]
+        one = Y.new_ones(d) if self.diagonal else torch.eye(d, dtype=Y.dtype, device=Y.device)
+        return RFMIterate(
+            transform=one,
+            centers=X[:0].to(Y.device),
+            alpha=Y[:0].clone(),
+            outputs=torch.zeros_like(Y),
+            at_centers=Y[:0].clone(),
+            agop=torch.eye(d, dtype=torch.float64, device=Y.device),
+        )
+
+    def advance(self, system: System, iterate: RFMIterate) -> EpochRecord:
+        """A round: coordinates, a training, its gradients."""
+        problem = system.problem
+        start = clock(problem.device)
+        if iterate.epoch:
+            iterate.transform = self._root(iterate.agop).to(iterate.transform.dtype)
+        X = transformed(problem.X.to(problem.device), iterate.transform)
+        with warnings.catch_warnings():  # it is told at the end, of the last round
+            warnings.simplefilter("ignore", SingularMatrixWarning)
+            training = prepare(self.inner, replace(problem, X=X))
+            for _ in training.run():
+                pass
+        iterate.warning = training.warning
+        iterate.centers, iterate.alpha = training.system.centers, training.weights().clone()
+        iterate.outputs = training.training_outputs().clone()
+        iterate.at_centers = training.solver.center_outputs(training.system, training.iterate)
+        rows = torch.randperm(len(X), generator=problem.generator())[: self.agop_points]
+        points, kernel = problem.X[rows.to(problem.X.device)], problem.kernel
+        M = agop(kernel, iterate.centers, iterate.alpha, points, iterate.transform, self.centred)
+        largest = M.diagonal().max()  # of a positive semidefinite matrix it is there
+        if largest > 0:
+            iterate.agop = M / largest
+        iterate.seconds += clock(problem.device) - start
+        return self.record(system, iterate)
+
+    def _root(self, M: Tensor) -> Tensor:
+        """M^(power / 2)."""
+        power = self.agop_power / 2
+        if self.diagonal:
+            return M.diagonal().clamp(min=0).pow(power)
+        values, vectors = torch.linalg.eigh(M)
+        root: Tensor = (vectors * values.clamp(min=0).pow(power)) @ vectors.mT
+        return root
+
+    def model(self, system: System, iterate: RFMIterate) -> KernelModel:
+        transform = iterate.transform.clone() if iterate.epoch > 1 else None  # M = 1 in the first
+        alpha = iterate.alpha.clone()
+        return KernelModel(system.problem.kernel, iterate.centers, alpha, transform)
+
+    def weights(self, system: System, iterate: RFMIterate) -> Tensor:
+        return iterate.alpha
+
+    def training_outputs(self, system: System, iterate: RFMIterate) -> Tensor:
+        return iterate.outputs
+
+    def center_outputs(self, system: System, iterate: RFMIterate) -> Tensor:
+        return iterate.at_centers
+
+    def features(self, iterate: RFMIterate) -> Tensor | None:
+        return iterate.agop
+
+
+def _inner(given: Any) -> SolverOption:
+    """A solver from its name, or its name and parameters."""
+    if isinstance(given, SolverOption):
+        return given
+    if isinstance(given, str):
+        given = {"name": given}
+    if not isinstance(given, Mapping) or "name" not in given:
+        raise refuse("inner", given, "a solver's name, or {name: exact, ridge: 1e-3}")
+    values = dict(given)
+    name = values.pop("name")
+    one_of("inner", name, [known for known in solvers.SOLVERS if known != RFM.name])
+    cls = solvers.SOLVERS[name]
+    known = [f.name for f in fields(cls)]
+    for key in values:
+        if key not in known:
+            raise ValueError(f"inner: {name} has no {key}, but {', '.join(known)}")
+    if isinstance(values.get("stop"), Mapping):
+        values["stop"] = StopRule(**values["stop"])
+    return cls(**values)
