@@ -19,8 +19,8 @@ from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.points import Points
 from kernelexp.engine.tiles import ranges
 
-# Numbers of the factors of a tile, and of all outputs' together.
-_NUMBERS = 1 << 22
+# Numbers of the factors of a tile times all outputs, and rows of one at most: its steps are to stay in cache.
+_NUMBERS, _ROWS = 1 << 22, 512
 
 
 def gradients(
@@ -37,7 +37,7 @@ def gradients(
     (p, c), d = alpha.shape, Z.shape[1]
     centers = Points.of(Z)
     columns = min(p, tiling(alpha.device).tile)
-    rows = max(1, _NUMBERS // (columns * c))
+    rows = max(1, min(_ROWS, _NUMBERS // (columns * c)))
     for some in ranges(len(X), rows):
         x = X[some].to(alpha)
         points = Points.of(x)

@@ -48,7 +48,11 @@ def labels(table: pd.DataFrame) -> pd.DataFrame:
 
     Names that differ still do, so that groups of the table stay as they were.
     """
-    text = [c for c in table if table[c].map(type).eq(str).any() and c not in _NOT_LABELS]
+    text = [
+        c
+        for c in table
+        if c not in _NOT_LABELS and any(isinstance(value, str) for value in table[c])
+    ]
     return table.assign(**{column: _labelled(table[column]) for column in text})
 
 
