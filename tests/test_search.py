@@ -57,9 +57,24 @@ def test_settings_that_a_kernel_does_not_have_are_no_points_of_a_grid():
     assert trials.ask(1) == []
 
 
+def test_few_whole_numbers_are_a_grid_and_narrow_ranges_end():
+    few = space("solver.epochs=1..3", "kernel=laplacian,gaussian")
+    trials = Trials(few, 0, [], at_random=2)
+    assert sorted(p.overrides for p in trials.ask(40)) == sorted(few.grid)
+    assert len(few.grid) == 6
+    assert [
+        len(Trials(space(narrow), 0, [], 2).ask(9)) for narrow in ("kernel.bandwidth=1..1.00001",)
+    ] == [1]
+    assert space("solver.n_centers=log:1..1e9", solver="exact").grid is None
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
+        (
+            "solver.epochs=1.2..1.7",
+            "solver.epochs=1.2..1.7: must be a range with a whole number in it",
+        ),
         ("kernel.bandwidth=log:0..3", "kernel.bandwidth=log:0..3: must be a range above 0"),
         (
             "kernel.bandwidth=5..5",

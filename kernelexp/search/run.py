@@ -137,6 +137,8 @@ def _searched(plan: _Plan, launch: Launch) -> list[JobReturn]:
     left = plan.rungs[0].trials
     while left > 0:
         batch = trials.ask(min(size, left))
+        if not batch:
+            break
         left -= len(batch)
         outcomes = _launched(plan, plan.rungs[0], batch, found, launch, returned)
         for proposal, outcome in zip(batch, outcomes, strict=True):

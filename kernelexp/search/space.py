@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"([\w./@+-]+)=(log:)?({_NUMBER})\.\.({_NUMBER})", re.ASCII)
 _LOG = "log"
+# Points of a space from here on are not counted.
+_MANY = 10_000
 # Parts whose options have parameters of their own, so that a trial has those of its own option.
 _PARTS: dict[str, dict[str, Any]] = {"kernel": dict(KERNELS), "solver": dict(SOLVERS)}
 # What may be searched: the rest is the question, not the answer.
@@ -59,6 +61,8 @@ class Range:
         shown = f"{self.low:g}..{self.high:g}"
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise refuse(self.key, shown, "a range from a number to a larger one")
+        if self.whole and math.ceil(self.low) > math.floor(self.high):
+            raise refuse(self.key, shown, "a range with a whole number in it")
         if self.log and self.low <= 0:
             raise refuse(self.key, f"log:{shown}", "a range above 0")
 
@@ -68,6 +72,12 @@ class Range:
             low, high = math.ceil(self.low), math.floor(self.high)
             return str(trial.suggest_int(self.key, low, high, log=self.log))
         return number(trial.suggest_float(self.key, self.low, self.high, log=self.log))
+
+    @property
+    def values(self) -> tuple[str, ...] | None:
+        """All of them, where they are whole and not many."""
+        low, high = math.ceil(self.low), math.floor(self.high)
+        return tuple(map(str, range(low, high + 1))) if self.whole and high - low < _MANY else None
 
     @property
     def ends(self) -> tuple[str, ...]:
@@ -141,9 +151,9 @@ class Space:
 
     @property
     def grid(self) -> list[tuple[str, ...]] | None:
-        """All its points, where they are finitely many."""
-        choices = [d.values for d in self.dimensions if isinstance(d, Choice)]
-        if len(choices) < len(self.dimensions):
+        """All its points, where they are not many."""
+        choices = [d.values for d in self.dimensions if d.values is not None]
+        if len(choices) < len(self.dimensions) or math.prod(map(len, choices)) > _MANY:
             return None
         found = (
             self.without_strangers(dict(zip(self.keys, p, strict=True))) for p in product(*choices)
@@ -162,6 +172,12 @@ class Space:
         """Overrides, without settings that the kernel or the solver among them does not have."""
         chosen = {**self.chosen, **{key: values[key] for key in _PARTS if key in values}}
         return tuple(f"{key}={value}" for key, value in values.items() if _has(chosen, key))
+
+    def parsed(self, overrides: tuple[str, ...]) -> dict[str, str | int]:
+        """A point of the grid as Optuna has its parameters."""
+        whole = {d.key for d in self.dimensions if isinstance(d, Range)}
+        items = (item.split("=", 1) for item in overrides)
+        return {key: int(value) if key in whole else value for key, value in items}
 
     @property
     def corners(self) -> list[tuple[str, ...]]:

@@ -57,9 +57,11 @@ class Trials:
         found: list[Proposal] = []
         in_vain = 0
         while len(found) < count and (self.grid is None or len(self._seen) < len(self.grid)):
-            if self.grid is not None and in_vain >= _IN_VAIN:
+            if in_vain >= _IN_VAIN:
+                if self.grid is None:  # four digits tell no more of so narrow a range apart
+                    break
                 left = next(point for point in self.grid if point not in self._seen)
-                self.study.enqueue_trial(dict(item.split("=", 1) for item in left))
+                self.study.enqueue_trial(self.space.parsed(left))
             trial = self.study.ask()
             overrides = self.space.suggest(trial)
             if overrides in self._seen:

@@ -67,6 +67,8 @@ def test_all_solvers_are_here():
 @pytest.mark.parametrize("solver", SOLVER_CASES)
 def test_trains_and_records_what_the_model_does(solver, kernel):
     k = KERNELS[kernel](**PARAMETERS[kernel])
+    if solver == "rfm" and kernel == "laplacian_l1":  # whose gradient has another form
+        pytest.skip("no gradient in closed form")
     for kind in KINDS:
         for dtype in TYPES:
             if kind == "time_stamp" and (dtype == torch.float32 or "bandwidth" not in vars(k)):

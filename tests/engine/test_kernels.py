@@ -8,7 +8,12 @@ import torch
 from scipy.integrate import quad
 from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import Matern, RationalQuadratic
-from sklearn.metrics.pairwise import linear_kernel, polynomial_kernel, rbf_kernel
+from sklearn.metrics.pairwise import (
+    laplacian_kernel,
+    linear_kernel,
+    polynomial_kernel,
+    rbf_kernel,
+)
 
 from kernelexp.engine import KernelModel
 from kernelexp.engine.kernels import KERNELS, composite, geometry
@@ -79,6 +84,7 @@ CASES = {
     "matern-0.5": ({"bandwidth": 1.7, "nu": 0.5}, Matern(length_scale=1.7, nu=0.5)),
     "matern-1.5": ({"bandwidth": 1.7, "nu": 1.5}, Matern(length_scale=1.7, nu=1.5)),
     "matern-2.5": ({"bandwidth": 1.7, "nu": 2.5}, Matern(length_scale=1.7, nu=2.5)),
+    "laplacian_l1": ({"bandwidth": 1.7}, lambda X, Z: laplacian_kernel(X, Z, gamma=1 / 1.7)),
     "sum": (
         {
             "terms": [
