@@ -3,9 +3,12 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from types import ModuleType
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
+
+from kernelexp.engine.checks import one_of, refuse
 
 T = TypeVar("T")
 
@@ -23,3 +26,23 @@ def discover(package: ModuleType, base: Callable[..., T]) -> dict[str, type[T]]:
             ):
                 found[vars(cls)["name"]] = cast(type[T], cls)
     return dict(sorted(found.items()))
+
+
+def made(key: str, given: Any, options: Mapping[str, type[T]], allowed: str) -> T:
+    """An option from its name, or ``{"name": ..., parameter: ...}``; ``allowed``: what messages about ``key`` ask for.
+
+    Raises:
+        ValueError: in one line, for what is neither, and for names and parameters that there are not.
+    """
+    if isinstance(given, str):
+        given = {"name": given}
+    if not isinstance(given, Mapping) or "name" not in given:
+        raise refuse(key, given, allowed)
+    values = dict(given)
+    name = values.pop("name")
+    one_of(key, name, options)
+    known = [f.name for f in fields(options[name])]  # type: ignore[arg-type]
+    for parameter in values:
+        if parameter not in known:
+            raise ValueError(f"{key}: {name} has no {parameter}, but {', '.join(known)}")
+    return options[name](**values)

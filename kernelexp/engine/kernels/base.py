@@ -40,7 +40,7 @@ class Kernel(ABC):
         """k(x_i, x_i): X (n, d) -> (n,)."""
 
     def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
-        """A and b, (n, m) each, with grad_x k(x_i, z_j) = a_ij z_j + b_ij x_i.
+        """Two factors a and b, (n, m) each, with grad_x k(x_i, z_j) = a_ij z_j + b_ij x_i.
 
         Every kernel of x.z, |x| and |z| has them. Where k has no gradient, as at the corner of exp(-r), it is taken for 0.
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from kernelexp.engine import kernels
-from kernelexp.engine.checks import number, one_of, refuse
+from kernelexp.engine.checks import number, refuse
 from kernelexp.engine.kernels.base import Kernel
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.kernels.radial import Radial
 from kernelexp.engine.points import Points
+from kernelexp.engine.registry import made
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,11 @@ class Composite(Kernel):
         allowed = "a list of kernels, as [laplacian, {name: gaussian, bandwidth: 5}]"
         if not isinstance(self.terms, list | tuple) or not self.terms:
             raise refuse("terms", self.terms, allowed)
-        made = tuple(_term(term, allowed) for term in self.terms)
-        object.__setattr__(self, "terms", made)  # a tuple, so that kernels stay hashable
+        terms = tuple(
+            term if isinstance(term, Kernel) else made("terms", term, kernels.KERNELS, allowed)
+            for term in self.terms
+        )
+        object.__setattr__(self, "terms", terms)  # a tuple, so that kernels stay hashable
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -42,8 +46,8 @@ class Composite(Kernel):
     def fitted_to(self, X: Tensor, generator: torch.Generator) -> Kernel:
         """Each term fitted by itself, from the same draws."""
         state = generator.get_state()
-        made = [t.fitted_to(X, torch.Generator().set_state(state)) for t in self.terms]
-        return replace(self, terms=made)
+        terms = [t.fitted_to(X, torch.Generator().set_state(state)) for t in self.terms]
+        return replace(self, terms=terms)
 
     def _matrices(self, X: Points, Z: Points) -> Iterator[Tensor]:
         """K of each term, in memory of its own."""
@@ -136,21 +140,3 @@ class Product(Composite):
 
     def diag(self, X: Tensor) -> Tensor:
         return torch.stack([term.diag(X) for term in self.terms]).prod(0)
-
-
-def _term(given: Any, allowed: str) -> Kernel:
-    if isinstance(given, Kernel):
-        return given
-    if isinstance(given, str):
-        given = {"name": given}
-    if not isinstance(given, Mapping) or "name" not in given:
-        raise refuse("terms", given, allowed)
-    values = dict(given)
-    name = values.pop("name")
-    one_of("terms", name, kernels.KERNELS)
-    cls = kernels.KERNELS[name]
-    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            raise ValueError(f"terms: {name} has no {key}, but {', '.join(known)}")
-    return cls(**values)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from kernelexp.engine import solvers
-from kernelexp.engine.checks import number, one_of, refuse
+from kernelexp.engine.checks import number
 from kernelexp.engine.gradients import agop, transformed
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes
+from kernelexp.engine.registry import made
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SingularMatrixWarning
 from kernelexp.engine.solvers.base import Solver, SolverOption
@@ -174,18 +175,7 @@ def _inner(given: Any) -> SolverOption:
     """A solver from its name, or its name and parameters."""
     if isinstance(given, SolverOption):
         return given
-    if isinstance(given, str):
-        given = {"name": given}
-    if not isinstance(given, Mapping) or "name" not in given:
-        raise refuse("inner", given, "a solver's name, or {name: exact, ridge: 1e-3}")
-    values = dict(given)
-    name = values.pop("name")
-    one_of("inner", name, [known for known in solvers.SOLVERS if known != RFM.name])
-    cls = solvers.SOLVERS[name]
-    known = [f.name for f in fields(cls)]
-    for key in values:
-        if key not in known:
-            raise ValueError(f"inner: {name} has no {key}, but {', '.join(known)}")
-    if isinstance(values.get("stop"), Mapping):
-        values["stop"] = StopRule(**values["stop"])
-    return cls(**values)
+    if isinstance(given, Mapping) and isinstance(given.get("stop"), Mapping):
+        given = {**given, "stop": StopRule(**given["stop"])}
+    others = {name: cls for name, cls in solvers.SOLVERS.items() if name != RFM.name}
+    return made("inner", given, others, "a solver's name, or {name: exact, ridge: 1e-3}")
