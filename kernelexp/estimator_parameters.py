@@ -44,9 +44,9 @@ class CallableKernel(Kernel):
         return torch.cat([self.matrix(part, part).diagonal() for part in parts])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Precomputed(Kernel):
-    """Entries of a given K (n, n); points are the numbers of its rows and columns, (., 1)."""
+    """Entries of a given K (n, n); points are the numbers of its rows and columns, (., 1). No two are the same."""
 
     K: Tensor
 

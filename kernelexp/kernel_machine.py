@@ -224,10 +224,10 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         return training
 
     def _without_matrix(self) -> Self:
-        """A precomputed K is of no use to predictions."""
+        """A precomputed K is of no use to predictions; not a slice of it, which would keep all of it."""
         kernel = self.model_.kernel
         if isinstance(kernel, Precomputed):
-            self.model_ = replace(self.model_, kernel=Precomputed(kernel.K[:0]))
+            self.model_ = replace(self.model_, kernel=Precomputed(kernel.K.new_empty(0, 0)))
         return self
 
     def _outputs(self, X: Any) -> np.ndarray:

@@ -71,3 +71,24 @@ def test_a_large_file_that_is_broken_is_one_line(table, monkeypatch):
     ) as error:
         load(source, table)
     assert "\n" not in str(error.value)
+
+
+def test_where_no_file_can_be_written_it_goes_through_memory(table, monkeypatch):
+    source = SOURCES["table"](path=str(table / "my.csv"), target="price")
+    whole = load(source, table, validation=0.2)
+
+    def refused():
+        raise PermissionError("read-only")
+
+    for module in (large, arrow_files):
+        monkeypatch.setattr(module, "LARGE", 1000)
+        monkeypatch.setattr(module, "unnamed", refused)
+    assert load(source, table, validation=0.2).digest == whole.digest
+
+
+def test_arrays_of_other_types_stay_what_they_are(monkeypatch):
+    monkeypatch.setattr(large, "LARGE", 100)
+    x, marks = np.arange(600, dtype=np.uint8).reshape(100, 6), np.arange(100) % 3 == 0
+    taken = large.take(x, marks)
+    assert taken.dtype == np.uint8
+    assert (taken == x[marks]).all()

@@ -328,3 +328,18 @@ def test_a_dry_run_shows_the_ends_and_the_sizes(cli, runs):
     assert "a search: 12 trials on 1,150 points" in done.out
     assert "kernel=gaussian,kernel.bandwidth=20" in done.out
     assert runs("search") == []
+
+
+def test_points_that_mostly_coincide_suggest_no_bandwidth(cli, runs, workdir):
+    rows = ["a,const,y"] + [f"{1 if i < 30 else i},5,{'uv'[i % 2]}" for i in range(40)]
+    (workdir / "odd.csv").write_text("\n".join(rows))
+    data = (
+        "dataset=table",
+        "dataset.path=odd.csv",
+        "dataset.target=y",
+        "solver=exact",
+        "solver.ridge=1e-3",
+    )
+    done = cli(*data, "kernel.bandwidth=log:0.1..10", "--trials", "3", module="kernelexp.search")
+    assert done.code == 0, done.err
+    assert [run.info.status for run in trained(runs("search"))] == ["FINISHED"] * 3

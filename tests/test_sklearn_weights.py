@@ -1,5 +1,7 @@
 """Weights of points and classes, kernels of one's own, precomputed ones, a ridge for each target."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -185,6 +187,14 @@ def test_precomputed_kernels_are_cut_by_rows_and_columns():
     chosen = KernelClassifierCV("precomputed").fit(kernel(X, X), labels)
     other = KernelClassifierCV("gaussian", bandwidth=1.0).fit(X, labels)
     assert chosen.ridge_ == pytest.approx(other.ridge_, rel=1e-6)
+
+
+def test_a_precomputed_matrix_is_not_kept_and_a_warm_start_begins_anew():
+    K = kernel(X, X)
+    model = KernelRegressor("precomputed", solver="eigenpro2", warm_start=True).fit(K, Y)
+    assert len(pickle.dumps(model)) < K.nbytes / 2
+    with pytest.warns(UserWarning, match="training starts anew; kernel: not as in the last fit"):
+        model.fit(K, Y)
 
 
 def test_weights_with_a_precomputed_kernel():

@@ -62,8 +62,10 @@ def _read(path: Path, parts: Callable[[], _Parts], whole: Callable[[], pa.Table]
         try:
             with parts() as (schema, batches):
                 return _mapped(schema, batches)
-        except pa.ArrowInvalid:
-            pass  # whole numbers in the first part alone, levels that differ by part: all has to be looked at
+        except (pa.ArrowInvalid, OSError):
+            # Whole numbers in the first part alone, levels that differ by part: all has to be looked at; or no file can
+            # be written.
+            pass
     return whole()
 
 

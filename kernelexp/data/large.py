@@ -5,6 +5,7 @@ Their pages are the system's, which writes them back and drops them where memory
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -20,19 +21,27 @@ _BLOCK = 1 << 26
 
 
 def empty(n: int, width: int) -> np.ndarray:
-    """An array (n, width) of float64 to be filled; a large one in a file."""
-    if 8 * n * width < LARGE:
-        return np.empty((n, width))
+    """An array (n, width) of float64 to be filled; a large one in a file, where one can be written."""
+    size = 8 * n * width
+    if size >= LARGE:
+        with contextlib.suppress(OSError):
+            return _in_a_file(n, width, size)
+    return np.empty((n, width))
+
+
+def _in_a_file(n: int, width: int, size: int) -> np.ndarray:
     handle, path = unnamed()
     with os.fdopen(handle, "r+b") as file:
+        path.unlink()
+        if hasattr(os, "posix_fallocate"):  # a full disk is to be known now, and not by a signal
+            os.posix_fallocate(file.fileno(), 0, size)
         array: np.ndarray = np.memmap(file, np.float64, "w+", shape=(n, width))
-    path.unlink()
     return array
 
 
 def take(x: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """The rows of x (n, d) that are marked (n,); of a large array in a file again."""
-    if x.nbytes < LARGE or x.ndim != 2:
+    """The rows of x that are marked (n,); of what ``empty`` has put into a file in a file again."""
+    if not isinstance(x, np.memmap):
         marked: np.ndarray = x[marks]
         return marked
     out, filled, rows = empty(int(marks.sum()), x.shape[1]), 0, max(1, _BLOCK // x[:1].nbytes)

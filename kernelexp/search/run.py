@@ -114,7 +114,10 @@ def _first(space: Space, X: torch.Tensor, seed: int) -> list[dict[str, float | s
     bandwidth = searched.get(_BANDWIDTH)
     if not isinstance(bandwidth, Range):
         return []
-    fitted = Gaussian(bandwidth="median").fitted_to(X, torch.Generator().manual_seed(seed))
+    try:
+        fitted = Gaussian(bandwidth="median").fitted_to(X, torch.Generator().manual_seed(seed))
+    except ValueError:  # it is 0, since most points coincide: nothing is suggested
+        return []
     value = min(max(fitted.scale, bandwidth.low), bandwidth.high)
     kernels = searched["kernel"].ends if "kernel" in searched else (None,)
     return [
