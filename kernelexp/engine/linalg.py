@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -139,15 +140,19 @@ def not_semidefinite(n: int) -> ValueError:
 
 
 def top_eigenvalue(A: Tensor, generator: torch.Generator) -> float:
-    """The largest eigenvalue of A (n, n), positive semidefinite, by power iteration.
+    """The largest eigenvalue of A (n, n), positive semidefinite, by power iteration."""
+    start = torch.randn(len(A), 1, generator=generator, dtype=A.dtype).to(A.device)
+    return power_iteration(lambda v: A @ v, start)
+
+
+def power_iteration(product: Callable[[Tensor], Tensor], v: Tensor) -> float:
+    """The largest eigenvalue of a positive semidefinite matrix of which products are known, from v (n, 1).
 
     It ends after 30 iterations, or when one adds no more than rounding.
     """
-    v = torch.randn(len(A), 1, generator=generator, dtype=A.dtype).to(A.device)
-    size, resolution = 0.0, 1 + 4 * torch.finfo(A.dtype).eps
+    size, resolution = 0.0, 1 + 4 * torch.finfo(v.dtype).eps
     for _ in range(_POWER_ITERATIONS):
-        v /= v.norm()
-        v = A @ v
+        v = product(v / v.norm())
         former, size = size, float(v.norm())  # it only grows, up to rounding
         if size <= former * resolution:
             break

@@ -118,6 +118,7 @@ class Plan:
         test_rows: of K(test points, Z); null: not decided.
         max_rank: the largest rank that there is memory for a pseudo-inverse of.
         precision: of a matrix that is factored.
+        packed: whether of that matrix the factor alone is stored, half of its numbers.
         projection: the plan of an inexact projection's own training on the centers; null: it is exact.
         ranks: processes that share the work; what is held and kept is by each of them.
     """
@@ -135,6 +136,7 @@ class Plan:
     test_rows: int | None = None
     max_rank: int = 0
     precision: str = ""
+    packed: bool = False
     projection: Plan | None = None
     ranks: int = 1
 
@@ -251,6 +253,9 @@ def tile_numbers(n: int, device: torch.device) -> int:
     return 10 * min(tiling(device).tile, n) ** 2
 
 
-def matrix_fits(limits: Limits, p: int, dtype: torch.dtype) -> bool:
-    """Whether the matrix of p centers, to be solved with, and what is needed beside it fit the memory there is."""
-    return limits.held + _BESIDE_MATRIX * dtype.itemsize * p * p < limits.allowed
+def matrix_fits(limits: Limits, p: int, dtype: torch.dtype, share: float = 1.0) -> bool:
+    """Whether the matrix of p centers, to be solved with, and what is needed beside it fit the memory there is.
+
+    ``share``: of its numbers that are stored.
+    """
+    return limits.held + _BESIDE_MATRIX * share * dtype.itemsize * p * p < limits.allowed

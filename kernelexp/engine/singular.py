@@ -111,7 +111,7 @@ def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInv
     Raises:
         ValueError: as ``CholeskyFactor`` and ``PseudoInverse``.
     """
-    zero = zero_pivot(A)
+    zero = zero_pivot(A.diagonal())
     factor = CholeskyFactor(A, jitters=False)
     if factor.smallest_pivot > zero:
         return factor
@@ -125,7 +125,7 @@ def factor_or_rows(A: Tensor, zero: float = 0.0) -> CholeskyFactor | Tensor:
     Of K(Z, Z): centers whose functions span those of all, (r,) with r the numerical rank; A is then the
     same afterwards. ``zero``: pivots up to this are none.
     """
-    zero = max(zero, zero_pivot(A))
+    zero = max(zero, zero_pivot(A.diagonal()))
     factor = CholeskyFactor(A, jitters=False)
     if factor.smallest_pivot > zero:
         return factor
@@ -133,10 +133,10 @@ def factor_or_rows(A: Tensor, zero: float = 0.0) -> CholeskyFactor | Tensor:
     return _pivoted_cholesky(A, len(A), zero)[1]
 
 
-def zero_pivot(A: Tensor) -> float:
-    """What a pivot of A (n, n) must exceed to be more than rounding."""
-    eps = torch.finfo(A.dtype).eps
-    return _PIVOT_ROUNDING * math.sqrt(len(A)) * eps * A.diagonal().max().item()
+def zero_pivot(diagonal: Tensor) -> float:
+    """What a pivot of a matrix with this diagonal, (n,), must exceed to be more than rounding."""
+    eps = torch.finfo(diagonal.dtype).eps
+    return _PIVOT_ROUNDING * math.sqrt(len(diagonal)) * eps * diagonal.max().item()
 
 
 def is_rounding(weights: Tensor, size: float, Y: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ def _truncation(A: Tensor, dtype: torch.dtype) -> float:
 
 def _pivoted_cholesky(A: Tensor, most: int, zero: float = 0.0) -> tuple[Tensor, Tensor]:
     """G (n, r) with A - G G^T zero up to the truncation, and the pivots (r,)."""
-    zero = max(zero, zero_pivot(A), _truncation(A, A.dtype))
+    zero = max(zero, zero_pivot(A.diagonal()), _truncation(A, A.dtype))
     left = A.diagonal().clone()  # of A - G G^T
     parts: list[Tensor] = []  # of the rows of G^T
     all_pivots: list[Tensor] = []

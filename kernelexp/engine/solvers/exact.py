@@ -14,18 +14,15 @@ from kernelexp.engine.checks import number, one_of
 from kernelexp.engine.krylov import Vectors, conjugate_gradient_step
 from kernelexp.engine.linalg import (
     CholeskyFactor,
-    add_gram_,
-    mirror_,
     relative_residual,
     top_eigenvalue,
 )
-from kernelexp.engine.operator import BlockedKernel
-from kernelexp.engine.plan import GB, Limits, Plan, Sizes, matrix_fits, plan_memory, tile_numbers
+from kernelexp.engine.packed import PackedFactor
+from kernelexp.engine.plan import GB, Limits, Plan, Sizes, plan_memory, tile_numbers
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import (
     SOLVED,
     PseudoInverse,
-    factorised,
     is_rounding,
     rounds_off,
     too_coarse,
@@ -33,11 +30,17 @@ from kernelexp.engine.singular import (
     unsolved,
 )
 from kernelexp.engine.solvers.base import Solver
-from kernelexp.engine.solvers.exact_state import ExactIterate, ExactSystem, rank_of
+from kernelexp.engine.solvers.exact_matrix import (
+    PRECISIONS,
+    of_all_centers,
+    of_some_centers,
+    rows_at_once,
+    storage,
+)
+from kernelexp.engine.solvers.exact_state import ExactIterate, ExactSystem, Factor
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 # Refinement ends at this relative residual, or when ten iterations have not halved it (it need not fall
 # at each: what conjugate gradients lower is the error in the RKHS norm), or two where it is as small as
 # rounding of many points can be.
@@ -57,7 +60,8 @@ class Exact(Solver[ExactSystem, ExactIterate]):
     Minimises (1/n) sum w_i |f(x_i) - y_i|^2 + ridge ||f||^2, w the weights of points, mostly 1, over f = sum_j alpha_j k(., z_j): with all
     centers (K + n ridge I) alpha = Y, with ridge = 0 the interpolating solution; with p < n centers
     (K^T K + n ridge K(Z, Z)) alpha = K^T Y, K = K(X, Z). n^3 / 3 operations and n^2 numbers, or
-    n p^2 and p^2.
+    n p^2 and p^2. Where n^2 numbers do not fit, and all points are centers, the factor alone is stored, n^2 / 2 numbers
+    (``packed``), and refinement computes K anew.
 
     Points that coincide are one center, whose target is the mean of theirs. Where the matrix is singular
     the solution is that of least squares with the smallest norm, by its pseudo-inverse (``singular``); a
@@ -105,12 +109,11 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
         n, c, p = sizes.n, sizes.c, min(self.center_rule.count(sizes.n), sizes.distinct)
-        precision = self.precision
-        if precision == "auto":
-            precision = "float64" if matrix_fits(limits, p, torch.float64) else "float32"
+        whole = self.center_rule.takes_all(n)
+        precision, share = storage(self.precision, p, limits, whole)
         w = PRECISIONS[precision].itemsize
-        rows = 0 if self.center_rule.takes_all(n) else _rows(n, p)
-        held = (p * p + 512 * p + rows * p) * w
+        rows = 0 if whole else rows_at_once(n, p)
+        held = (share * p * p + 512 * p + rows * p) * w
         plan = plan_memory(
             self.name,
             limits,
@@ -124,53 +127,16 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         )
         room = (plan.limit_gb - plan.gigabytes["process"]) * GB - w * p * p
         most = max(1, int(room // (_PSEUDO_INVERSE * w * p)))
-        return replace(plan, n_centers=p, precision=precision, max_rank=most)
+        return replace(plan, n_centers=p, precision=precision, packed=share < 1, max_rank=most)
 
     def setup(self, problem: Problem, plan: Plan) -> ExactSystem:
         """Fill and factor the matrix."""
-        X, Y, kernel = problem.X, problem.Y, BlockedKernel(problem.kernel, plan.tiling)
         Z, distinct = self.center_rule.choose(
-            X, problem.distinct_rows, problem.generator(), problem.device
+            problem.X, problem.distinct_rows, problem.generator(), problem.device
         )
-        n, p = len(X), len(Z)
-        centers, w, weighted = (
-            problem.points_of(Z),
-            problem.weights,
-            problem.point_weights is not None,
-        )
-        A = kernel(centers, centers).dense(Y.new_empty(p, p, dtype=PRECISIONS[plan.precision]))
-        scales = Y.new_ones(p, 1, dtype=torch.float64)
-        if distinct is not None:
-            masses = distinct.sums(w)
-            right = distinct.sums(w * Y).div_(masses)
-            if p < n or weighted:
-                scales = (
-                    masses.sqrt_()
-                )  # sum over points = sum over centers, each as often as it counts
-                A.mul_(scales).mul_(scales.mT)
-                right.mul_(scales)
-            top = top_eigenvalue(A, problem.generator()) / n
-            A.diagonal().add_(n * self.ridge)
-        else:
-            top = top_eigenvalue(A, problem.generator()) / p
-            A.mul_(n * self.ridge)
-            right = torch.zeros(p, Y.shape[1], dtype=torch.float64, device=Y.device)
-            rows = _rows(n, p)
-            for part, K in kernel(problem.points, centers).blocks(rows, A.new_empty(rows, p)):
-                right += (K.mT @ (w[part] * Y[part]).to(A.dtype)).double()
-                add_gram_(A, K.mul_(w[part].sqrt()) if weighted else K)
-            mirror_(A)
-        return ExactSystem(
-            problem=problem,
-            plan=plan,
-            centers=Z,
-            targets=Y,
-            distinct=distinct,
-            scales=scales,
-            factor=factorised(A, plan.max_rank),
-            right=right,
-            top_eigenvalue=top,
-        )
+        if distinct is None:
+            return of_some_centers(problem, plan, Z, self.ridge)
+        return of_all_centers(problem, plan, Z, distinct, self.ridge)
 
     def start(self, system: ExactSystem, weights: Tensor | None = None) -> ExactIterate:
         """Nothing: a direct solution gains nothing from given weights."""
@@ -182,7 +148,9 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         """Solve and refine, once; there is nothing to go on with after that."""
         problem, factor = system.problem, system.factor
         start = clock(problem.device)
-        if isinstance(factor, CholeskyFactor):
+        if isinstance(factor, PackedFactor):
+            image = self._refine(system, iterate, factor)
+        elif isinstance(factor, CholeskyFactor):
             if not factor.restored:
                 image = self._refine(system, iterate, factor)
                 if not self._is_solved(system, iterate, image):  # singular, as pivots did not tell
@@ -203,7 +171,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         self,
         system: ExactSystem,
         iterate: ExactIterate,
-        factor: CholeskyFactor | PseudoInverse,
+        factor: Factor,
         image: Tensor,
     ) -> None:
         """Whether it is solved, and what is to be said; ``image``: A gamma."""
@@ -220,11 +188,9 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             Y = system.targets.double()
             left = relative_residual(Y - system.at_points(iterate.gamma, image, self.ridge), Y)
             if left > SOLVED:
-                iterate.warning = unmet(left, len(Y), len(system.centers), rank_of(factor))
+                iterate.warning = unmet(left, len(Y), len(system.centers), system.rank_of(factor))
 
-    def _held_outputs(
-        self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor | PseudoInverse
-    ) -> Tensor:
+    def _held_outputs(self, system: ExactSystem, iterate: ExactIterate, factor: Factor) -> Tensor:
         """f(X) of the weights as the model holds them, (n, c)."""
         weights = self.weights(system, iterate).double()
         if system.distinct is None:
@@ -267,12 +233,14 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         iterate.outputs = self._held_outputs(system, iterate, factor)
         return image
 
-    def _refine(self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor) -> Tensor:
+    def _refine(
+        self, system: ExactSystem, iterate: ExactIterate, factor: CholeskyFactor | PackedFactor
+    ) -> Tensor:
         """Conjugate gradients with the factor as preconditioner; A gamma of the best iterate, which stays."""
-        right = system.right
+        right, dtype = system.right, PRECISIONS[system.plan.precision]
 
         def precondition(R: Tensor) -> Tensor:
-            return factor.solve(R.to(factor.array.dtype)).double()
+            return factor.solve(R.to(dtype)).double()
 
         best, halved, since = math.inf, math.inf, 0
         v = Vectors.of(right)
@@ -302,8 +270,3 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
     def residuals(self, iterate: ExactIterate) -> dict[str, float]:
         return {"relative_residual": iterate.relative_residual}
-
-
-def _rows(n: int, p: int) -> int:
-    """Of K(X, Z) at a time."""
-    return min(n, max(p // 4, 512))

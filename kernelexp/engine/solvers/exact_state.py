@@ -8,8 +8,11 @@ from torch import Tensor
 
 from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.linalg import CholeskyFactor
+from kernelexp.engine.packed import PackedFactor
 from kernelexp.engine.singular import DistinctRows, PseudoInverse
 from kernelexp.engine.solvers.state import Derived, Iterate, System
+
+Factor = CholeskyFactor | PackedFactor | PseudoInverse
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class ExactSystem(System):
 
     distinct: DistinctRows | None
     scales: Tensor
-    factor: CholeskyFactor | PseudoInverse
+    factor: Factor
     right: Tensor
     top_eigenvalue: float
 
@@ -38,14 +41,18 @@ class ExactSystem(System):
         at_centers = (image - n * ridge * gamma) / self.scales
         return at_centers[self.distinct.group.to(gamma.device)]
 
+    def rank_of(self, factor: Factor) -> int:
+        """The numerical rank of A by a factor of it."""
+        return factor.rank if isinstance(factor, PseudoInverse) else len(self.right)
+
     def derived(self) -> Derived:
         beta = self.kernel.diag(self.problem.X).max().item()
         return {
             "m_star": critical_batch_size(beta, self.top_eigenvalue),
             "top_eigenvalue": self.top_eigenvalue,
             "n_centers": len(self.centers),
-            "factor_precision": str(self.factor.array.dtype).removeprefix("torch."),
-            "rank": rank_of(self.factor),
+            "factor_precision": self.plan.precision,
+            "rank": self.rank_of(self.factor),
         }
 
 
@@ -63,8 +70,3 @@ class ExactIterate(Iterate):
     gamma: Tensor
     outputs: Tensor
     relative_residual: float = 1.0
-
-
-def rank_of(factor: CholeskyFactor | PseudoInverse) -> int:
-    """The numerical rank of what was factored."""
-    return factor.rank if isinstance(factor, PseudoInverse) else len(factor.array)
