@@ -17,6 +17,9 @@ from kernelexp.report.selection import Selection
 from kernelexp.report.side_by_side import side_by_side
 from kernelexp.report.store import Store
 
+# No claims.
+_NONE = pd.DataFrame()
+
 
 @dataclass(frozen=True)
 class Report:
@@ -72,10 +75,13 @@ def build(options: Options) -> Report:
             )
     every = pd.concat(selected.frames.values(), ignore_index=True)
     table = comparison(every)
+    claimed = pd.concat([_NONE, *(picture.claims for picture in pictures)], ignore_index=True)
     page = options.out / "index.html"
     with options.writing():
         (options.out / "comparison.csv").write_text(safe.csv(table), encoding="utf-8")
-        write(page, options.store, pictures, notes, every, table)
+        if len(claimed):
+            (options.out / "claims.csv").write_text(safe.csv(claimed), encoding="utf-8")
+        write(page, options.store, pictures, notes, every, table, claimed)
     return Report(pictures, notes, len(every), page)
 
 
@@ -86,7 +92,9 @@ def _compare(store: Store, options: Options, first: str, second: str) -> Report:
     with options.writing():
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "compare.csv").write_text(safe.csv(found.tables[-1][1]), encoding="utf-8")
-        write(page, options.store, [], found.notes, found.runs, comparison(found.runs), found)
+        write(
+            page, options.store, [], found.notes, found.runs, comparison(found.runs), _NONE, found
+        )
     tables = (
         f"{title}\n{table.to_string(index=False, float_format='{:.5g}'.format)}\n"
         for title, table in found.tables

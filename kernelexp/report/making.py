@@ -17,6 +17,7 @@ from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data
 from kernelexp.report.options import Options
 from kernelexp.report.page import Picture
+from kernelexp.report.paper_claims import claims
 from kernelexp.report.store import PARTIAL, Store
 
 
@@ -111,6 +112,7 @@ def _picture(wanted: Wanted, data: Data, store: Store, options: Options) -> Pict
         sweeps=[captions.short_id(run) for run in used["parent"].dropna().unique()],
         tables=list(tables.items()),
         extra=[captions.rows(frame) for frame in extra.values() if len(frame)],
+        claims=claims(figure, table),
     )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 import kernelexp
-from kernelexp.report import captions, safe
+from kernelexp.report import captions, paper_claims, safe
 from kernelexp.report.comparison import readable
 from kernelexp.report.drawing import Drawn
 from kernelexp.report.side_by_side import SideBySide
@@ -37,6 +37,7 @@ class Picture:
         sweeps: short ids of their parents.
         tables: file names and contents of the tables behind it.
         extra: tables of the caption, header and rows.
+        claims: see ``paper_claims.claims``.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Picture:
     sweeps: Sequence[str]
     tables: Sequence[tuple[str, str]]
     extra: Sequence[tuple[list[str], list[list[str]]]]
+    claims: pd.DataFrame
 
 
 def write(
@@ -60,9 +62,13 @@ def write(
     notes: Sequence[str],
     runs: pd.DataFrame,
     table: pd.DataFrame,
+    claimed: pd.DataFrame,
     compared: SideBySide | None = None,
 ) -> None:
-    """Write the page for pictures, notes, all runs and their comparison table, below what is compared."""
+    """Write the page for pictures, notes, all runs and their comparison table, below what is compared.
+
+    ``claimed``: the claims of all pictures.
+    """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -85,6 +91,9 @@ def write(
         if compared
         else [],
         comparison_csv=safe.csv(table),
+        verdict=paper_claims.verdict(claimed) if len(claimed) else "",
+        claims=paper_claims.readable(claimed) if len(claimed) else ([], []),
+        claims_csv=safe.csv(claimed),
     )
     path.write_text(text, encoding="utf-8")
 

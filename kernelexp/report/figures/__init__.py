@@ -18,6 +18,20 @@ def _none(table: pd.DataFrame) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A paper's points in a figure's table, to be held against those measured here.
+
+    Attributes:
+        value: the column.
+        tolerance: the largest |here / paper - 1| that counts as agreement: what reading it off a picture, the spread over
+            seeds and settings that the paper leaves open allow.
+    """
+
+    value: str
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class Figure:
     """The declaration of a figure; each module here has one as ``FIGURE``.
 
@@ -36,6 +50,7 @@ class Figure:
         size: width and height in inches, from the table.
         experiment: whose runs it shows; empty: the experiment of its own name.
         file: of a run, which is then the only one it shows: the best by held-out points, or else the newest.
+        claim: what of its table is a paper's claim; None: nothing is.
         general: whether it is also drawn, where it can be, for experiments without a figure of their name.
     """
 
@@ -53,6 +68,7 @@ class Figure:
     size: Callable[[pd.DataFrame], tuple[float, float]] = lambda table: (6.4, 4.4)
     experiment: str = ""
     file: str = ""
+    claim: Claim | None = None
     general: bool = False
 
 

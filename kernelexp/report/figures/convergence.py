@@ -8,7 +8,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
-from kernelexp.report.figures import Figure
+from kernelexp.report.figures import Claim, Figure
 from kernelexp.report.frames import HERE, Data, here, paper, summary, with_paper
 
 _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "epoch"]
@@ -113,5 +113,6 @@ FIGURE = Figure(
     history=(EPOCH.epoch_test_accuracy,),
     table=table,
     draw=draw,
+    claim=Claim("test_error_percent", tolerance=0.1),
     facts=facts,
 )

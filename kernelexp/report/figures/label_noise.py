@@ -10,7 +10,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
-from kernelexp.report.figures import Figure
+from kernelexp.report.figures import Claim, Figure
 from kernelexp.report.frames import (
     Data,
     here,
@@ -136,6 +136,7 @@ FIGURE = Figure(
     one=("dataset", "n"),
     table=table,
     draw=draw,
+    claim=Claim("noisy_test_error_percent", tolerance=0.1),
     facts=facts,
     size=lambda frame: (8.2, 4.6),
 )

@@ -8,7 +8,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
-from kernelexp.report.figures import Figure
+from kernelexp.report.figures import Claim, Figure
 from kernelexp.report.frames import BY_TRAIN_ERROR, Data, here, paper, summary, with_paper
 
 _LABELS = {0.0: "true", 1.0: "random"}
@@ -93,5 +93,6 @@ FIGURE = Figure(
     one=("dataset", "n"),
     table=table,
     draw=draw,
+    claim=Claim(RUN.epochs, tolerance=0.5),
     facts=facts,
 )

@@ -9,7 +9,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
-from kernelexp.report.figures import Figure
+from kernelexp.report.figures import Claim, Figure
 from kernelexp.report.frames import Data, here, paper, summary, with_paper
 
 _BY = ["n", "metric", "epoch"]
@@ -73,5 +73,6 @@ FIGURE = Figure(
     history=(EPOCH.epoch_test_mse,),
     table=table,
     draw=draw,
+    claim=Claim(EPOCH.epoch_test_mse, tolerance=0.15),
     facts=facts,
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import RUN
 from kernelexp.report import norms, paper
-from kernelexp.report.figures import Figure
+from kernelexp.report.figures import Claim, Figure
 from kernelexp.report.frames import Data, with_paper
 
 
@@ -37,6 +38,7 @@ FIGURE = Figure(
     one=("dataset", "kernel", "bandwidth"),
     table=table,
     draw=draw,
+    claim=Claim(RUN.rkhs_norm, tolerance=0.1),
     facts=norms.facts,
     extra={"growth": norms.fitted},
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import FigureBase
 
+from kernelexp.metrics import RUN
 from kernelexp.report import norms, paper
-from kernelexp.report.figures import Figure
+from kernelexp.report.figures import Claim, Figure
 from kernelexp.report.frames import Data, with_paper
 
 _SETS = {"synthetic1": "set 1, separable", "synthetic2": "set 2, Bayes error 15.9%"}
@@ -40,6 +41,7 @@ FIGURE = Figure(
     point=norms.POINT,
     table=table,
     draw=draw,
+    claim=Claim(RUN.rkhs_norm, tolerance=0.15),
     facts=norms.facts,
     extra={"growth": norms.fitted},
     size=lambda frame: (3.2 + 3.4 * frame["dataset"].nunique(), 4.6),
