@@ -1,11 +1,12 @@
 # Everything a user or developer does here; `make` or `make help` lists it.
 PYTHON ?= python3
 ARGS ?=
+PAPER ?= $(sort $(basename $(notdir $(wildcard conf/experiment/*.yaml))))
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run report test bench lint format clean
+.PHONY: help setup run paper report test bench lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
@@ -19,6 +20,13 @@ $(READY): pyproject.toml constraints.txt
 
 run: $(READY) ## train and record a run: make run ARGS="kernel=gaussian dataset=fmnist"
 	$(BIN)/python -m kernelexp $(ARGS)
+
+# A sweep with a job that fails does not keep the others from running; make fails at the end.
+paper: $(READY) ## run all presets at the papers' sizes, going on where it was stopped; make paper dry_run=true lists them
+	@failed=; for preset in $(PAPER); do \
+	  echo "experiment=$$preset scale=paper"; \
+	  $(BIN)/python -m kernelexp experiment=$$preset scale=paper $(if $(dry_run),dry_run=$(dry_run)) $(ARGS) || failed="$$failed $$preset"; \
+	done; test -z "$$failed" || { echo "make paper: failed:$$failed" >&2; exit 1; }
 
 report: $(READY) ## write reports/ from the tracking store: make report ARGS="rkhs_norm --format svg"
 	$(BIN)/python -m kernelexp.report $(ARGS)

@@ -15,6 +15,7 @@ from kernelexp.metrics import EPOCH, RUN, SELECTION
 
 if TYPE_CHECKING:
     from kernelexp.experiment import RunResult, Setup
+    from kernelexp.forecast_time import Seconds
     from kernelexp.resume import Finished
     from kernelexp.tracking import Tracker
 
@@ -207,6 +208,7 @@ class Preview:
         n_train: training points, None where they are not known yet.
         memory_gb: what it would hold, None where that is not known.
         obstacle: why it cannot run; None where it can.
+        seconds: how long it would take; None where that is not known.
         finished: the run that makes it superfluous.
     """
 
@@ -215,6 +217,7 @@ class Preview:
     n_train: int | None
     memory_gb: float | None
     obstacle: str | None
+    seconds: Seconds | None
     finished: Finished | None
 
 
@@ -223,7 +226,7 @@ def show_jobs(jobs: list[Preview]) -> None:
     console = _console()
     if not console.is_terminal:
         console = _console(_WIDE)
-    table = Table("", "job", "n", "memory GB", "")
+    table = Table("", "job", "n", "memory GB", "time", "")
     for number, job in enumerate(jobs, 1):
         done = _skipped(job.finished) if job.finished is not None else None
         table.add_row(
@@ -231,6 +234,7 @@ def show_jobs(jobs: list[Preview]) -> None:
             job.name or job.summary,
             "?" if job.n_train is None else f"{job.n_train:,}",
             "?" if job.memory_gb is None else f"{job.memory_gb:.2f}",
+            "" if done or job.obstacle else _time(job.seconds),
             done or job.obstacle or "to run",
         )
     console.print(table)
@@ -239,11 +243,31 @@ def show_jobs(jobs: list[Preview]) -> None:
     parts = [f"{len(jobs) - skipped - refused} to run"]
     parts += [f"{skipped} skipped"] if skipped else []
     parts += [f"{refused} that cannot run"] if refused else []
+    times = [job.seconds for job in jobs if job.finished is None and job.obstacle is None]
     console.print(
-        f"{len(jobs)} jobs: {', '.join(parts)}. Memory is what each needs; kernel rows kept for speed "
+        f"{len(jobs)} jobs: {', '.join(parts)}{_together(times)}. Memory is what each needs; kernel rows kept for speed "
         "come on top, as far as there is room.",
         soft_wrap=True,
     )
+
+
+def _together(times: list[Seconds | None]) -> str:
+    """How long all of it takes, one job after the other, and what of that is not known."""
+    total = sum(each.total for each in times if each is not None)
+    unsure = sum(each is None or not each.known for each in times)
+    said = f", {_duration(total)} one after the other" if total else ""
+    return f"{said} ({unsure} of them marked ~ or ?: not known before)" if unsure else said
+
+
+def _time(forecast: Seconds | None) -> str:
+    return "?" if forecast is None else ("" if forecast.known else "~") + _duration(forecast.total)
+
+
+def _duration(seconds: float) -> str:
+    """``12 s``, ``5 min``, ``3.4 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def show_skipped(overrides: str, done: Finished) -> None:

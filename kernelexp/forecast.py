@@ -10,6 +10,7 @@ from kernelexp.comparisons import EXACT
 from kernelexp.data.base import Shape
 from kernelexp.engine import Plan, Sizes
 from kernelexp.engine.plan import GB
+from kernelexp.engine.solvers.base import AnySolver
 from kernelexp.experiment import Config
 
 # Rows that keep the device busy are measured on data; these do so on most.
@@ -28,9 +29,9 @@ def planned_memory(config: Config) -> Plan | None:
     shape = config.dataset.shape()
     if shape is None:
         return None
-    plans = [_plan(config, shape)]
+    plans = [planned(config, shape)[2]]
     if "exact" in config.compare:
-        plans.append(_plan(replace(config, solver=EXACT, dtype=torch.float64), shape))
+        plans.append(planned(replace(config, solver=EXACT, dtype=torch.float64), shape)[2])
     plan = max(plans, key=lambda plan: plan.peak_gb)
     n, n_test, d, c = shape
     numbers = n * c + n_test * (d + c) + (0 if config.dataset.mapped else n * d)
@@ -39,12 +40,12 @@ def planned_memory(config: Config) -> Plan | None:
     return replace(plan, gigabytes={**plan.gigabytes, "process": process})
 
 
-def _plan(config: Config, shape: Shape) -> Plan:
-    """The plan without the data, and without rows that are kept."""
+def planned(config: Config, shape: Shape) -> tuple[AnySolver, Sizes, Plan]:
+    """The solver, what its plan is for, and its plan without the data and without the memory of rows that are kept."""
     n, d, c = shape.n_train, shape.n_features, shape.n_outputs
     ranks = config.resource.ranks
     sizes = Sizes(n, d, c, n, config.dtype.itemsize, ranks)
     limits = config.resource.measured(config.device, _BUSY_BLOCK, ranks)
     solver, _ = config.solver.choose(sizes, limits, config.device)
     plan = solver.plan(sizes, limits, config.device)
-    return replace(plan, gigabytes={**plan.gigabytes, "cache": 0.0})
+    return solver, sizes, replace(plan, gigabytes={**plan.gigabytes, "cache": 0.0})

@@ -1,4 +1,4 @@
-"""``dry_run=true``: what would be run, what it would hold in memory, what would be skipped."""
+"""``dry_run=true``: what would be run, what it would hold in memory, how long it would take, what would be skipped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import warnings
 from dataclasses import replace
 
 from kernelexp.console import Preview
+from kernelexp.epochs_before import Before
 from kernelexp.forecast import planned_memory
+from kernelexp.forecast_time import Stopwatch
 from kernelexp.jobs import Job
 from kernelexp.resume import finished_run
 from kernelexp.store import TrackingConfig, experiment_id, find_store
@@ -17,9 +19,12 @@ def preview(jobs: list[Job], tracking: TrackingConfig, skips: bool) -> list[Prev
 
     ``skips``: whether what the store has already is left out.
     """
-    previews = [_planned(job) for job in jobs]
-    client = find_store(tracking) if skips and tracking.enabled else None
-    if client is None:
+    client = find_store(tracking) if tracking.enabled else None
+    stopwatch = Stopwatch(
+        Before.of(client, experiment_id(client, tracking)) if client else Before()
+    )
+    previews = [_planned(job, stopwatch) for job in jobs]
+    if client is None or not skips:
         return previews
     # After all plans: data that are read to be compared are memory of this process.
     where = experiment_id(client, tracking)
@@ -27,12 +32,13 @@ def preview(jobs: list[Job], tracking: TrackingConfig, skips: bool) -> list[Prev
     return [replace(job, finished=run) for job, run in zip(previews, done, strict=True)]
 
 
-def _planned(job: Job) -> Preview:
-    c, memory_gb, obstacle = job.checked, None, None
+def _planned(job: Job, stopwatch: Stopwatch) -> Preview:
+    c, memory_gb, obstacle, seconds = job.checked, None, None, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             plan = planned_memory(c)
+            seconds = stopwatch.of(c)
         memory_gb = plan.peak_gb if plan is not None else None
     except ValueError as error:
         obstacle = str(error)
@@ -43,5 +49,6 @@ def _planned(job: Job) -> Preview:
         n_train=shape.n_train if shape is not None else None,
         memory_gb=memory_gb,
         obstacle=obstacle,
+        seconds=seconds,
         finished=None,
     )

@@ -61,6 +61,8 @@ def shortened(command):
         command = (
             f"make -C {shlex.quote(str(ROOT))} -o .venv/.ready run ARGS={shlex.quote(overrides)}"
         )
+    if command.startswith("make paper"):
+        command = f'make -C {shlex.quote(str(ROOT))} -o .venv/.ready paper PAPER="convergence" dry_run=true ARGS=+debug=fast'
     return command
 
 

@@ -1,0 +1,82 @@
+"""How long a run would take, before its data are read: the work that solvers count, at the rates of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from kernelexp.engine import StopRule, rates
+from kernelexp.engine.solvers.work import Work, cost
+from kernelexp.experiment import Config
+from kernelexp.forecast import planned
+
+# Of a run, beside training: data, the store, its files.
+_RUN_SECONDS = 1.0
+# Points that a kernel without a bandwidth is fitted to for its rates.
+_FITTED = 256
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Of a run.
+
+    Attributes:
+        total: all of it.
+        known: whether the number of epochs is; else it is that of runs like it, or the solver's default.
+    """
+
+    total: float
+    known: bool
+
+
+@dataclass
+class Stopwatch:
+    """Forecasts for this machine, whose rates are measured when they are first needed.
+
+    Attributes:
+        epochs_before: the epochs that a run like this took, where a stop rule decides; None: there is none.
+    """
+
+    epochs_before: Callable[[Config, int], float | None] = lambda config, n: None
+    _rates: dict[tuple[Any, ...], rates.Rates] = field(default_factory=dict)
+
+    def of(self, config: Config) -> Seconds | None:
+        """Set-up, epochs and evaluation of a run, of all its folds; None where sizes or work are not known."""
+        shape = config.dataset.shape()
+        if shape is None:
+            return None
+        solver, sizes, plan = planned(config, shape)
+        counted = cost(solver, sizes, plan)
+        if counted is None:
+            return None
+        centers = plan.n_centers or sizes.n
+        tested = shape.n_test * centers
+        setup = [*counted.setup, Work(config.dtype, entries=tested)]
+        epoch = [*counted.epoch, Work(config.dtype, read=tested)]
+        known = solver.stop == StopRule() or solver.max_epochs == 1
+        before = None if known else self.epochs_before(config, sizes.n)
+        default_epochs = solver.max_epochs if known else solver.default_epochs
+        epochs = default_epochs if before is None else before
+        d = shape.n_features
+        total = self._seconds(config, d, setup) + epochs * self._seconds(config, d, epoch)
+        return Seconds(_RUN_SECONDS + (config.cv or 1) * total, known)
+
+    def _seconds(self, config: Config, d: int, works: Sequence[Work]) -> float:
+        total = 0.0
+        for work in works:
+            rate = self._rate(config, d, work.dtype)
+            total += rate.entry * work.entries + rate.operation * work.operations
+            total += rate.read * work.read + rate.step * work.steps
+        return total
+
+    def _rate(self, config: Config, d: int, dtype: torch.dtype) -> rates.Rates:
+        key = (str(config.kernel), d, dtype, config.precision, config.device)
+        if key not in self._rates:
+            generator = torch.Generator().manual_seed(0)
+            some = torch.rand(_FITTED, d, generator=generator, dtype=dtype)
+            kernel = config.kernel.fitted_to(some, generator)
+            self._rates[key] = rates.measure(kernel, d, dtype, config.precision, config.device)
+        return self._rates[key]

@@ -1,0 +1,112 @@
+"""How long a run would take: counted work at given rates; how right that is at real ones is measured in ``benchmarks``."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kernelexp.console import _duration
+from kernelexp.data import SOURCES
+from kernelexp.engine import KERNELS, SOLVERS, ResourceLimits, StopRule, rates
+from kernelexp.engine.solvers.work import cost
+from kernelexp.epochs_before import Before
+from kernelexp.experiment import Config
+from kernelexp.forecast import planned
+from kernelexp.forecast_time import Stopwatch
+
+LAPLACIAN = KERNELS["laplacian"](bandwidth=10.0)
+
+
+@pytest.fixture
+def one_a_second(monkeypatch):
+    """A machine that takes a second for each entry, and no time for anything else."""
+    asked = []
+
+    def measure(kernel, d, dtype, precision, device):
+        asked.append((str(kernel), d, dtype))
+        return rates.Rates(entry=1.0, operation=0.0, read=0.0, step=0.0)
+
+    monkeypatch.setattr(rates, "measure", measure)
+    return asked
+
+
+def config(solver="exact", n=1000, n_test=100, data="mnist", **settings):
+    solver = SOLVERS[solver](**settings) if isinstance(solver, str) else solver
+    return Config(SOURCES[data](n_train=n, n_test=n_test), LAPLACIAN, solver)
+
+
+@pytest.mark.parametrize("name", sorted(SOLVERS))
+def test_every_solver_is_counted_and_more_points_cost_more(name):
+    def work(n):
+        c = config(name, n)
+        counted = cost(*planned(c, c.dataset.shape()))
+        assert counted is not None
+        return [*counted.setup, *counted.epoch]
+
+    few, many = work(1000), work(4000)
+    entries, operations = (
+        [sum(getattr(work, of) for work in each) for each in (few, many)]
+        for of in ("entries", "operations")
+    )
+    assert 0 < entries[0] < entries[1]
+    assert 0 < operations[0] <= operations[1]
+    assert all(value >= 0 for w in few for value in (w.entries, w.operations, w.read, w.steps))
+
+
+def test_exact_evaluates_half_of_k_and_the_test_points(one_a_second):
+    found = Stopwatch().of(config("exact", precision="float64"))
+    assert found.known
+    assert found.total == pytest.approx(1 + 1000**2 / 2 + 100 * 1000)
+    assert {dtype for _, _, dtype in one_a_second} == {torch.float64, torch.float32}
+
+
+def test_rows_that_are_not_kept_are_evaluated_each_epoch(one_a_second):
+    kept = config("cg", epochs=7, subsample_size=100)
+    none = replace(kept, resource=ResourceLimits(cache_gb=0.0))
+    difference = Stopwatch().of(none).total - Stopwatch().of(kept).total
+    assert difference == pytest.approx(7 * 1000**2 - 1000**2 / 2)
+
+
+def test_a_machine_is_measured_once(one_a_second):
+    stopwatch = Stopwatch()
+    for n in (500, 1000, 2000):
+        stopwatch.of(config("eigenpro2", n))
+    assert len(one_a_second) == 1
+
+
+def test_epochs_of_a_stop_rule_are_those_of_runs_before(one_a_second):
+    stop = StopRule(train_error=0.0)
+    stopped = config("cg", stop=stop, subsample_size=100)
+    stopped = replace(stopped, resource=ResourceLimits(cache_gb=0.0))
+    key = ("laplacian", "mnist", "cg", "0.0")
+    before = Before({key: [(500, 2.0), (900, 20.0), (900, 30.0)]})
+    unknown, known = Stopwatch().of(stopped), Stopwatch(before).of(stopped)
+    assert not unknown.known
+    assert not known.known
+    default = SOLVERS["cg"].default_epochs
+    assert (known.total - unknown.total) == pytest.approx((25 - default) * 1000**2)
+
+
+def test_runs_before_are_read_from_the_store(cli, client, workdir):
+    cli("dataset=synthetic1", "dataset.n_train=100", "dataset.n_test=20", "solver.epochs=3")
+    number = client.get_experiment_by_name("kernelexp").experiment_id
+    before = Before.of(client, number)
+    asked = Config(SOURCES["synthetic1"](n_train=400), LAPLACIAN, SOLVERS["eigenpro2"]())
+    assert before(asked, 400) == 3
+    assert before(replace(asked, noise=0.5), 400) is None
+
+
+def test_sizes_that_are_not_known_have_no_forecast():
+    assert Stopwatch().of(config(data="table", n=None, n_test=None)) is None
+
+
+def test_rates_are_positive():
+    found = rates.measure(LAPLACIAN, 5, torch.float64, "ieee", torch.device("cpu"))
+    assert min(found.entry, found.operation, found.read, found.step) > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.2, "0 s"), (99, "99 s"), (101, "2 min"), (6000, "1.7 h")]
+)
+def test_durations(seconds, said):
+    assert _duration(seconds) == said
