@@ -14,7 +14,7 @@ from kernelexp.engine.resource import clock
 
 # Rows and columns of the kernel matrix that is computed, the size of the matrix that is factored, and the numbers
 # of the one that is read, more than a cache holds.
-_ROWS, _COLUMNS, _SIZE, _READ_ROWS, _READ_COLUMNS = 1024, 4096, 2048, 8192, 8192
+_ROWS, _COLUMNS, _SIZE, _READ_ROWS, _READ_COLUMNS = 1024, 4096, 1024, 4096, 8192
 # Columns of what it is multiplied by.
 _OUTPUTS = 10
 # Starting the products of a step takes about this, in small products.
