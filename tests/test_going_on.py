@@ -21,6 +21,7 @@ SETTINGS = {
     "eigenpro4 means": {"n_centers": 80, "batch_size": 40, "centers": "kmeans"},
     "falkon": {"n_centers": 80, "ridge": 1e-4},
     "cg": {},
+    "askotch": {"block_size": 60},
     "auto": {"n_centers": 80, "ridge": 1e-4},
 }
 

@@ -52,6 +52,7 @@ SOLVER_STYLES: dict[str, dict[str, Any]] = {
     "falkon": {"marker": "P", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
     "eigenpro1": {"marker": "<", "linestyle": (0, (5, 1))},
     "cg": {"marker": "X", "linestyle": (0, (1, 1))},
+    "askotch": {"marker": "p", "linestyle": (0, (4, 1, 1, 1))},
 }
 STOP_STYLES: dict[str, dict[str, Any]] = {
     OVERFITTED: {"marker": "o", "linestyle": "-"},

@@ -23,7 +23,8 @@ from kernelexp.engine import (
 )
 
 CPU = torch.device("cpu")
-ITERATIVE = ("sgd", "eigenpro1", "eigenpro2", "eigenpro3", "eigenpro4", "falkon", "cg", "exact")
+ITERATIVE = ("askotch", "sgd", "eigenpro1", "eigenpro2", "eigenpro3", "eigenpro4", "falkon", "cg",
+             "exact")  # fmt: skip
 SIZES = Sizes(n=5000, d=20, c=3, distinct=5000, itemsize=4)
 
 

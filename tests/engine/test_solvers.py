@@ -36,6 +36,7 @@ KERNEL_CASES = {
 }
 P = {"n_centers": 60}
 SOLVER_CASES = {
+    "askotch": ("askotch", {"ridge": 1e-4, "tolerance": 1e-7}),
     "auto": ("auto", {}),
     "cg": ("cg", {"tolerance": 1e-7, "subsample_size": 50}),
     "eigenpro1": ("eigenpro1", {"epochs": 100, "q": 20, "batch_size": 20}),
@@ -62,6 +63,8 @@ VARIANTS = {
     "exact, p centers, float32 refined": ("exact", {**P, "precision": "float32"}),
     "ridge_path, p centers": ("ridge_path", {**P, "ridges": [1e-3]}),
     "ridge_path, kmeans": ("ridge_path", {**P, "ridges": [1e-3], "centers": "kmeans"}),
+    "askotch, no ridge": ("askotch", {"ridge": 0.0, "block_size": 33, "rank": 5}),
+    "askotch, one block": ("askotch", {"ridge": 1e-3, "block_size": 200}),
     "falkon, all centers": ("falkon", {"centers": "all", "ridge": 1e-4}),
 }
 # Relative error of predictions at new points, and of the norm against the dense formula.
@@ -208,7 +211,7 @@ def test_stop_rules(solver, rule):
     p = problem(k, dtype=torch.float32)
     name, settings = SOLVER_CASES[solver]
     settings = {k: v for k, v in settings.items() if k not in ("epochs", "tolerance")}
-    if solver in ("cg", "falkon"):
+    if solver in ("askotch", "cg", "falkon"):
         settings["tolerance"] = 1e-30
     first = next(prepare(SOLVERS[name](**settings), p).run())
     # Within reach of a restricted model too.
@@ -270,6 +273,10 @@ def test_default_epochs(device):
         ("exact", {"ridge": -1}),
         ("exact", {"precision": "float16"}),
         ("cg", {"tolerance": 0}),
+        ("askotch", {"ridge": -1e-9}),
+        ("askotch", {"block_size": 0}),
+        ("askotch", {"rank": 0}),
+        ("askotch", {"tolerance": 0}),
         ("falkon", {"ridge": -1e-9}),
         ("auto", {"tolerance": 2}),
         ("stop", {"train_error": 1.5}),
