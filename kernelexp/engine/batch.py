@@ -48,16 +48,18 @@ def adapted_betas(spectrum: Spectrum) -> Tensor:
     return (spectrum.diagonal[:, None] - removed).amax(0)
 
 
-def choose_q(spectrum: Spectrum, max_batch_size: int) -> int:
+def choose_q(spectrum: Spectrum, max_batch_size: int, ridge: float = 0.0, n: int = 0) -> int:
     """Q = max { q : m*(k_G) <= m_max }; Ma, Belkin 2019, eq. 7.
 
     m_max is cut to ``RESOLVED`` x s, and eigenvalues that rounding has made meaningless are left
-    out, so that a kernel of finite rank gets no more than its rank.
+    out, so that a kernel of finite rank gets no more than its rank. With a ridge and n points m* is that of
+    k + n ridge delta (``preconditioner``), of which the subsample's part stays resolved.
     """
-    limit = min(max_batch_size, RESOLVED * spectrum.size)
     reliable = 100 * torch.finfo(spectrum.values.dtype).eps * spectrum.values[0]
-    m_star = adapted_betas(spectrum) / spectrum.values.clamp(min=reliable)
-    allowed = (m_star <= limit) & (spectrum.values > reliable)
+    betas, values = adapted_betas(spectrum), spectrum.values.clamp(min=reliable)
+    resolved = betas / values <= RESOLVED * spectrum.size
+    within = (betas + n * ridge) / (values + ridge) <= max_batch_size
+    allowed = resolved & within & (spectrum.values > reliable)
     return int(allowed.nonzero().max()) if allowed.any() else 0
 
 

@@ -3,6 +3,11 @@
 With the Nystrom eigensystem (sigma, V) of s subsample points, Phi(x) = k(x, X_s) V and
 D_i = (1 - sigma_{q+1} / sigma_i) / (sigma_i s), the adapted kernel is
 k_G(x, z) = k(x, z) - Phi(x) D Phi(z)^T; Ma, Belkin 2019, section 4.
+
+With a ridge the kernel that is learned with is k'(x_i, x_j) = k(x_i, x_j) + n ridge delta_ij, whose
+interpolation is ridge regression on k: eigenvalues of K' / n are those of K / n plus the ridge, and
+max k'(x, x) is n ridge more. The e_i stay those of k, and are deflated from sigma_i + ridge to
+sigma_{q+1} + ridge, by D_i = (1 - (sigma_{q+1} + ridge) / (sigma_i + ridge)) / (sigma_i s).
 """
 
 from __future__ import annotations
@@ -34,8 +39,9 @@ class Preconditioner:
         vectors: V, (s, q).
         scales: D, (q,).
         features: Phi(X) = K(X, X_s) V, (n, q); of several ranks each has its own rows.
-        top_eigenvalue: sigma_{q+1}, the top eigenvalue of k_G.
-        beta: max_x k_G(x, x) over all n training points.
+        top_eigenvalue: sigma_{q+1}, the top eigenvalue of k_G; with a ridge of k'_G, that much more.
+        beta: max_x k_G(x, x) over all n training points; with a ridge of k'_G, n ridge more.
+        shift: n ridge.
     """
 
     rows: Tensor
@@ -44,6 +50,7 @@ class Preconditioner:
     features: Tensor
     top_eigenvalue: float
     beta: float
+    shift: float = 0.0
 
     @property
     def q(self) -> int:
@@ -58,17 +65,18 @@ class Preconditioner:
         spectrum: Spectrum,
         q: int,
         ranks: Ranks = ALONE,
+        ridge: float = 0.0,
     ) -> Preconditioner:
         """Build for training points X (n, d); costs one kernel block of n x s."""
         X, sigma = as_points(X), spectrum.values
         V = spectrum.vectors[:, :q].contiguous()
-        D = (1 - sigma[q] / sigma[:q]) / (sigma[:q] * spectrum.size)
+        D = (1 - (sigma[q] + ridge) / (sigma[:q] + ridge)) / (sigma[:q] * spectrum.size)
         own = ranks.own(X)
         features = V.new_empty(len(own), 0)
         if q:
             features = kernel(own, X[spectrum.rows]).matmul(V)
         top = sigma[q].item()
-        return cls.with_features(kernel, X, spectrum.rows, V, D, features, top, ranks)
+        return cls.with_features(kernel, X, spectrum.rows, V, D, features, top, ranks, ridge)
 
     @classmethod
     def with_features(
@@ -81,14 +89,24 @@ class Preconditioner:
         features: Tensor,
         top_eigenvalue: float,
         ranks: Ranks = ALONE,
+        ridge: float = 0.0,
     ) -> Preconditioner:
-        """From all its parts but beta, which is found here."""
+        """From all its parts but beta, which is found here; ``top_eigenvalue`` is given without the ridge."""
         diagonal = kernel.diag(ranks.own(X)).to(features.device)
         for start in range(0, len(diagonal), _ROWS):
             part = slice(start, start + _ROWS)
             diagonal[part] -= features[part].square() @ scales
-        beta = ranks.max(diagonal.max().item())
-        return cls(rows, vectors, scales, features, top_eigenvalue, beta)
+        shift, beta = len(X) * ridge, ranks.max(diagonal.max().item())
+        top = top_eigenvalue + ridge
+        return cls(rows, vectors, scales, features, top, beta + shift, shift)
+
+    def vectors_at(self, rows: Tensor, n: int) -> Tensor:
+        """V at rows (m,) of the n training points, 0 at those that are not in the subsample: -> (m, q)."""
+        s = len(self.rows)
+        at = self.rows.new_full((n,), s)
+        at[self.rows] = torch.arange(s, device=at.device)
+        padded = torch.cat([self.vectors, self.vectors.new_zeros(1, self.q)])
+        return padded[at[rows]]
 
     def coefficients(self, features: Tensor, g: Tensor) -> Tensor:
         """D Phi_b^T g: (m, q), (m, c) -> (q, c); the step on the subsample is V times this."""
@@ -116,7 +134,7 @@ class Preconditioner:
         def largest() -> float:
             X_b = X[rows]
             K = kernel(X_b, X_b).dense()
-            K.addmm_(Phi * self.scales, Phi.T, alpha=-1)
+            K.addmm_(Phi * self.scales, Phi.T, alpha=-1).diagonal().add_(self.shift)
             return top_eigenvalue(K, generator)
 
         measured = ranks.once(largest, generator) / m

@@ -23,6 +23,8 @@ CASES = {
     "eigenpro2, K in part": ("eigenpro2", {"epochs": 3}, {"cache_gb": 0.001}),
     "eigenpro2, K not kept": ("eigenpro2", {"epochs": 3}, {"cache_gb": 0.0}),
     "eigenpro2, step halved": ("long steps", {"epochs": 4, "batch_size": 300}, {}),
+    "eigenpro1, ridge": ("eigenpro1", {"epochs": 2, "q": 20, "ridge": 1e-2}, {}),
+    "eigenpro2, ridge": ("eigenpro2", {"epochs": 2, "ridge": 1e-2}, {}),
     "eigenpro3": ("eigenpro3", {"epochs": 4, **FEW}, {}),
     "eigenpro3, all": ("eigenpro3", {"epochs": 3, "centers": "all"}, {}),
     "eigenpro3, inexact": ("eigenpro3", {"epochs": 3, "projection": "inexact", **FEW}, {}),

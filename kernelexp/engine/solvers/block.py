@@ -21,6 +21,8 @@ class Block:
         K: K(X_B, X_B); None for a single batch; is overwritten.
         sizes: of the batches.
         steps: eta / m of each.
+        effects: what a unit of the correction takes off Y - f, (B, q): Phi_B, and with a ridge
+            n ridge V_B more, since weights of the block may be among those it changes; None: Phi_B.
     """
 
     residual: Tensor
@@ -28,18 +30,18 @@ class Block:
     K: Tensor | None
     sizes: list[int]
     steps: list[float]
+    effects: Tensor | None = None
 
     def stepped(self, P: Preconditioner) -> Tensor:
         """The changes of the weights, (eta / m) (Y_b - f(X_b)) as each batch meets it, (B, c): in turn."""
         g, start = self.residual, 0  # becomes the changes
+        effects = self.features if self.effects is None else self.effects
         for m, step in zip(self.sizes, self.steps, strict=True):
             stop = start + m
             now = g[start:stop].mul_(step)
             if self.K is not None and stop < len(g):
                 g[stop:].addmm_(self.K[stop:, start:stop], now, alpha=-1)
-                g[stop:].addmm_(
-                    self.features[stop:], P.coefficients(self.features[start:stop], now)
-                )
+                g[stop:].addmm_(effects[stop:], P.coefficients(self.features[start:stop], now))
             start = stop
         return g
 
@@ -54,7 +56,8 @@ class Block:
         if self.K is None:
             return self.residual.mul_(sent(steps, device)[:, None])
         batch = sent(torch.arange(len(sizes)).repeat_interleave(sizes), device)
-        L = self.K.addmm_(self.features * P.scales, self.features.mT, alpha=-1)
+        effects = self.features if self.effects is None else self.effects
+        L = self.K.addmm_(effects * P.scales, self.features.mT, alpha=-1)
         L.mul_(batch[:, None] > batch)
         L.diagonal().copy_(sent(steps.reciprocal(), device))
         g: Tensor = torch.linalg.solve_triangular(L, self.residual, upper=False)

@@ -46,6 +46,7 @@ class Deflation(ABC):
         m_max: int,
         most: int,
         ranks: Ranks,
+        ridge: float,
     ) -> Preconditioner:
         """The correction, of at most ``most`` directions, for training points X (n, d).
 
@@ -68,8 +69,9 @@ class NoDeflation(Deflation):
         m_max: int,
         most: int,
         ranks: Ranks,
+        ridge: float,
     ) -> Preconditioner:
-        return Preconditioner.from_spectrum(kernel, X, spectrum, 0, ranks)
+        return Preconditioner.from_spectrum(kernel, X, spectrum, 0, ranks, ridge)
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,11 @@ class SubsampleDeflation(Deflation):
         m_max: int,
         most: int,
         ranks: Ranks,
+        ridge: float,
     ) -> Preconditioner:
         q = self.fixed_q(most)
-        q = choose_q(spectrum, m_max) if q is None else q
-        return Preconditioner.from_spectrum(kernel, X, spectrum, q, ranks)
+        q = choose_q(spectrum, m_max, ridge, len(X)) if q is None else q
+        return Preconditioner.from_spectrum(kernel, X, spectrum, q, ranks, ridge)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class AllPointsDeflation(Deflation):
         m_max: int,
         most: int,
         ranks: Ranks,
+        ridge: float,
     ) -> Preconditioner:
         n = len(X)
         _, U = extend(kernel, X, spectrum, ranks=ranks)
@@ -131,7 +135,10 @@ class AllPointsDeflation(Deflation):
         ritz, W = ranks.once(lambda: torch.linalg.eigh(projected))
         ritz, W = ritz.flip(0), W.flip(1)[:, :-1].to(U.dtype)
         ritz = ritz.to(U.dtype)  # n lambda_i
-        scales = (1 - self.tau * ritz[-1] / ritz[:-1]) / ritz[:-1]
+        deflated = (self.tau * ritz[-1] + n * ridge) / (ritz[:-1] + n * ridge)
+        scales = (1 - deflated) / ritz[:-1]
         rows = torch.arange(n, device=U.device)
         top = ritz[-1].item() / n
-        return Preconditioner.with_features(kernel, X, rows, U @ W, scales, KU @ W, top, ranks)
+        return Preconditioner.with_features(
+            kernel, X, rows, U @ W, scales, KU @ W, top, ranks, ridge
+        )

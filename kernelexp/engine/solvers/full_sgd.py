@@ -16,6 +16,14 @@ and within the block the steps need K(X_B, X_B) alone. The work is the same, n d
 but blocks have the size the device likes and batches the size the spectrum likes; and F gives train
 error, loss and RKHS norm, tr(alpha^T F), exactly and for nothing after every block. Rows of K that
 there is room for are kept from the first epoch on; the next ones then cost a pass over memory.
+
+With a ridge the gradient of (1/n) sum |f(x_i) - y_i|^2 + ridge ||f||^2, f = sum_j alpha_j k(x_j, .), is
+(2/n) sum_j (f(x_j) + n ridge alpha_j - y_j) k(x_j, .), of which a batch takes its terms:
+
+    g = f(X_b) + n ridge alpha_b - Y_b
+
+It is zero on every batch where (K + n ridge I) alpha = Y, so a constant step goes there, as it does
+to interpolation. The step follows from k + n ridge delta (``preconditioner``).
 """
 
 from __future__ import annotations
@@ -24,7 +32,7 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,53 +41,23 @@ from kernelexp.engine.batch import BatchRule
 from kernelexp.engine.checks import number
 from kernelexp.engine.devices import tiling
 from kernelexp.engine.memory import sent
-from kernelexp.engine.operator import BlockedKernel, KernelOperator
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes, tile_numbers, with_cache
 from kernelexp.engine.sharded import square_operator
 from kernelexp.engine.solvers.block import Block
 from kernelexp.engine.solvers.deflation import Deflation
-from kernelexp.engine.solvers.minibatch import MiniBatchIterate, MiniBatchSolver, MiniBatchSystem
+from kernelexp.engine.solvers.full_state import FullIterate, FullSystem
+from kernelexp.engine.solvers.minibatch import MiniBatchSolver
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import SHARDED, Derived
+from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.solvers.subsample import least_time_subsample
 from kernelexp.engine.spectrum import nystrom_spectrum
 
 # What a lack of memory may make of subsample and block.
 _SMALLEST_SUBSAMPLE, _SMALLEST_BLOCK = 500, 256
-
-
-@dataclass(frozen=True)
-class FullSystem(MiniBatchSystem):
-    """What training reads; ``targets`` are stored by columns, as the predictions are.
-
-    Attributes:
-        K: K(X, X), its rows kept as far as there is room.
-    """
-
-    K: KernelOperator
-
-    def derived(self) -> Derived:
-        sizes = {
-            "block_size": self.plan.block_size,
-            "max_batch_size": self.plan.max_batch_size,
-            "rows_kept": self.plan.kept_rows,
-        }
-        return {**super().derived(), **sizes}
-
-
-@dataclass(kw_only=True)
-class FullIterate(MiniBatchIterate):
-    """What training carries.
-
-    Attributes:
-        alpha: the weights, (n, c), without ``pending``.
-        pending: (q, c), V times it is still to be added to the weights of the subsample.
-        predictions: F = f(X), (n, c), stored by columns; of several ranks each has its own rows.
-    """
-
-    alpha: Tensor
-    pending: Tensor
-    predictions: Tensor = field(metadata=SHARDED)
+# With a ridge f(X) is computed anew after so many epochs: the loss does not fall to zero, where ``record``
+# would see what is rounded off, about eps an epoch.
+_REFRESH = 20
 
 
 @dataclass(frozen=True)
@@ -88,7 +66,16 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
 
     Batch, where none is asked for: by the rule; s, where none is asked for: by the least total time
     (``subsample``), or what memory allows.
+
+    Attributes:
+        ridge: >= 0, in the units of a mean loss; 0 goes to interpolation.
     """
+
+    ridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("ridge", self.ridge, 0)
 
     @property
     @abstractmethod
@@ -169,7 +156,7 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
         )
         most = (self.subsample_size or n) - 1
         preconditioner = self.deflation.preconditioner(
-            kernel, points, spectrum, plan.max_batch_size, most, ranks
+            kernel, points, spectrum, plan.max_batch_size, most, ranks, self.ridge
         )
         system = FullSystem(
             problem=problem,
@@ -261,6 +248,8 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
             sizes=[len(batch) for batch in batches],
             steps=steps,
         )
+        if P.shift:
+            block = self._with_ridge(system, iterate, block, index, rows)
         delta = block.solved(P) if device.type == "cuda" else block.stepped(P)
         h = P.coefficients(block.features, delta)
         iterate.alpha.index_add_(0, rows, delta)
@@ -269,3 +258,26 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
         iterate.predictions.addmm_(P.features, h, alpha=-1)
         difference = iterate.predictions - ranks.own(system.targets)
         return ranks.mean(difference.square_(), len(system.targets))
+
+    def end_epoch(self, system: FullSystem, iterate: FullIterate) -> EpochRecord:
+        if self.ridge and (iterate.epoch + 1) % _REFRESH == 0:
+            self.refresh(system, iterate)
+        return self.record(system, iterate)
+
+    def _with_ridge(
+        self,
+        system: FullSystem,
+        iterate: FullIterate,
+        block: Block,
+        index: Tensor,
+        rows: Tensor,
+    ) -> Block:
+        """The block with n ridge alpha_B in its residual, and what corrections do to it."""
+        P, n = system.preconditioner, len(system.targets)
+        if self.deflation.on_all_points:
+            [V] = system.ranks.picked([P.vectors], index, rows, n)
+        else:
+            V = P.vectors_at(rows, n)
+        alpha = iterate.alpha[rows].addmm_(V, iterate.pending)
+        residual = block.residual.sub_(alpha, alpha=P.shift)
+        return replace(block, residual=residual, effects=block.features + P.shift * V)

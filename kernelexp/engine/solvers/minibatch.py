@@ -59,8 +59,10 @@ class MiniBatchSystem(System):
 
     @property
     def m_star(self) -> float:
-        """m*(k) = beta / lambda_1."""
-        return critical_batch_size(self.beta, self.spectrum.top_eigenvalue)
+        """m*(k) = beta / lambda_1; with a ridge of k + n ridge delta."""
+        shift = self.preconditioner.shift
+        top = self.spectrum.top_eigenvalue + shift / len(self.problem.X)
+        return critical_batch_size(self.beta + shift, top)
 
     @property
     def m_star_adapted(self) -> float:

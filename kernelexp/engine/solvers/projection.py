@@ -18,7 +18,7 @@ from kernelexp.engine.plan import Plan
 from kernelexp.engine.ranks import Ranks
 from kernelexp.engine.singular import PseudoInverse, factorised
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
-from kernelexp.engine.solvers.full_sgd import FullSystem
+from kernelexp.engine.solvers.full_state import FullSystem
 from kernelexp.engine.solvers.problem import Problem
 
 # The largest share that the first projection may leave undone. (Later ones of an inexact projection are
