@@ -31,6 +31,7 @@ VARIED = {
     "solvers": {"solver"},
     "bandwidth": {"kernel", "kernel.bandwidth"},
     "ridge_path": {"kernel"},
+    "krr_testbed": {"dataset", "solver", "seed"},
     "tables": {"dataset", "kernel", "seed"},
     "rfm_low_rank": {"dataset.n_train", "solver.diagonal", "seed"},
 }

@@ -173,7 +173,7 @@ def test_a_ridge_is_a_parameter(curve):
     search = GridSearchCV(KernelRegressor("gaussian"), grid, error_score="raise").fit(X, Y[:, 0])
     assert search.best_params_["ridge"] < 1.0
     for parameters, message in [
-        ({"solver": "eigenpro2"}, "ridge=0.1: must be None with solver=eigenpro2"),
+        ({"solver": "eigenpro4"}, "ridge=0.1: must be None with solver=eigenpro4"),
         ({"solver_params": {"ridge": 0.1}}, "ridge: must be None where solver_params has it"),
     ]:
         with pytest.raises(ValueError, match=message):

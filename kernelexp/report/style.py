@@ -59,7 +59,7 @@ STOP_STYLES: dict[str, dict[str, Any]] = {
     INTERPOLATED: SOLVER_STYLES["exact"],
     EARLY: {"marker": "x", "linestyle": ":"},
 }
-_SOLVER_ORDER = dict(zip(SOLVER_STYLES, [0, 7, 3, 2, 1, 4, 5, 9], strict=True))
+_SOLVER_ORDER = dict(zip(SOLVER_STYLES, [0, 7, 3, 2, 1, 4, 5, 9, 6], strict=True))
 
 # For names in scripts that the first font does not have; those that are installed.
 _OTHER_SCRIPTS = [
