@@ -506,6 +506,20 @@ def test_scores_come_first(built):
     assert all(len(row) == len(header) for row in rows)
 
 
+def test_seconds_to_the_best_error_of_any_solver(built):
+    """Errors are 10% and 10% / 2^e more: the first within 1% of the best, 10%, is that of the seventh epoch."""
+    near = pd.read_csv(built[1] / "krr_testbed_near.csv").set_index(["dataset", "solver"])
+    for dataset in ("fmnist", "friedman1"):
+        assert near.loc[dataset, "seconds"].to_dict() == {
+            "askotch": 28.5,
+            "eigenpro2": 7.5,
+            "exact": 20.5,
+        }
+    assert near["best_percent"].to_list() == pytest.approx([10.0] * 6)
+    assert near.loc[("fmnist", "askotch"), "residual"] == 1e-6
+    assert pd.isna(near.loc[("fmnist", "eigenpro2"), "residual"])
+
+
 def test_the_page_is_for_dark_and_narrow_screens_too(built):
     report_, out, _, _ = built
     page = (out / "index.html").read_text("utf-8")

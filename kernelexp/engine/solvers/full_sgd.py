@@ -57,7 +57,7 @@ from kernelexp.engine.spectrum import nystrom_spectrum
 _SMALLEST_SUBSAMPLE, _SMALLEST_BLOCK = 500, 256
 # With a ridge f(X) is computed anew after so many epochs: the loss does not fall to zero, where ``record``
 # would see what is rounded off, about eps an epoch.
-_REFRESH = 20
+_REFRESH = 10
 
 
 @dataclass(frozen=True)
