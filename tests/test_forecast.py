@@ -12,7 +12,9 @@ from kernelexp.experiment import Config, run
 from kernelexp.forecast import planned_memory
 
 
-@pytest.mark.parametrize("solver", ["cg", "eigenpro1", "eigenpro2", "eigenpro3", "exact", "falkon"])
+@pytest.mark.parametrize(
+    "solver", ["askotch", "cg", "eigenpro1", "eigenpro2", "eigenpro3", "exact", "falkon"]
+)
 def test_dry_run_names_the_memory_that_is_planned(solver):
     settings = {} if solver == "exact" else {"epochs": 1}
     config = Config(

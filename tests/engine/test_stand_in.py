@@ -108,6 +108,15 @@ def test_solvers(name, host, keep, gpu):
     assert relative(got, expected.double()) < 1e-3
 
 
+@pytest.mark.parametrize("name", ["sgd", "eigenpro1", "eigenpro2", "askotch"])
+def test_a_ridge_and_points_that_coincide(name, gpu):
+    p = problem(LAPLACIAN, n=100, d=5, dtype=torch.float32)
+    p.X[60:] = p.X[:40]
+    expected = fitted(name, Problem(p.kernel, p.X, p.Y, p.labels), ridge=1e-2).predict(p.X)
+    got = fitted(name, moved(p, GPU), ridge=1e-2).predict(p.X.to(GPU)).cpu()
+    assert relative(got, expected.double()) < 1e-3
+
+
 @pytest.mark.parametrize("precision", ["bf16", "bf16x3"])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_precisions(name, precision, gpu):

@@ -61,7 +61,7 @@ class Askotch(Solver[AskotchSystem, AskotchIterate]):
     Differs from the paper: K w and K v are carried along, each block adding K(X, X_B) delta to them, which
     takes the n b evaluations that (K z)_B would, and has the loss, the norm and the residual after each epoch
     for nothing; an epoch takes each row once, in an order drawn anew, where the paper draws blocks that may
-    overlap, and takes two thirds of the epochs for it; mu is divided by max k(x, x), so that a kernel and its
+    overlap, and takes two thirds to four fifths of the epochs for it; mu is divided by max k(x, x), so that a kernel and its
     multiples have the same iterates; L is found by 30 power iterations, not 10. Vectors and blocks are float64;
     K's rows have the type of the data, and f(X) is computed anew in float64 each tenth epoch, at the last, and
     before the tolerance counts as met, so that what it ends with is no rounding.
