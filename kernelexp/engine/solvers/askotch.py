@@ -32,7 +32,6 @@ _SUBSAMPLE = 500
 _SMALLEST_BLOCK, _BLOCKS = 64, 100
 # Directions of a block where none are asked for: at most so many, and this part of it.
 _RANK, _RANK_SHARE = 100, 2
-_RANK, _RANK_SHARE = 100, 2
 # f(X) as carried along is computed anew after so many epochs.
 _LOOK = 10
 # Training has diverged at this relative residual; it begins with 1.

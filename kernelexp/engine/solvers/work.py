@@ -12,6 +12,7 @@ from functools import singledispatch
 import torch
 
 from kernelexp.engine.plan import Plan, ResourceLimits, Sizes
+from kernelexp.engine.solvers.askotch import Askotch
 from kernelexp.engine.solvers.base import AnySolver
 from kernelexp.engine.solvers.cg import CG
 from kernelexp.engine.solvers.exact import Exact
@@ -27,6 +28,8 @@ _TYPES = {4: torch.float32, 8: torch.float64}
 _TOP_PAIRS, _ALL_PAIRS = 3.4, 10.0
 # Iterations of refinement, of products with the whole matrix.
 _REFINEMENT = 4
+# Of askotch: to the largest eigenvalue of a block, and what a block takes beside its products, in steps.
+_POWER_ITERATIONS, _BLOCK_STEPS = 30, 8
 # Of the largest number of directions, and of the largest batch, what the spectra of practice make of them.
 _USED_Q, _USED_BATCH = 0.75, 0.2
 
@@ -182,6 +185,16 @@ def _cg(solver: CG, sizes: Sizes, plan: Plan) -> Cost:
         [_spectrum(n, plan.subsample_size, q, dtype), Work(dtype, entries=filled)],
         [Work(dtype, entries=entries, read=read + 2 * n * q, operations=4 * n * q * c)],
     )
+
+
+@cost.register
+def _askotch(solver: Askotch, sizes: Sizes, plan: Plan) -> Cost:
+    n, b, r, dtype = plan.n_centers, plan.block_size, plan.max_rank, _TYPES[sizes.itemsize]
+    filled, entries, read = _kept(n, n, plan.kept_rows)
+    # Of a block: its approximation, its preconditioned matrix, the power iteration.
+    operations = 2.0 * b * b * (4 * r + _POWER_ITERATIONS)
+    own = Work(torch.float64, operations=n / b * operations, steps=_BLOCK_STEPS * n / b)
+    return Cost([Work(dtype, entries=filled)], [Work(dtype, entries=entries, read=read), own])
 
 
 @cost.register
