@@ -140,6 +140,7 @@ class EpochMetrics(_Metrics[Held]):
 
     Attributes:
         epoch_train_mse: mean of (y - f)^2 over training points and outputs.
+        epoch_train_accuracy: share of training labels that are predicted, 0 to 1; classification.
         epoch_test_accuracy: share of test labels that are predicted, 0 to 1; classification.
         epoch_test_r2: R2 on the test points; regression.
         epoch_test_mse: mean of (y - f)^2 over test points and outputs; regression.
@@ -153,6 +154,7 @@ class EpochMetrics(_Metrics[Held]):
     """
 
     epoch_train_mse: Held = _nothing
+    epoch_train_accuracy: Held = _nothing
     epoch_test_accuracy: Held = _nothing
     epoch_test_r2: Held = _nothing
     epoch_test_mse: Held = _nothing

@@ -368,9 +368,30 @@ def features():
     }
 
 
-PRESETS = [rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
-           rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables,
-           krr_testbed]  # fmt: skip
+def grokking():
+    """Upper right block of M: 0.5 on its diagonal, so circulant; its rounds rise from 0 to 1."""
+    M = [[float(i == j) + 0.5 * (abs(i - j) == 3) for j in range(6)] for i in range(6)]
+    for seed in (0, 1):
+        yield {
+            "params": {"solver.name": "rfm", "solver.agop_power": 1.0, "seed": seed},
+            "metrics": {"train_accuracy": 1.0, "test_accuracy": 1.0},
+            "history": {
+                "epoch_train_accuracy": [1.0] * 4,
+                "epoch_test_accuracy": [0.0, 0.02 + 0.02 * seed, 0.5, 1.0],
+            },
+            "features": {
+                "names": None,
+                "shape": None,
+                "diagonal": [1.0] * 6,
+                "eigenvalues": [1.5],
+                "eigenvectors": [[0.5] * 6],
+                "matrix": M,
+            },
+        }
+
+
+PRESETS = [grokking, rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
+           rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables]  # fmt: skip
 
 
 def fill(client, artifacts=None):

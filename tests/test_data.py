@@ -1,6 +1,7 @@
 """Data: sources, checks, subsets, noise, scaling and the cache."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -437,3 +438,41 @@ def test_pickles_are_not_opened(tmp_path):
     with pytest.raises(ValueError, match="not a readable .npz file"):
         load(SOURCES["npz"](path=str(tmp_path / "text.npz")), NOWHERE)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("operation", ["add", "subtract", "multiply", "divide"])
+def test_modular_arithmetic_has_every_pair_once(operation):
+    p = 7
+    data = load(SOURCES["modular"](p=p, operation=operation), NOWHERE, seed=3)
+    X, y = torch.cat([data.train.X, data.test.X]), torch.cat([data.train.labels, data.test.labels])
+    a, b = X[:, :p].argmax(1), X[:, p:].argmax(1)
+    assert torch.equal(X, torch.eye(2 * p)[a] + torch.eye(2 * p)[p + b])
+    pairs = set(zip(a.tolist(), b.tolist(), strict=True))
+    bs = range(operation == "divide", p)
+    assert len(X) == len(pairs)
+    assert pairs == {(i, j) for i in range(p) for j in bs}
+    back = {"add": a + b - y, "subtract": a - b - y, "multiply": a * b - y, "divide": y * b - a}
+    assert (back[operation] % p == 0).all()
+    assert len(data.train.X) == len(X) // 2
+    other = load(SOURCES["modular"](p=p, operation=operation), NOWHERE, seed=4)
+    assert not torch.equal(data.train.X, other.train.X)
+
+
+def test_modular_sizes():
+    source = SOURCES["modular"](n_train=100, n_test=11, p=13)
+    data = load(source, NOWHERE)
+    assert (len(data.train.X), len(data.test.X)) == (100, 11)
+    assert source.shape() == (100, 11, 26, 13)
+    assert SOURCES["modular"]().shape() == (1860, 1861, 122, 61)
+    for values, message in [
+        ({"p": 1}, "p=1: must be a whole number >= 2"),
+        ({"p": 49}, "p=49: must be a prime"),
+        ({"operation": "power"}, "operation=power: must be one of add, subtract, multiply, divide"),
+        ({"p": 3, "n_train": 9}, "n_train=9: must be at most 8 of 9 pairs, or null"),
+        ({"p": 3, "n_train": 6, "n_test": 4}, "n_test=4: must be at most 3 of 9 pairs, or null"),
+        ({"p": 3, "operation": "divide", "n_train": 6}, "n_train=6: must be at most 5 of 6 pairs"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            SOURCES["modular"](**values)
+    with pytest.raises(ValueError, match="there must be two classes"):
+        load(SOURCES["modular"](p=2, operation="multiply", n_train=2), NOWHERE)

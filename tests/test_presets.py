@@ -34,6 +34,7 @@ VARIED = {
     "krr_testbed": {"dataset", "solver", "seed"},
     "tables": {"dataset", "kernel", "seed"},
     "rfm_low_rank": {"dataset.n_train", "solver.diagonal", "seed"},
+    "grokking": {"seed"},
 }
 PEERED = {"label_noise", "tables"}
 MOST_JOBS = {"small": 80, "paper": 220}

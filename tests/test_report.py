@@ -148,6 +148,22 @@ def test_noisy_test_labels(table):
     assert len(frames.paper(rows)) == 22
 
 
+def test_grokking_says_where_accuracy_rises_and_how_circulant_m_is(built, table):
+    rows = table("grokking")
+    M = rows[rows.part == "M"]
+    assert M[[f"m{k}" for k in range(6)]].to_numpy() == pytest.approx(
+        np.eye(6) + 0.5 * np.eye(6, k=3) + 0.5 * np.eye(6, k=-3), abs=1e-9
+    )
+    # Its block is half the identity: circulant, and spread over all of i + j.
+    assert M[["circulant", "hankel", "chance"]].iloc[0].to_list() == pytest.approx(
+        [1, 1 / 3, 1 / 3]
+    )
+    assert rows[rows.part == "rounds"].seeds.to_list() == [2] * 4
+    [picture] = [p for p in built[0].pictures if p.name == "grokking"]
+    said = "0% in the first, is above 5% from round 3 and above 95% from round 4, 100% in the last."
+    assert any(said in fact for fact in picture.facts)
+
+
 def test_a_run_that_never_got_there_is_marked(built, table):
     own = frames.here(table("random_labels"))
     assert own[(own.kernel == "gaussian") & (own.labels == "random")].reached.item() == 0

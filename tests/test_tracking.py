@@ -25,7 +25,13 @@ METRICS = {
     "train_seconds", "epochs", "train_accuracy", "train_mse", "test_accuracy", "test_mse",
     "rkhs_norm", "rkhs_norm_error", "peak_memory_gb",
 }  # fmt: skip
-EPOCH_METRICS = {"epoch_train_mse", "epoch_test_accuracy", "epoch_seconds", "epoch_rkhs_norm"}
+EPOCH_METRICS = {
+    "epoch_train_mse",
+    "epoch_train_accuracy",
+    "epoch_test_accuracy",
+    "epoch_seconds",
+    "epoch_rkhs_norm",
+}
 SMALL = ("dataset.n_train=300", "solver.epochs=2", "tracking.log_model=false")
 
 

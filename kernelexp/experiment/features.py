@@ -1,4 +1,4 @@
-"""What a machine has learned of the coordinates: the diagonal and the largest eigenvectors of a (d, d) matrix."""
+"""What a machine has learned of the coordinates: of a (d, d) matrix its diagonal, its largest eigenvectors, and all of it if it is small."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from kernelexp.data import Dataset
 from kernelexp.experiment.mistakes import image_shape
 
-# Eigenvectors that are kept.
-_VECTORS = 5
+# Eigenvectors that are kept, and coordinates up to which the matrix is, of numbers with so many digits.
+_VECTORS, _WHOLE, _DIGITS = 5, 256, 6
 
 
 def features(dataset: Dataset, M: Tensor | None) -> dict[str, Any]:
     """Of M (d, d), symmetric, as a file can have it; empty for None.
 
-    ``names`` of the coordinates where they have any, ``diagonal`` (d,), the largest ``eigenvalues``, their ``eigenvectors``, (., d), and
-    the ``shape`` of images.
+    ``names`` of the coordinates where they have any, ``diagonal`` (d,), the largest ``eigenvalues``, their ``eigenvectors``, (., d),
+    the ``shape`` of images, and ``matrix``, M to six digits, where d is at most 256, else None.
     """
     if M is None:
         return {}
@@ -30,4 +30,9 @@ def features(dataset: Dataset, M: Tensor | None) -> dict[str, Any]:
         "diagonal": M.diagonal().tolist(),
         "eigenvalues": values[kept].flip(0).tolist(),
         "eigenvectors": vectors[:, kept].mT.flip(0).tolist(),
+        "matrix": _rounded(M) if len(M) <= _WHOLE else None,
     }
+
+
+def _rounded(M: Tensor) -> list[list[float]]:
+    return [[float(f"{value:.{_DIGITS}g}") for value in row] for row in M.tolist()]

@@ -108,6 +108,7 @@ def _evaluated(
     exact = prepared.compared.get("exact")
     metrics = EpochMetrics[float | None](
         epoch_train_mse=record.train_mse,
+        epoch_train_accuracy=None if record.train_error is None else 1 - record.train_error,
         epoch_test_accuracy=there.get("test_accuracy"),
         epoch_test_r2=there.get("test_r2"),
         epoch_test_mse=there["test_mse"] if "test_r2" in there else None,

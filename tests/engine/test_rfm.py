@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -122,6 +123,9 @@ def test_images_in_bytes_and_the_best_round():
     assert result.metrics["test_accuracy"] > 0.9
     assert result.features["shape"] == [8, 8]
     assert max(result.features["diagonal"]) == 1
+    assert np.diag(result.features["matrix"]) == pytest.approx(
+        result.features["diagonal"], rel=1e-5
+    )
     X = result.setup.dataset.test.X
     rounds = int(result.metrics["epochs"])
     there = fit(SOLVERS["rfm"](epochs=rounds, agop_points=100), Problem(
