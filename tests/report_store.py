@@ -390,7 +390,15 @@ def grokking():
         }
 
 
-PRESETS = [grokking, rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
+def subspace():
+    for n, rounds in itertools.product([500, 1000, 2000], [1, 4]):
+        yield {
+            "params": {"solver.name": "rfm", "dataset.n_train": n, "dataset.name": "multi_index"},
+            "metrics": {"epochs": rounds, "test_mse": 0.5 / rounds, "subspace_error": 100 / n},
+        }
+
+
+PRESETS = [subspace, grokking, rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
            rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables]  # fmt: skip
 
 

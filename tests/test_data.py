@@ -476,3 +476,23 @@ def test_modular_sizes():
             SOURCES["modular"](**values)
     with pytest.raises(ValueError, match="there must be two classes"):
         load(SOURCES["modular"](p=2, operation="multiply", n_train=2), NOWHERE)
+
+
+@pytest.mark.parametrize("name", ["multi_index", "low_rank"])
+def test_targets_depend_on_a_known_subspace_alone(name):
+    data = load(SOURCES[name](n_train=20_000), NOWHERE, seed=2, dtype=torch.float64)
+    U = torch.from_numpy(data.subspace)
+    r = U.shape[1]
+    assert (U.T @ U - torch.eye(r)).abs().max() < 1e-12
+    z, y = data.train.X @ U, data.train.Y[:, 0]
+    if name == "multi_index":
+        expected = (z[:, 0] * z[:, 1] + z[:, 2] * z[:, 3] + z.prod(1)) / 3**0.5
+        assert y.var() == pytest.approx(1, abs=0.1)
+    else:
+        expected = z[:, 0] * z[:, 1] * (z[:, 2] > 0)
+    assert (y - expected).abs().max() < 1e-12
+    # Scaled points have other directions.
+    assert load(SOURCES[name](scale="standard"), NOWHERE).subspace is None
+    assert load(SOURCES["digits"](), NOWHERE).subspace is None
+    with pytest.raises(ValueError, match="d=3: must be a whole number >= 4"):
+        SOURCES["multi_index"](d=3)

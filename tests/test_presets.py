@@ -35,6 +35,7 @@ VARIED = {
     "tables": {"dataset", "kernel", "seed"},
     "rfm_low_rank": {"dataset.n_train", "solver.diagonal", "seed"},
     "grokking": {"seed"},
+    "subspace": {"dataset.n_train", "solver.epochs", "seed"},
 }
 PEERED = {"label_noise", "tables"}
 MOST_JOBS = {"small": 80, "paper": 220}

@@ -122,6 +122,10 @@ class DatasetSource(ABC):
             FileNotFoundError: in one line, with the files that would help.
         """
 
+    def subspace(self, seed: int) -> np.ndarray | None:
+        """Orthonormal directions (n_features, r) that are all the targets depend on; None: not known."""
+        return None
+
     def files(self, data_dir: Path) -> list[Path] | None:
         """The files that ``read`` will read, empty where they are not there; None: it needs none."""
         return None

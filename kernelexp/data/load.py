@@ -49,6 +49,7 @@ class Dataset:
         preprocessing: how inputs became rows, for serving.
         digest: of the points taken, before noise and scaling.
         location: where they are from.
+        subspace: orthonormal directions (d, r) that are all the targets depend on; None: not known.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Dataset:
     preprocessing: Preprocessing
     digest: str
     location: str
+    subspace: np.ndarray | None = None
 
     @property
     def n_classes(self) -> int | None:
@@ -139,6 +141,7 @@ def load(
         preprocessing=preprocessing,
         digest=digest(arrays),
         location=location,
+        subspace=None if scaled else source.subspace(seed),  # scaling would move them
     )
 
 

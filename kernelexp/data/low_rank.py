@@ -31,6 +31,9 @@ class LowRank(DatasetSource):
     def shape(self) -> Shape:
         return Shape(self.n_train or _DEFAULT_SIZE, self.n_test or _DEFAULT_SIZE, _FEATURES, 1)
 
+    def subspace(self, seed: int) -> np.ndarray:
+        return np.eye(_FEATURES)[:, [0, 1, 5]]
+
     def _draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         x = _SPREAD * rng.standard_normal((n, _FEATURES))
         return x, x[:, 0] * x[:, 1] * (x[:, 5] > 0)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kernelexp.data import Dataset
 from kernelexp.experiment.mistakes import image_shape
+from kernelexp.metrics import RUN
 
 # Eigenvectors that are kept, and coordinates up to which the matrix is, of numbers with so many digits.
 _VECTORS, _WHOLE, _DIGITS = 5, 256, 6
@@ -32,6 +33,18 @@ def features(dataset: Dataset, M: Tensor | None) -> dict[str, Any]:
         "eigenvectors": vectors[:, kept].mT.flip(0).tolist(),
         "matrix": _rounded(M) if len(M) <= _WHOLE else None,
     }
+
+
+def subspace_error(dataset: Dataset, M: Tensor | None) -> dict[str, float]:
+    """The sine of the largest angle between the first r eigenvectors of M (d, d) and the r directions of the data.
+
+    |(1 - V V^T) U|_2 for orthonormal V, U (d, r), which is exact for small angles. Empty where either is not known.
+    """
+    if M is None or dataset.subspace is None:
+        return {}
+    U = torch.from_numpy(dataset.subspace).to(M)
+    V = torch.linalg.eigh(M)[1][:, -U.shape[1] :]
+    return {RUN.subspace_error: torch.linalg.matrix_norm(U - V @ (V.mT @ U), 2).item()}
 
 
 def _rounded(M: Tensor) -> list[list[float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernelexp.engine import KernelModel, memory
-from kernelexp.experiment.features import features
+from kernelexp.experiment.features import features, subspace_error
 from kernelexp.experiment.mistakes import mistakes
 from kernelexp.experiment.observer import RunResult
 from kernelexp.experiment.prepare import Prepared
@@ -34,6 +34,7 @@ def result(prepared: Prepared, trained: Trained, validated: dict[str, float]) ->
         rkhs_norm_error=norm.relative_error,
         **training.residuals(),
         **training.choice(),
+        **subspace_error(setup.dataset, training.features()),
         prediction_drift=_drift(model, train.X, outputs),
         peak_memory_gb=memory.peak_bytes(prepared.config.device) / 1e9,
     )
