@@ -398,7 +398,36 @@ def subspace():
         }
 
 
-PRESETS = [subspace, grokking, rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
+def overfitting():
+    """The test error of interpolation grows with n as the Gaussian's power says; that of a ridge falls."""
+    power = {"laplacian": -0.2, "gaussian": 0.5}
+    for n, noise, kernel, ridge in itertools.product([50, 200], [0.0, 1.0], power, [0.0, 1e-3]):
+        error = (1 + noise) * n ** (-0.3 if ridge else power[kernel])
+        yield {
+            "params": {
+                "kernel.name": kernel,
+                "solver.name": "exact",
+                "solver.ridge": ridge,
+                "noise": noise,
+                "dataset.n_train": n,
+            },
+            "metrics": {"test_mse": error},
+        }
+
+
+def nystrom_preconditioner():
+    """Epochs fall as 1 + q / s."""
+    for q, s in itertools.product([20, 80], [100, 200, 500]):
+        rate = math.log(100) / (10 * (1 + q / s))
+        yield {
+            "params": {"solver.q": q, "solver.subsample_size": s, "solver.stop.train_mse": 1e-3},
+            "metrics": {"q": q, "m_star_adapted": 100 + s},
+            "history": {"epoch_train_mse": [0.1 * math.exp(-rate * e) for e in range(1, 30)]},
+            "stopped_by": "train_mse",
+        }
+
+
+PRESETS = [overfitting, nystrom_preconditioner, subspace, grokking, rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
            rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables]  # fmt: skip
 
 

@@ -148,6 +148,17 @@ def test_noisy_test_labels(table):
     assert len(frames.paper(rows)) == 22
 
 
+def test_epochs_by_subsample(table):
+    rows = table("nystrom_preconditioner")
+    assert rows.epochs_to_loss.to_numpy() == pytest.approx(10 * (1 + rows.q / rows.s))
+
+
+def test_overfitting_says_what_n_does(built, table):
+    assert len(table("overfitting")) == 16
+    [picture] = [p for p in built[0].pictures if p.name == "overfitting"]
+    assert "gaussian, interpolated, noise 1: test MSE 14.1 to 28.3, n = 50 to 200." in picture.facts
+
+
 def test_grokking_says_where_accuracy_rises_and_how_circulant_m_is(built, table):
     rows = table("grokking")
     M = rows[rows.part == "M"]
