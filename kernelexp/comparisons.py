@@ -1,6 +1,6 @@
 """What a run may be compared with on the test points: ``compare=[exact,nearest_neighbour]``.
 
-One function a comparison: from the training problem and test inputs (m, d) to outputs (m, c).
+One function a comparison: from the training problem and test inputs (m, d) to outputs (m, c). ``learning_curve`` is a prediction of the error.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 from kernelexp import peers
 from kernelexp.engine import Problem, fit
 from kernelexp.engine.kernels.geometry import squared_distances
+from kernelexp.engine.learning_curve import eigenframe, predicted_mse
 from kernelexp.engine.points import Points
 from kernelexp.engine.ranks import ALONE
 from kernelexp.engine.solvers.exact import Exact
@@ -66,6 +67,29 @@ COMPARISONS: dict[str, Callable[[Problem, Tensor], Tensor]] = {
     "kernel_ridge": peers.kernel_ridge,
     "boosting": peers.boosting,
 }
+
+
+# What is compared is a number and not outputs.
+LEARNING_CURVE = "learning_curve"
+
+
+def predicted_test_mse(problem: Problem, ridge: float, X: Tensor, Y: Tensor) -> float:
+    """The test error of kernel ridge regression as theory has it, from the eigenvalues at the test points X (m, d), targets Y (m, c).
+
+    Raises:
+        ValueError: where there are not more test points than training points.
+    """
+
+    def predicted() -> float:
+        frame = eigenframe(problem.kernel, X, Y)
+        try:
+            return predicted_mse(*frame, len(problem.X), ridge, sample=len(X))
+        except ValueError as error:
+            raise ValueError(
+                f"compare=[learning_curve]: {error}; take more test points, or leave it out"
+            ) from error
+
+    return problem.ranks.once(predicted)
 
 
 def prediction_error(outputs: Tensor, reference: Tensor) -> float:

@@ -59,6 +59,7 @@ class RunMetrics(_Metrics[Held]):
         loo_r2: R2 of predictions of training points by training on all others; regression.
         loo_mse: mean over training points and outputs of (y_i - f_i(x_i))^2, f_i trained without point i.
         effective_dimension: trace of K (K + n ridge)^-1.
+        predicted_test_mse: ``test_mse`` of kernel ridge regression as theory has it (``compare=[learning_curve]``).
         exact_test_accuracy: ``test_accuracy`` of the interpolating solution.
         exact_test_r2: ``test_r2`` of the interpolating solution.
         exact_test_mse: ``test_mse`` of the interpolating solution.
@@ -113,6 +114,7 @@ class RunMetrics(_Metrics[Held]):
     loo_r2: Held = _nothing
     loo_mse: Held = _nothing
     effective_dimension: Held = _nothing
+    predicted_test_mse: Held = _nothing
     exact_test_accuracy: Held = _nothing
     exact_test_r2: Held = _nothing
     exact_test_mse: Held = _nothing

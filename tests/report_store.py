@@ -427,7 +427,17 @@ def nystrom_preconditioner():
         }
 
 
-PRESETS = [overfitting, nystrom_preconditioner, subspace, grokking, rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
+def learning_curves():
+    """The prediction is 10% too high."""
+    for n, kernel, ridge in itertools.product([50, 200, 800], ["laplacian", "gaussian"], [0, 1e-3]):
+        error = (1 + ridge) * n**-0.3
+        yield {
+            "params": {"kernel.name": kernel, "solver.ridge": ridge, "dataset.n_train": n},
+            "metrics": {"test_mse": error, "predicted_test_mse": 1.1 * error},
+        }
+
+
+PRESETS = [learning_curves, overfitting, nystrom_preconditioner, subspace, grokking, rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
            rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables]  # fmt: skip
 
 

@@ -118,3 +118,25 @@ def test_the_nearest_neighbour_is_found_far_from_the_origin(tmp_path):
     reference = KNeighborsRegressor(1).fit(x[:250].astype(float), y[:250])
     r2 = reference.score(x[250:].astype(float), y[250:])
     assert result.metrics["nearest_neighbour_test_r2"] == pytest.approx(r2, abs=1e-4)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-2])
+def test_the_learning_curve_meets_the_error(ridge):
+    result, _ = run(
+        "learning_curve",
+        dataset=SOURCES["digits"](n_train=60),
+        solver=SOLVERS["exact"](ridge=ridge),
+        noise=0.0,
+    )
+    metrics = result.metrics
+    assert metrics["predicted_test_mse"] == pytest.approx(metrics["test_mse"], rel=0.1)
+
+
+def test_the_learning_curve_needs_points_and_no_noise():
+    with pytest.raises(
+        ValueError, match=r"compare=\[learning_curve\]: n=300: must be below the 20 "
+    ):
+        run("learning_curve", dataset=SOURCES["digits"](n_train=300, n_test=20), noise=0.0,
+            solver=SOLVERS["exact"](ridge=1.0))  # fmt: skip
+    with pytest.raises(ValueError, match=r"noise=0.1: must be 0 with compare=\[learning_curve\]"):
+        run("learning_curve")

@@ -35,6 +35,7 @@ VARIED = {
     "tables": {"dataset", "kernel", "seed"},
     "rfm_low_rank": {"dataset.n_train", "solver.diagonal", "seed"},
     "grokking": {"seed"},
+    "learning_curves": {"dataset.n_train", "kernel", "solver.ridge", "seed"},
     "nystrom_preconditioner": {"solver.q", "solver.subsample_size", "seed"},
     "overfitting": {"dataset.n_train", "noise", "kernel", "solver.ridge", "seed"},
     "subspace": {"dataset.n_train", "solver.epochs", "seed"},
@@ -148,7 +149,8 @@ def test_the_command_line_wins(cli, runs):
         (["noise=0,2"], "noise=2.0: must be a number from 0 to 1"),
         (
             ["compare=[nobody]"],
-            "compare=nobody: must be one of exact, nearest_neighbour, svm, kernel_ridge, boosting",
+            "compare=nobody: must be one of exact, nearest_neighbour, svm, kernel_ridge, boosting, "
+            "learning_curve",
         ),
     ],
 )

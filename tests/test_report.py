@@ -159,6 +159,12 @@ def test_overfitting_says_what_n_does(built, table):
     assert "gaussian, interpolated, noise 1: test MSE 14.1 to 28.3, n = 50 to 200." in picture.facts
 
 
+def test_how_far_a_prediction_is_off(built):
+    [picture] = [p for p in built[0].pictures if p.name == "learning_curves"]
+    said = "laplacian, interpolated: predicted +10.0% to +10.0% beside measured, 10.0% on average."
+    assert said in picture.facts
+
+
 def test_grokking_says_where_accuracy_rises_and_how_circulant_m_is(built, table):
     rows = table("grokking")
     M = rows[rows.part == "M"]

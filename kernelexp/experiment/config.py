@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from kernelexp.comparisons import COMPARISONS
+from kernelexp.comparisons import COMPARISONS, LEARNING_CURVE
 from kernelexp.data import DatasetSource
 from kernelexp.data.cache import cache_dir
 from kernelexp.data.held_out import Fold, HeldOut, check_held_out
@@ -54,4 +54,6 @@ class Config:
         number("seed", self.seed, 0, whole=True)
         check_precision(self.precision, self.dtype, self.device)
         for name in self.compare:
-            one_of("compare", name, COMPARISONS)
+            one_of("compare", name, [*COMPARISONS, LEARNING_CURVE])
+        if LEARNING_CURVE in self.compare and self.noise:
+            raise refuse("noise", self.noise, f"0 with compare=[{LEARNING_CURVE}]")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernelexp import engine, interrupts
 from kernelexp.checkpoint import Checkpoints
-from kernelexp.comparisons import COMPARISONS
+from kernelexp.comparisons import COMPARISONS, LEARNING_CURVE, predicted_test_mse
 from kernelexp.data import Dataset, Split, load
 from kernelexp.engine import AnyTraining, Plan, Problem, SolverOption, memory
 from kernelexp.engine.checks import refuse
@@ -22,6 +22,7 @@ from kernelexp.experiment.config import Config
 from kernelexp.experiment.early_stopping import EarlyStopping
 from kernelexp.experiment.observer import Setup, Start
 from kernelexp.experiment.scores import scores
+from kernelexp.metrics import RUN
 
 # Of the free device memory, for training inputs; else they stay on the host.
 _DATA_SHARE = 0.5
@@ -70,7 +71,11 @@ def prepare(
     there: dict[str, float] = {}
     for name, outputs in compared.items():
         there |= scores(f"{name}_test", outputs, dataset.test)
-    if compared:
+    if LEARNING_CURVE in config.compare:
+        ridge = getattr(config.solver, "ridge", 0.0)
+        test = dataset.test
+        there[RUN.predicted_test_mse] = predicted_test_mse(problem, ridge, test.X, test.Y)
+    if config.compare:
         memory.reset_peak(config.device)
     interrupts.check()
     solver, stopping = early_stopping(config)
@@ -151,7 +156,8 @@ def make_problem(config: Config, train: Split, plan: Plan | None, ranks: Ranks) 
 
 def compare(config: Config, problem: Problem, dataset: Dataset) -> dict[str, Tensor]:
     """Outputs of others on the test points, by name."""
-    return {name: COMPARISONS[name](problem, dataset.test.X) for name in config.compare}
+    names = [name for name in config.compare if name in COMPARISONS]
+    return {name: COMPARISONS[name](problem, dataset.test.X) for name in names}
 
 
 def evaluated(dataset: Dataset) -> Tensor:

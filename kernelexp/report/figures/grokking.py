@@ -32,7 +32,7 @@ def table(data: Data) -> pd.DataFrame:
     half = len(M) // 2
     i, j = np.mgrid[0:half, 0:half]
     block = M[:half, -half:]
-    rows = pd.DataFrame(M, columns=[f"m{k}" for k in range(len(M))]).assign(
+    rows = pd.DataFrame(M.round(5), columns=[f"m{k}" for k in range(len(M))]).assign(
         runs=data.shown,
         source=HERE,
         circulant=_share(block, (i - j) % half),
