@@ -53,7 +53,7 @@ bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs K
 	$(BIN)/python benchmarks/ridge_path.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/tables.py
-	$(BIN)/python benchmarks/forecast.py
+	$(BIN)/python benchmarks/learned_kernels.py
 	$(BIN)/python benchmarks/ranks.py
 
 lint: $(READY) ## check format, style and types
