@@ -1,6 +1,6 @@
 """What a learned metric gains over the same kernel with its own best bandwidth and ridge.
 
-    python benchmarks/learned_kernels.py [DATA SET ...]       Fashion-MNIST in $KERNELEXP_DATA
+    python benchmarks/learned_kernels.py [DATA SET ...]       the tables, or others: fmnist, in $KERNELEXP_DATA
 
 The Laplacian kernel: ``exact`` and ``rfm`` (full and diagonal M, up to five rounds) have the same grid of bandwidths, in medians of
 the distance, and of ridges; bandwidth, ridge and round are those of the least square error on a fifth of the training points, which are
@@ -114,4 +114,4 @@ def main(names):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [*TABLES, "fmnist"])
+    main(sys.argv[1:] or TABLES)
