@@ -4,7 +4,7 @@ With eigenvalues l_i and coefficients v_i of the target in the kernel's eigenfun
 
     sum_i l_i / (l_i + kappa) + n ridge / kappa = n
     E0 = n / (n - sum_i (l_i / (l_i + kappa))^2)
-    mse = E0 (sum_i (kappa / (l_i + kappa))^2 v_i^2 + s^2) - s^2         (Simon, Dickens, Karkada, DeWeese 2023, eqs. 4 to 8)
+    mse = E0 (sum_i (kappa / (l_i + kappa))^2 v_i^2 + s^2) - s^2         (Simon, Dickens, Karkada, DeWeese 2023)
 
 an estimate for eigenfunctions that behave as if they were independent Gaussian variables. Theirs counts the noise of the test targets too.
 """
@@ -50,7 +50,7 @@ def predicted_mse(
         ridge: in the units of a mean loss.
         noise: variance of the noise of each training target.
         sample: N, where both were estimated from N > n points. Of such a population the formula has the mean error over all points, and so over
-            the n that are trained on, where it is (ridge / kappa)^2 times as large (Simon et al., eq. 9); this takes them out.
+            the n that are trained on, where it is (ridge / kappa)^2 times as large (Simon et al.); this takes them out.
 
     Raises:
         ValueError: where as many points as eigenvalues above 0, or more, are interpolated, and for n >= N: nothing would be left to predict.

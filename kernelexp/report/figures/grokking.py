@@ -1,4 +1,4 @@
-"""Accuracy of a recursive feature machine by round, and its M as a picture: Mallinar et al. 2025, figures 1 and 2."""
+"""Accuracy of a recursive feature machine by round, and its M as a picture: Mallinar et al. 2025."""
 
 from __future__ import annotations
 
