@@ -438,7 +438,8 @@ def learning_curves():
 
 
 PRESETS = [learning_curves, overfitting, nystrom_preconditioner, subspace, grokking, rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
-           rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables]  # fmt: skip
+           rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables,
+           krr_testbed]  # fmt: skip
 
 
 def fill(client, artifacts=None):
