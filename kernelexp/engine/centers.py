@@ -11,8 +11,11 @@ from torch import Tensor
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.devices import tiling
 from kernelexp.engine.kernels.geometry import squared_distances
+from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.plan import Sizes, tile_numbers
 from kernelexp.engine.points import Points
 from kernelexp.engine.ranks import ALONE, Ranks
+from kernelexp.engine.rpcholesky import BLOCK, rp_cholesky
 from kernelexp.engine.singular import DistinctRows
 
 # Of Lloyd's algorithm.
@@ -20,7 +23,7 @@ _ROUNDS = 10
 
 
 def choose_centers(X: Tensor, kind: str, p: int, generator: torch.Generator) -> Tensor:
-    """Z of at most p centers from X (n, d): -> (p, d).
+    """Z of at most p centers from X (n, d), which alone decides: -> (p, d).
 
     ``all`` takes X itself, ``random`` rows without repetition, ``kmeans`` the means that Lloyd's
     algorithm reaches in ten rounds from random rows; a mean that loses all its points is dropped, so
@@ -28,7 +31,7 @@ def choose_centers(X: Tensor, kind: str, p: int, generator: torch.Generator) -> 
     """
     if kind != "kmeans" and p >= len(X):
         return X
-    return KINDS[kind](X, min(p, len(X)), generator)
+    return _BY_POINTS[kind](X, min(p, len(X)), generator)
 
 
 def _all(X: Tensor, p: int, generator: torch.Generator) -> Tensor:
@@ -52,7 +55,9 @@ def _kmeans(X: Tensor, p: int, generator: torch.Generator) -> Tensor:
     return Z
 
 
-KINDS = {"all": _all, "random": _random, "kmeans": _kmeans}
+_BY_POINTS = {"all": _all, "random": _random, "kmeans": _kmeans}
+# The last are the pivots of ``rpcholesky``: by the kernel, so that its matrix at the centers stands for all of it.
+KINDS = (*_BY_POINTS, "rpcholesky")
 
 
 def check_centers(kind: str | None, n_centers: int | None) -> None:
@@ -98,20 +103,32 @@ class CenterRule:
             return n
         return self.n_centers or min(n, max(1000, n // 10))
 
+    def bytes_to_choose(self, sizes: Sizes, device: torch.device) -> int:
+        """What is held while they are chosen: by ``rpcholesky`` the factor, of which a rank has its rows."""
+        n = sizes.n
+        if self.chosen != "rpcholesky" or self.takes_all(n):
+            return 0
+        return 8 * (sizes.own(n) * (self.count(n) + BLOCK) + tile_numbers(n, device))
+
     def choose(
         self,
         X: Tensor,
+        points: Points,
+        kernel: BlockedKernel,
         distinct_rows: Callable[[Tensor], DistinctRows],
         generator: torch.Generator,
-        device: torch.device,
         ranks: Ranks = ALONE,
     ) -> tuple[Tensor, DistinctRows | None]:
         """Z (p, d), no two alike; and how the points X (n, d) are the centers, where all of them are.
 
-        ``distinct_rows``: those of a table, of which X may be known already (``Problem.distinct_rows``).
+        ``points``: X, as the kernel takes it; ``distinct_rows``: those of a table, of which X may be known already
+        (``Problem.distinct_rows``).
         """
         kind, p = self.chosen, self.count(len(X))
-        if (
+        if kind == "rpcholesky" and p < len(X):
+            pivots = rp_cholesky(kernel, points, p, generator, ranks).pivots
+            Z = X[pivots.to(X.device)] if len(pivots) else X[:1]
+        elif (
             kind == "kmeans"
         ):  # takes time, and means that differ in their last digits lose other points
             Z = ranks.once(lambda: choose_centers(X, kind, p, generator), generator)
@@ -121,4 +138,4 @@ class CenterRule:
         all_of_them = distinct if Z is X else None
         if len(distinct.first) < len(Z):
             Z = Z[distinct.first]
-        return Z if Z is X else Z.to(device), all_of_them
+        return Z if Z is X else Z.to(points.device), all_of_them

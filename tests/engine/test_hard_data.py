@@ -105,6 +105,31 @@ def test_trains_and_records_what_the_model_does(solver, kernel):
             assert norm.value**2 == pytest.approx(square, abs=spread), where
 
 
+@pytest.mark.parametrize("solver", ["eigenpro3", "eigenpro4", "exact", "falkon", "ridge_path"])
+def test_pivots_as_centers(solver):
+    """Rows of the table, none twice, also where there are fewer different ones than asked for."""
+    for kernel in (KERNELS["laplacian"](bandwidth=2.0), KERNELS["linear"]()):
+        for kind, dtype, p in [(kind, t, p) for kind in KINDS for t in TYPES for p in (5, 30)]:
+            if kind == "time_stamp" and kernel.name == "linear":
+                continue
+            X, Y = table(kind, dtype)
+            settings = {"n_centers": p, "centers": "rpcholesky", "epochs": 3}
+            training, last = train(solver, settings, Problem(kernel, X, Y))
+            model, where = training.model(), f"{kernel.name}, {kind}, {dtype}, {p}"
+            rows = {tuple(x) for x in X.tolist()}
+            centers = [tuple(z) for z in model.centers.tolist()]
+            assert len(set(centers)) == len(centers) <= min(p, len(rows)), where
+            assert set(centers) <= rows, where
+            if kernel.name == "linear":
+                assert len(centers) <= X.shape[1], where
+            outputs, size = dense(model, X), Y.double().square().mean().item()
+            mse = (outputs - Y.double()).square().mean().item()
+            off = rounding(model.kernel(X.double(), model.centers.double()), model, outputs)
+            assert last.train_mse == pytest.approx(mse, rel=0.02, abs=(1e-9 + off) ** 2 * size), (
+                where
+            )
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("solver", SOLVER_CASES)
 def test_very_few_points(solver, n):

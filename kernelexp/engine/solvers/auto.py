@@ -37,7 +37,7 @@ class Auto(SolverOption):
     ``eigenpro4`` with p < n centers or more than 500,000 points, and ``eigenpro2``.
 
     Attributes:
-        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
+        centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
         n_centers: p; null: all.
         ridge: >= 0, in the units of a mean loss; 0: interpolation, or least squares.
         tolerance: the relative residual wanted; null: predictions as good as a few epochs make them.

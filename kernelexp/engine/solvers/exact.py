@@ -70,7 +70,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
     It solves at once: ``epochs`` and ``stop`` are limits it keeps by doing one "epoch".
 
     Attributes:
-        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
+        centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
         n_centers: p; null: all.
         ridge: >= 0, in the units of a mean loss (scikit-learn's alpha is n times this).
         precision: of matrix and factor: ``float64``, ``float32``, or ``auto``: float64 where it fits.
@@ -122,7 +122,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             "take fewer points (dataset.n_train) or centers (solver.n_centers), "
             "solver.precision=float32, or solver=cg",
             model=held + 8 * (n + 6 * p) * c,
-            setup=w * tile_numbers(n, device),
+            setup=max(w * tile_numbers(n, device), self.center_rule.bytes_to_choose(sizes, device)),
             step=8 * 4 * 512 * 512,
         )
         room = (plan.limit_gb - plan.gigabytes["process"]) * GB - w * p * p
@@ -131,8 +131,9 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
     def setup(self, problem: Problem, plan: Plan) -> ExactSystem:
         """Fill and factor the matrix."""
+        kernel = BlockedKernel(problem.kernel, plan.tiling)
         Z, distinct = self.center_rule.choose(
-            problem.X, problem.distinct_rows, problem.generator(), problem.device
+            problem.X, problem.points, kernel, problem.distinct_rows, problem.generator()
         )
         if distinct is None:
             return of_some_centers(problem, plan, Z, self.ridge)

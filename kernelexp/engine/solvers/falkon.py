@@ -133,7 +133,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
     iteration, n p d operations, or a pass over memory where K(X, Z) is kept.
 
     Attributes:
-        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
+        centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
         n_centers: p; null: all, or max(1,000, n / 10).
         ridge: >= 0, in the units of a mean loss.
         tolerance: stop at this relative residual of every output.
@@ -176,7 +176,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
             f"falkon with {p} centers",
             "take fewer centers (solver.n_centers)",
             model=16 * (p * p + 512 * p) + 8 * 8 * p * c + 3 * w * n * c + w * p * sizes.d,
-            setup=8 * (p * p + tiles),
+            setup=max(8 * (p * p + tiles), self.center_rule.bytes_to_choose(sizes, device)),
             step=w * (tiling(device).rows * p + tiles),
         )
         plan, keep = with_cache(plan, limits.asked, own, w * p, 1 + self.max_epochs)
@@ -187,7 +187,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         X, Y, kernel = problem.X, problem.Y, BlockedKernel(problem.kernel, plan.tiling)
         ranks = problem.ranks
         Z, _ = self.center_rule.choose(
-            X, problem.distinct_rows, problem.generator(), problem.device, ranks
+            X, problem.points, kernel, problem.distinct_rows, problem.generator(), ranks
         )
         made = ranks.first(lambda: self._factors(problem, kernel, Z))
         factors, independent, top = (None, None, 0.0) if made is None else made

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from kernelexp.engine.batch import BatchRule
+from kernelexp.engine.centers import CenterRule
 from kernelexp.engine.checks import number
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
@@ -23,7 +24,7 @@ def plan_projected(
     limits: Limits,
     device: torch.device,
     *,
-    p: int,
+    rule: CenterRule,
     s: int | None,
     q: int | None,
     m: int | None,
@@ -32,12 +33,12 @@ def plan_projected(
     batch_rule: Callable[[bool], BatchRule],
     passes: int,
 ) -> Plan:
-    """The plan for p centers; sizes that are None are chosen: of the subsample, q, the batch.
+    """The plan for p centers by a rule; sizes that are None are chosen: of the subsample, q, the batch.
 
     Raises:
         ValueError: where it does not fit, or a size exceeds the data.
     """
-    n, d, c, w = sizes.n, sizes.d, sizes.c, sizes.itemsize
+    n, d, c, w, p = sizes.n, sizes.d, sizes.c, sizes.itemsize, rule.count(sizes.n)
     number("solver.subsample_size", s, 2, p, whole=True, optional=True)
     s = s or min(p, _SUBSAMPLE)
     number("solver.q", q, 0, s - 1, whole=True, optional=True)
@@ -58,7 +59,10 @@ def plan_projected(
             f"{p} centers with {'an exact' if exact else 'an inexact'} projection",
             "take fewer centers (solver.n_centers), solver.projection=inexact or a smaller solver.q",
             model=w * (p * (d + 8 * c) + 3 * n * c + (own_n + own + s) * q + inner),
-            setup=w * (4.5 * max(s, 0 if exact else s_inner) ** 2 + 4 * s * (d + 2 * q) + tiles),
+            setup=max(
+                w * (4.5 * max(s, 0 if exact else s_inner) ** 2 + 4 * s * (d + 2 * q) + tiles),
+                rule.bytes_to_choose(sizes, device),
+            ),
             step=w * (2 * m * own + m * (d + 3 * c + q) + tiles),
         )
 

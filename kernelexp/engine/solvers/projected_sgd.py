@@ -55,7 +55,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
     """SGD on p centers; a method names T and its batch rule.
 
     Attributes:
-        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
+        centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
         n_centers: p; null: all, or max(1,000, n / 10).
         projection: ``exact`` (Cholesky factor of K(Z, Z)), ``inexact`` (EigenPro 2 on the centers), or
             ``auto``: exact where the factor takes at most half of the memory there is, and pays within
@@ -113,7 +113,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
             sizes,
             limits,
             device,
-            p=p,
+            rule=self.center_rule,
             s=self.subsample_size,
             q=self.q,
             m=self.batch_size,
@@ -128,7 +128,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         X, Y, points = problem.X, problem.Y, problem.points
         n, kernel, ranks = len(X), BlockedKernel(problem.kernel, plan.tiling), problem.ranks
         generator = problem.generator()
-        Z, _ = self.center_rule.choose(X, problem.distinct_rows, generator, problem.device, ranks)
+        Z, _ = self.center_rule.choose(X, points, kernel, problem.distinct_rows, generator, ranks)
         p, exact = len(Z), plan.projection is None
         number("solver.subsample_size", self.subsample_size, 2, p, whole=True, optional=True)
         s = min(plan.subsample_size, p)

@@ -113,7 +113,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
     Attributes:
         ridges: the grid, in the units of a mean loss; null: 50 from 1e-10 of the largest eigenvalue of K / n to it.
         by: ``loo``, the leave-one-out mean square error, or ``gcv``.
-        centers: ``all`` training points, a ``random`` subset, or the means of ``kmeans``.
+        centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
         n_centers: p; null: all.
 
     >>> from kernelexp.engine import KERNELS, Problem, prepare
@@ -167,7 +167,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         """Take K apart."""
         X, Y, kernel = problem.X, problem.Y.double(), BlockedKernel(problem.kernel, plan.tiling)
         Z, _ = self.center_rule.choose(
-            X, problem.distinct_rows, problem.generator(), problem.device
+            X, problem.points, kernel, problem.distinct_rows, problem.generator()
         )
         centers, n = problem.points_of(Z), len(X)
         A = kernel(centers, centers).dense(Y.new_empty(len(Z), len(Z)))
