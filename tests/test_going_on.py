@@ -22,6 +22,8 @@ SETTINGS = {
     "falkon": {"n_centers": 80, "ridge": 1e-4},
     "cg": {},
     "askotch": {"block_size": 60},
+    "cg nystrom": {"preconditioner": "nystrom", "ridge": 1e-4},
+    "cg rpcholesky": {"preconditioner": "rpcholesky", "ridge": 1e-4},
     "auto": {"n_centers": 80, "ridge": 1e-4},
 }
 
@@ -88,7 +90,7 @@ def test_from_every_round(tmp_path, name, dtype):
         assert again.rkhs_norm().value == whole.rkhs_norm().value
 
 
-@pytest.mark.parametrize("name", ["eigenpro2", "eigenpro4", "falkon", "cg"])
+@pytest.mark.parametrize("name", ["eigenpro2", "eigenpro4", "falkon", "cg", "cg rpcholesky"])
 def test_more_epochs_are_those_of_one_longer_run(tmp_path, name):
     problem = problem_of(torch.float32)
     shorter, longer = solver_of(name, 2), solver_of(name, 5)

@@ -184,7 +184,7 @@ def unsolved(left: float) -> str:
     """The sentence for a system that has a solution which was not reached; ``left``: its residual."""
     return (
         f"the system is not solved: a relative residual of {left:.2g} is left, and the norm is a lower "
-        "bound; more epochs help, or a ridge above 0 (solver=exact, falkon)"
+        "bound; more epochs help, or a larger ridge"
     )
 
 

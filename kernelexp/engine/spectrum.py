@@ -83,10 +83,11 @@ def extend(
     spectrum: Spectrum,
     rank: int | None = None,
     ranks: Ranks = ALONE,
+    most: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Eigensystem of the Nystrom approximation of all of K: values of K / n (k,), vectors (n, k).
 
-    Of several ranks each gets its own rows of the vectors.
+    Of several ranks each gets its own rows of the vectors; of all pairs the top ``most``.
 
     K(X, X_s) V_k (s Sigma_k)^-1 V_k^T K(X_s, X) = B B^T with B = K(X, X_s) V_k (s Sigma_k)^-1/2; its
     eigenvectors are orthonormal on the n points, unlike the columns of B. Directions below rounding
@@ -97,12 +98,20 @@ def extend(
     V = spectrum.vectors[:, : len(sigma)] / (spectrum.size * sigma).sqrt()
     X = as_points(X)
     B = kernel(ranks.own(X), X[spectrum.rows]).matmul(V)  # (n, k)
+    values, U = eigensystem(B, most, ranks)
+    return (values / len(X)).to(B.dtype), U
+
+
+def eigensystem(B: Tensor, most: int | None = None, ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:
+    """Of B B^T, the top ``most`` that are no rounding: values (k,) in float64, vectors (n, k), orthonormal.
+
+    B (n, r) in float32 or float64; of several ranks each has its own rows, and gets those of the vectors.
+    """
     gram = ranks.all_reduce(B.mT @ B).double()
     values, W = ranks.once(lambda: torch.linalg.eigh(gram))
-    used = values > 1e-12 * values[-1]
-    values, W = values[used].flip(0), W[:, used].flip(1)
-    U = B @ (W / values.sqrt()).to(B.dtype)
-    return (values / len(X)).to(B.dtype), U
+    used = values > 1e-12 * values[-1:]
+    values, W = values[used].flip(0)[:most], W[:, used].flip(1)[:, :most]
+    return values, B @ (W / values.sqrt()).to(B.dtype)
 
 
 def restricted_spectrum(

@@ -37,6 +37,8 @@ CASES = {
     "falkon, rpcholesky": ("falkon", {**FEW, "epochs": 4, "centers": "rpcholesky"}, {}),
     "falkon, K not kept": ("falkon", {"epochs": 4, **FEW}, {"cache_gb": 0.0}),
     "cg": ("cg", {"epochs": 8}, {}),
+    "cg, nystrom": ("cg", {"epochs": 8, "preconditioner": "nystrom", "ridge": 1e-4}, {}),
+    "cg, rpcholesky": ("cg", {"epochs": 8, "preconditioner": "rpcholesky"}, {}),
     "cg, K in part": ("cg", {"epochs": 8}, {"cache_gb": 0.002}),
 }
 

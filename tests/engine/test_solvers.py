@@ -52,6 +52,12 @@ SOLVER_CASES = {
 # Other problems and other ways to them; on one kernel.
 VARIANTS = {
     "auto, p centers": ("auto", P),
+    "cg, nystrom": ("cg", {"tolerance": 1e-7, "preconditioner": "nystrom"}),
+    "cg, rpcholesky": ("cg", {"tolerance": 1e-7, "preconditioner": "rpcholesky"}),
+    "cg, plain": ("cg", {"tolerance": 1e-7, "preconditioner": "none"}),
+    "cg, ridge": ("cg", {"tolerance": 1e-7, "ridge": 1e-3}),
+    "cg, nystrom, ridge": ("cg", {"tolerance": 1e-7, "preconditioner": "nystrom", "ridge": 1e-3}),
+    "cg, rpcholesky, ridge": ("cg", {"preconditioner": "rpcholesky", "ridge": 1e-3}),
     "eigenpro3, inexact": ("eigenpro3", {**P, "epochs": 60, "projection": "inexact"}),
     "eigenpro4, inexact": ("eigenpro4", {**P, "epochs": 60, "projection": "inexact"}),
     "eigenpro4, kmeans": ("eigenpro4", {**P, "epochs": 300, "centers": "kmeans"}),
@@ -282,6 +288,7 @@ def test_default_epochs(device):
         ("askotch", {"block_size": 0}),
         ("askotch", {"rank": 0}),
         ("askotch", {"tolerance": 0}),
+        ("cg", {"ridge": -1}),
         ("falkon", {"ridge": -1e-9}),
         ("auto", {"tolerance": 2}),
         ("stop", {"train_error": 1.5}),

@@ -1,4 +1,4 @@
-"""Preconditioned conjugate residuals on K alpha = Y: interpolation where K cannot be factored."""
+"""Preconditioned conjugate residuals on (K + n ridge I) alpha = Y, where the matrix cannot be factored."""
 
 from __future__ import annotations
 
@@ -8,111 +8,50 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from kernelexp.engine.batch import critical_batch_size
-from kernelexp.engine.checks import number
+from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.krylov import conjugate_residual_step, start_conjugate_residuals
+from kernelexp.engine.krylov_preconditioners import (
+    PRECONDITIONERS,
+    Given,
+    numbers_to_make,
+    pairs,
+)
 from kernelexp.engine.linalg import relative_residual
-from kernelexp.engine.operator import BlockedKernel, KernelOperator
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, is_rounding, rounds_off, too_coarse, unmet, unsolved
 from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver
+from kernelexp.engine.solvers.cg_state import CGIterate, CGSystem
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord
-from kernelexp.engine.spectrum import Spectrum, extend, nystrom_spectrum
+from kernelexp.engine.spectrum import nystrom_spectrum
 
 _SUBSAMPLE = 2000
 # Nothing of a residual R is within reach of K where |K R| is this share of |K| |R|.
 _OUT_OF_REACH = 1e-11
 
 
-@dataclass(frozen=True)
-class CGSystem(System):
-    """What the iteration reads, in float64.
-
-    Attributes:
-        spectrum: of K, from the subsample.
-        K: the kernel matrix, kept as far as there is room; of several ranks each has its own rows.
-        vectors: U, (n, q), orthonormal; likewise.
-        shrink: (q,), 1 - lambda_q / lambda_i.
-    """
-
-    spectrum: Spectrum
-    K: KernelOperator
-    vectors: Tensor
-    shrink: Tensor
-
-    @property
-    def size(self) -> float:
-        """|K|, the largest eigenvalue."""
-        return len(self.targets) * self.spectrum.top_eigenvalue
-
-    def derived(self) -> Derived:
-        beta = self.kernel.diag(self.problem.X).max().item()
-        return {
-            "m_star": critical_batch_size(beta, self.spectrum.top_eigenvalue),
-            "q": self.vectors.shape[1],
-            "top_eigenvalue": self.spectrum.top_eigenvalue,
-            "subsample_size": self.spectrum.size,
-            "rows_kept": self.plan.kept_rows,
-        }
-
-    def precondition(self, R: Tensor) -> Tensor:
-        """M^-1 R with M^-1 = I - U (1 - lambda_q / Lambda) U^T: (n, c) -> (n, c)."""
-        ranks, U = self.ranks, self.vectors
-        along = ranks.all_reduce(U.mT @ ranks.own(R))
-        return R - ranks.gather(U @ (self.shrink[:, None] * along), len(R))
-
-    def matmul(self, W: Tensor) -> Tensor:
-        """K W: (n, c) -> (n, c)."""
-        return self.ranks.gather(self.K.matmul(W), len(W))
-
-
-@dataclass(kw_only=True)
-class CGIterate(Iterate):
-    """What the iteration carries, in float64: ``krylov.ConjugateResiduals`` and what follows from them.
-
-    Attributes:
-        solution: alpha, (n, c).
-        residual, preconditioned, image, direction, direction_image, weight: see ``krylov``.
-        outputs: f(X) = Y - residual, (n, c).
-        iterations: so far.
-        fresh: whether the vectors are still to be made from the solution.
-        relative_residual: max over outputs of |y - K alpha| / |y|; where K is singular and this cannot go
-            to 0, of |K (y - K alpha)| / (|K| |y|).
-    """
-
-    solution: Tensor
-    residual: Tensor
-    preconditioned: Tensor
-    image: Tensor
-    direction: Tensor
-    direction_image: Tensor
-    weight: Tensor
-    outputs: Tensor
-    iterations: int = 0
-    fresh: bool = True
-    relative_residual: float = 1.0
-
-
 @final
 @dataclass(frozen=True)
 class CG(Solver[CGSystem, CGIterate]):
-    """Conjugate residuals in float64, the top q directions of K deflated to the q-th.
+    """Conjugate residuals in float64, the top q directions of K taken down to the size of the next.
 
-    Solves K alpha = Y without a ridge. Of the two classical iterations for a symmetric K this is the one
-    that lowers |Y - K alpha| itself, and so goes to the least-squares solution of smallest norm where K is
-    singular and Y contradicts it (``singular``); a warning says so. The preconditioner is that of
-    EigenPro 1 applied to K alpha = Y: the top of the spectrum by Nystrom extension, here with as many
-    directions as half the subsample, since it is used once an iteration. The number of iterations grows
-    with sqrt(lambda_q / lambda_n). An iteration is one product with K and counts as an epoch; with K kept
-    (8 n^2 bytes, as far as there is room) it is one pass over memory.
+    Solves (K + n ridge I) alpha = Y. Of the two classical iterations for a symmetric K this is the one
+    that lowers the residual itself, and so goes to the least-squares solution of smallest norm where K is
+    singular and Y contradicts it (``singular``); a warning says so. With a ridge there is one solution. The
+    preconditioner (``krylov_preconditioners``) has as many directions as half the subsample, since it is used once
+    an iteration; the number of iterations grows with sqrt((lambda_q + ridge) / (lambda_n + ridge)). An iteration is
+    one product with K and counts as an epoch; with K kept (8 n^2 bytes, as far as there is room) it is one pass over
+    memory.
 
     Attributes:
-        tolerance: stop at this relative residual |y - K alpha| / |y| of every output.
-        q: deflated directions; null: half the subsample.
+        tolerance: stop at this relative residual |y - (K + n ridge I) alpha| / |y| of every output.
+        q: directions of the preconditioner; null: half the subsample.
         subsample_size: s; null: 2,000.
+        preconditioner: ``eigenpro``, EigenPro 1's: the top of the subsample's spectrum, extended; ``nystrom``: that of
+            K as the subsample's columns give it; ``rpcholesky``: of q columns, pivots of K; ``none``.
+        ridge: >= 0, in the units of a mean loss, as in ``exact``.
         epochs: most iterations; null: 1,000.
 
     >>> from kernelexp.engine import KERNELS, Problem, fit
@@ -128,19 +67,26 @@ class CG(Solver[CGSystem, CGIterate]):
     tolerance: float = 1e-6
     q: int | None = None
     subsample_size: int | None = None
+    preconditioner: str = "eigenpro"
+    ridge: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         number("tolerance", self.tolerance, above=0)
         number("q", self.q, 0, whole=True, optional=True)
         number("subsample_size", self.subsample_size, 2, whole=True, optional=True)
+        one_of("preconditioner", self.preconditioner, PRECONDITIONERS)
+        number("ridge", self.ridge, 0)
+        if self.preconditioner == "none" and self.q is not None:
+            raise refuse("q", self.q, "left out with preconditioner=none")
 
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
         n, c, own = sizes.n, sizes.c, sizes.own(sizes.n)
         number("solver.subsample_size", self.subsample_size, 2, n, whole=True, optional=True)
         s = self.subsample_size or min(n, _SUBSAMPLE)
-        q = s // 2 if self.q is None else self.q
-        number("solver.q", q, 0, s - 1, whole=True)
+        kind = self.preconditioner
+        q = 0 if kind == "none" else s // 2 if self.q is None else self.q
+        number("solver.q", q, 0, n if kind == "rpcholesky" else s - 1, whole=True)
         tiles = tile_numbers(n, device)
         plan = plan_memory(
             self.name,
@@ -149,7 +95,7 @@ class CG(Solver[CGSystem, CGIterate]):
             f"conjugate gradients on {n} points with q={q}",
             "take a smaller solver.q or fewer points (dataset.n_train)",
             model=8 * (own * q + 7 * n * c),
-            setup=8 * (4.5 * s * s + own * q + tiles),
+            setup=8 * (numbers_to_make(kind, own, s, q) + tiles),
             step=8 * (n * c + tiles),
         )
         plan, keep = with_cache(plan, limits.asked, own, 8 * n, self.max_epochs)
@@ -159,11 +105,12 @@ class CG(Solver[CGSystem, CGIterate]):
         """The spectrum; K itself is filled by the first iteration."""
         kernel, points = BlockedKernel(problem.kernel, plan.tiling), problem.points
         s, q, generator = plan.subsample_size, plan.max_q, problem.generator()
-        ranks, own = problem.ranks, problem.ranks.own(points)
+        ranks, own, kind = problem.ranks, problem.ranks.own(points), self.preconditioner
+        rank = pairs(kind, s, q)
         spectrum = ranks.once(
-            lambda: nystrom_spectrum(kernel, points, s, generator, q + 1, torch.float64)
+            lambda: nystrom_spectrum(kernel, points, s, generator, rank, torch.float64), generator
         )
-        values, U = extend(kernel, points, spectrum, q + 1, ranks)
+        given = Given(kernel, points, spectrum, q, self.ridge, generator, ranks)
         return CGSystem(
             problem=problem,
             plan=plan,
@@ -171,8 +118,8 @@ class CG(Solver[CGSystem, CGIterate]):
             targets=problem.Y,
             spectrum=spectrum,
             K=kernel(own, points, keep=min(plan.kept_rows, len(own)), dtype=torch.float64),
-            vectors=U[:, :q].contiguous(),
-            shrink=1 - values[-1] / values[:q],
+            shift=len(points) * self.ridge,
+            preconditioner=PRECONDITIONERS[kind](given),
         )
 
     def start(self, system: CGSystem, weights: Tensor | None = None) -> CGIterate:
@@ -180,7 +127,7 @@ class CG(Solver[CGSystem, CGIterate]):
         solution, outputs, nothing = zeros, torch.zeros_like(zeros), zeros[:0]
         if weights is not None:
             solution = weights.to(zeros, copy=True)
-            outputs = system.matmul(solution)
+            outputs = system.outputs(solution)
         return CGIterate(
             solution=solution,
             residual=nothing,
@@ -194,17 +141,17 @@ class CG(Solver[CGSystem, CGIterate]):
 
     def advance(self, system: CGSystem, iterate: CGIterate) -> EpochRecord:
         """One iteration; a residual that meets the tolerance is computed anew."""
-        device = system.problem.device
+        device, precondition = system.problem.device, system.preconditioner.solve
         start = clock(device)
         Y = system.targets.double()
         if iterate.fresh:
-            start_conjugate_residuals(iterate, system.matmul, system.precondition, Y)
+            start_conjugate_residuals(iterate, system.matmul, precondition, Y)
             iterate.fresh = False
-        conjugate_residual_step(iterate, system.matmul, system.precondition)
+        conjugate_residual_step(iterate, system.matmul, precondition)
         R, KR = iterate.residual, iterate.image
         iterate.iterations += 1
         iterate.relative_residual = relative_residual(R, Y)
-        iterate.outputs = Y - R
+        iterate.outputs = (Y - R).sub_(iterate.solution, alpha=system.shift)
         met, stuck = self._ends(Y, R, KR, system.size)
         rounds = is_rounding(iterate.solution, system.size, Y)
         if system.ranks.agreed(bool((met | stuck | rounds).all())):
@@ -217,34 +164,44 @@ class CG(Solver[CGSystem, CGIterate]):
     def _ends(self, Y: Tensor, R: Tensor, KR: Tensor, size: float) -> tuple[Tensor, Tensor]:
         """Of each output: whether it is met, and whether nothing of its residual is within K's reach."""
         left = R.norm(dim=0)
-        return left <= self.tolerance * Y.norm(dim=0), KR.norm(dim=0) <= _OUT_OF_REACH * size * left
+        stuck = (KR.norm(dim=0) <= _OUT_OF_REACH * size * left) & (self.ridge == 0)
+        return left <= self.tolerance * Y.norm(dim=0), stuck
 
     def _end(
         self, system: CGSystem, iterate: CGIterate, Y: Tensor, stuck: Tensor, rounds: Tensor
     ) -> None:
         """It is solved by the residual that was carried along; now look at the true one."""
-        iterate.outputs = system.matmul(iterate.solution)
-        R = Y - iterate.outputs
+        iterate.outputs = system.outputs(iterate.solution)
+        R = (Y - iterate.outputs).sub_(iterate.solution, alpha=system.shift)
         KR = iterate.image
         if bool(stuck.any()):
-            KR = system.matmul(system.precondition(R))
+            KR = system.matmul(system.preconditioner.solve(R))
         met, stuck = self._ends(Y, R, KR, system.size)
         iterate.relative_residual = relative_residual(R, Y)
         iterate.converged = bool((met | stuck | rounds).all())
         iterate.fresh = not iterate.converged  # it had drifted: begin anew from these weights
         if iterate.converged and not bool(met.all()):
-            self._end_in_least_squares(system, iterate, R * ~met)
-        held = system.matmul(self.weights(system, iterate).double())
+            if self.ridge == 0:
+                self._end_in_least_squares(system, iterate, R * ~met)
+            elif iterate.relative_residual > SOLVED:
+                iterate.warning = unsolved(iterate.relative_residual)
+        held = system.outputs(self.weights(system, iterate).double())
         dtype = system.targets.dtype
         if iterate.converged and rounds_off(held, iterate.outputs, dtype):
             iterate.warning = iterate.warning or too_coarse(dtype, "f is rounded off")
 
     def _end_in_least_squares(self, system: CGSystem, iterate: CGIterate, R: Tensor) -> None:
-        """Take out of the weights what K does not see, which lies along R (0 of outputs that are met)."""
+        """Take out of the weights what K does not see, which lies along R (0 of outputs that are met).
+
+        Not where K sees it, so that f would change: R is then what rounding of large weights left.
+        """
         Y, alpha = system.targets.double(), iterate.solution
         along = (alpha * R).sum(0) / R.square().sum(0).clamp_(min=torch.finfo(R.dtype).tiny)
-        alpha.addcmul_(R, along, value=-1)
-        iterate.outputs = system.matmul(alpha)
+        less = alpha.addcmul(R, along, value=-1)
+        outputs, size = system.outputs(less), (Y - iterate.outputs).norm(dim=0)
+        same = (Y - outputs).norm(dim=0) <= (1 + SOLVED) * size
+        iterate.solution = torch.where(same, less, alpha)
+        iterate.outputs = torch.where(same, outputs, iterate.outputs)
         left = Y - iterate.outputs
         reach = system.matmul(left).norm(dim=0) / (system.size * Y.norm(dim=0))
         iterate.relative_residual = reach.nan_to_num(0).max().item()
@@ -264,7 +221,7 @@ class CG(Solver[CGSystem, CGIterate]):
         return iterate.outputs
 
     def refresh(self, system: CGSystem, iterate: CGIterate) -> None:
-        iterate.outputs = system.matmul(self.weights(system, iterate).double())
+        iterate.outputs = system.outputs(self.weights(system, iterate).double())
 
     def residuals(self, iterate: CGIterate) -> dict[str, float]:
         return {"relative_residual": iterate.relative_residual}

@@ -18,6 +18,7 @@ from kernelexp.engine.linalg import (
     top_eigenvalue,
 )
 from kernelexp.engine.packed import PackedFactor
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes, plan_memory, tile_numbers
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import (

@@ -1,0 +1,80 @@
+"""What a solution by conjugate residuals reads, and what it carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from kernelexp.engine.batch import critical_batch_size
+from kernelexp.engine.krylov_preconditioners import LowRank
+from kernelexp.engine.operator import KernelOperator
+from kernelexp.engine.solvers.state import Derived, Iterate, System
+from kernelexp.engine.spectrum import Spectrum
+
+
+@dataclass(frozen=True)
+class CGSystem(System):
+    """What the iteration reads, in float64.
+
+    Attributes:
+        spectrum: of K, from the subsample.
+        K: the kernel matrix, kept as far as there is room; of several ranks each has its own rows.
+        shift: n ridge.
+        preconditioner: of K + shift I.
+    """
+
+    spectrum: Spectrum
+    K: KernelOperator
+    shift: float
+    preconditioner: LowRank
+
+    @property
+    def size(self) -> float:
+        """|K + shift I|, the largest eigenvalue."""
+        return len(self.targets) * self.spectrum.top_eigenvalue + self.shift
+
+    def derived(self) -> Derived:
+        beta = self.kernel.diag(self.problem.X).max().item()
+        return {
+            "m_star": critical_batch_size(beta, self.spectrum.top_eigenvalue),
+            "q": self.preconditioner.vectors.shape[1],
+            "top_eigenvalue": self.spectrum.top_eigenvalue,
+            "subsample_size": self.spectrum.size,
+            "rows_kept": self.plan.kept_rows,
+        }
+
+    def outputs(self, W: Tensor) -> Tensor:
+        """f(X) = K W: (n, c) -> (n, c)."""
+        return self.ranks.gather(self.K.matmul(W), len(W))
+
+    def matmul(self, W: Tensor) -> Tensor:
+        """(K + shift I) W: (n, c) -> (n, c)."""
+        return self.outputs(W).add_(W, alpha=self.shift)
+
+
+@dataclass(kw_only=True)
+class CGIterate(Iterate):
+    """What the iteration carries, in float64: ``krylov.ConjugateResiduals`` and what follows from them.
+
+    Attributes:
+        solution: alpha, (n, c).
+        residual, preconditioned, image, direction, direction_image, weight: see ``krylov``.
+        outputs: f(X) = Y - residual - shift alpha, (n, c).
+        iterations: so far.
+        fresh: whether the vectors are still to be made from the solution.
+        relative_residual: max over outputs of |y - (K + shift I) alpha| / |y|; where K is singular and this cannot
+            go to 0, of |K (y - K alpha)| / (|K| |y|).
+    """
+
+    solution: Tensor
+    residual: Tensor
+    preconditioned: Tensor
+    image: Tensor
+    direction: Tensor
+    direction_image: Tensor
+    weight: Tensor
+    outputs: Tensor
+    iterations: int = 0
+    fresh: bool = True
+    relative_residual: float = 1.0
