@@ -106,7 +106,7 @@ def rpcholesky(given: Given) -> LowRank:
     g, n = given, len(given.points)
     factor = rp_cholesky(g.kernel, g.points, g.q, g.generator, g.ranks)
     values, U = eigensystem(factor.F, None, g.ranks)
-    left = g.ranks.mean(factor.left, n) / n
+    left = g.ranks.mean(factor.left[:, None], n) / n
     return g.made(values / n + left, U, left + g.ridge)
 
 

@@ -34,7 +34,7 @@ CASES = {
     "eigenpro4, inexact": ("eigenpro4", {"epochs": 3, "projection": "inexact", **FEW}, {}),
     "eigenpro4, kmeans": ("eigenpro4", {"epochs": 3, "n_centers": 100, "centers": "kmeans"}, {}),
     "falkon": ("falkon", FEW, {}),
-    "falkon, rpcholesky": ("falkon", {**FEW, "epochs": 4, "centers": "rpcholesky"}, {}),
+    "falkon, rpcholesky": ("falkon", {**FEW, "ridge": 1e-3, "centers": "rpcholesky"}, {}),
     "falkon, K not kept": ("falkon", {"epochs": 4, **FEW}, {"cache_gb": 0.0}),
     "cg": ("cg", {"epochs": 8}, {}),
     "cg, nystrom": ("cg", {"epochs": 8, "preconditioner": "nystrom", "ridge": 1e-4}, {}),
