@@ -264,6 +264,18 @@ def ridge_path():
         }
 
 
+def preconditioners():
+    names = ["none", "eigenpro", "nystrom", "rpcholesky"]
+    for place, (kernel, ridge, name) in enumerate(
+        itertools.product(["laplacian", "gaussian"], [0.0, 1e-6], names)
+    ):
+        yield {
+            "params": {"kernel.name": kernel, "solver.name": "cg", "solver.ridge": ridge,
+                       "solver.preconditioner": name},
+            "metrics": {"epochs": 200 if name == "none" else 20 + place, "relative_residual": 9e-7},
+        }  # fmt: skip
+
+
 def tables():
     for dataset, measure in (("iris", "accuracy"), ("diabetes", "r2")):
         for kernel, seed in itertools.product(["laplacian", "gaussian"], range(2)):
@@ -439,7 +451,8 @@ def learning_curves():
 
 PRESETS = [learning_curves, overfitting, nystrom_preconditioner, subspace, grokking, rfm_low_rank, features, confusion, confused_pairs, residuals, search, kernels, centers, batch_size, interpolation, rkhs_norm, rkhs_norm_synthetic,
            rkhs_norm_kernels, label_noise, random_labels, convergence, solvers, bandwidth, ridge_path, tables,
-           krr_testbed]  # fmt: skip
+           krr_testbed, preconditioners]  # fmt: skip
+
 
 
 def fill(client, artifacts=None):

@@ -32,6 +32,7 @@ VARIED = {
     "bandwidth": {"kernel", "kernel.bandwidth"},
     "ridge_path": {"kernel"},
     "krr_testbed": {"dataset", "solver", "seed"},
+    "preconditioners": {"kernel", "solver.preconditioner", "solver.ridge"},
     "tables": {"dataset", "kernel", "seed"},
     "rfm_low_rank": {"dataset.n_train", "solver.diagonal", "seed"},
     "grokking": {"seed"},
