@@ -454,7 +454,6 @@ PRESETS = [learning_curves, overfitting, nystrom_preconditioner, subspace, grokk
            krr_testbed, preconditioners]  # fmt: skip
 
 
-
 def fill(client, artifacts=None):
     """Every preset; the parents' ids by experiment."""
     return {

@@ -17,8 +17,8 @@ from kernelexp.engine.linalg import (
     relative_residual,
     top_eigenvalue,
 )
-from kernelexp.engine.packed import PackedFactor
 from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.packed import PackedFactor
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes, plan_memory, tile_numbers
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import (
