@@ -97,7 +97,8 @@ def test_runs_before_are_read_from_the_store(cli, client, workdir):
 
 
 def test_sizes_that_are_not_known_have_no_forecast():
-    assert Stopwatch().of(config(data="table", n=None, n_test=None)) is None
+    source = SOURCES["npz"](path="of-any-size.npz")
+    assert Stopwatch().of(Config(source, LAPLACIAN, SOLVERS["exact"]())) is None
 
 
 def test_rates_are_positive():

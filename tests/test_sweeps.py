@@ -263,7 +263,7 @@ def test_dry_run_of_a_sweep(cli, runs, workdir):
     assert len(runs()) == count
     assert {path: path.stat().st_mtime for path in workdir.rglob("*.yaml")} == before
     done = cli(*SWEEP, "seed=1,2", "rerun=true", "dry_run=true")
-    assert "2 jobs: 2 to run." in done.out
+    assert "2 jobs: 2 to run, " in done.out
 
 
 def test_dry_run_makes_no_store(cli, workdir, monkeypatch):

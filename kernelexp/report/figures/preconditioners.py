@@ -10,7 +10,8 @@ from kernelexp.report import style
 from kernelexp.report.figures import Figure
 from kernelexp.report.frames import Data, summary
 
-_BY = ["dataset", "n", "kernel", "bandwidth", "preconditioner", "ridge"]
+_RIDGE = "solver.ridge"
+_BY = ["dataset", "n", "kernel", "bandwidth", "preconditioner", _RIDGE]
 _MARKERS = "osD^v"
 
 
@@ -18,7 +19,7 @@ def table(data: Data) -> pd.DataFrame:
     """Iterations and the residual they end with, by kernel, preconditioner and ridge."""
     runs = data.runs.assign(
         preconditioner=data.runs["solver.preconditioner"],
-        ridge=data.runs["solver.ridge"].astype(float),
+        **{_RIDGE: data.runs[_RIDGE].astype(float)},
     )
     return summary(runs, _BY, [RUN.epochs, RUN.relative_residual])
 
@@ -28,9 +29,9 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     ax = figure.subplots()
     order = frame.groupby("preconditioner")[RUN.epochs].max().sort_values()
     rows = {name: place for place, name in enumerate(order.index)}
-    ridges = sorted(set(frame["ridge"]))
+    ridges = sorted(set(frame[_RIDGE]))
     markers = {ridge: _MARKERS[i % len(_MARKERS)] for i, ridge in enumerate(ridges)}
-    for (kernel, ridge), own in frame.groupby(["kernel", "ridge"]):
+    for (kernel, ridge), own in frame.groupby(["kernel", _RIDGE]):
         ax.plot(
             own[RUN.epochs],
             [rows[name] for name in own["preconditioner"]],
