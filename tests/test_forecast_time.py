@@ -97,7 +97,7 @@ def test_runs_before_are_read_from_the_store(cli, client, workdir):
 
 
 def test_sizes_that_are_not_known_have_no_forecast():
-    source = SOURCES["npz"](path="of-any-size.npz")
+    source = SOURCES["openml"](id=1)
     assert Stopwatch().of(Config(source, LAPLACIAN, SOLVERS["exact"]())) is None
 
 
