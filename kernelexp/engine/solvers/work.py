@@ -26,12 +26,16 @@ from kernelexp.engine.solvers.ridge_path import RidgePath
 _TYPES = {4: torch.float32, 8: torch.float64}
 # Of the top eigenpairs of s points, in operations over s^3; of all eigenpairs of a matrix.
 _TOP_PAIRS, _ALL_PAIRS = 3.4, 10.0
+# Of an orthonormal basis of p columns and products with it, over n p^2.
+_ORTHOGONAL = 8.0
 # Iterations of refinement, of products with the whole matrix.
 _REFINEMENT = 4
 # Of askotch: to the largest eigenvalue of a block, and what a block takes beside its products, in steps.
 _POWER_ITERATIONS, _BLOCK_STEPS = 30, 8
+# Passes over what it carries for each point and output, of each block.
+_CARRIED = 30
 # Of the largest number of directions, and of the largest batch, what the spectra of practice make of them.
-_USED_Q, _USED_BATCH = 0.75, 0.2
+_USED_Q, _USED_BATCH = 0.75, 0.3
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _projected_sgd(solver: ProjectedSGD, sizes: Sizes, plan: Plan) -> Cost:
     ]
     if exact:
         setup.append(Work(dtype, entries=p * p / 2, operations=p**3 / 3))
-        epoch.append(Work(dtype, read=2 * projections * p * p))
+        epoch.append(Work(dtype, read=projections * p * p))  # half of it in each direction
         return Cost(setup, epoch)
     assert plan.projection is not None
     inner = _inexact(solver.projection_epochs, sizes, plan.projection)
@@ -173,7 +177,7 @@ def _ridge_path(solver: RidgePath, sizes: Sizes, plan: Plan) -> Cost:
     n, p = sizes.n, plan.n_centers
     if p == n:
         return Cost([Work(torch.float64, entries=n * n / 2, operations=_ALL_PAIRS * n**3)])
-    operations = 2.0 * n * p * p + 2 * _ALL_PAIRS * p**3
+    operations = _ORTHOGONAL * n * p * p + 2 * _ALL_PAIRS * p**3
     return Cost([Work(torch.float64, entries=n * p, operations=operations)])
 
 
@@ -193,7 +197,12 @@ def _askotch(solver: Askotch, sizes: Sizes, plan: Plan) -> Cost:
     filled, entries, read = _kept(n, n, plan.kept_rows)
     # Of a block: its approximation, its preconditioned matrix, the power iteration.
     operations = 2.0 * b * b * (4 * r + _POWER_ITERATIONS)
-    own = Work(torch.float64, operations=n / b * operations, steps=_BLOCK_STEPS * n / b)
+    own = Work(
+        torch.float64,
+        operations=n / b * operations,
+        read=n / b * _CARRIED * n * sizes.c,
+        steps=_BLOCK_STEPS * n / b,
+    )
     return Cost([Work(dtype, entries=filled)], [Work(dtype, entries=entries, read=read), own])
 
 
