@@ -54,6 +54,9 @@ bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs K
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/learned_kernels.py
+	$(BIN)/python benchmarks/forecast.py
+	$(BIN)/python benchmarks/batch_law.py
+	$(BIN)/python benchmarks/one_gpu.py
 	$(BIN)/python benchmarks/ranks.py
 
 lint: $(READY) ## check format, style and types

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from kernelexp.comparisons import EXACT
+from kernelexp.comparisons import EXACT, LEARNING_CURVE
 from kernelexp.data.base import Shape
 from kernelexp.engine import Plan, Sizes
 from kernelexp.engine.plan import GB
@@ -15,6 +15,9 @@ from kernelexp.experiment import Config
 
 # Rows that keep the device busy are measured on data; these do so on most.
 _BUSY_BLOCK = 2048
+# Matrices of the test points, in numbers of the data's type, that a predicted error needs: K, its vectors and
+# what they are made with, in float64.
+_EIGENSYSTEM = 8
 
 
 def planned_memory(config: Config) -> Plan | None:
@@ -35,6 +38,8 @@ def planned_memory(config: Config) -> Plan | None:
     plan = max(plans, key=lambda plan: plan.peak_gb)
     n, n_test, d, c = shape
     numbers = n * c + n_test * (d + c) + (0 if config.dataset.mapped else n * d)
+    if LEARNING_CURVE in config.compare:
+        numbers += _EIGENSYSTEM * n_test**2
     codes = n * d if config.precision == "auto" else 0  # where they turn out to be bytes
     process = plan.gigabytes["process"] + (numbers * config.dtype.itemsize + codes) / GB
     return replace(plan, gigabytes={**plan.gigabytes, "process": process})

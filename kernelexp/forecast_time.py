@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from kernelexp.comparisons import EXACT, LEARNING_CURVE
+from kernelexp.data.base import Shape
 from kernelexp.engine import StopRule, rates
-from kernelexp.engine.solvers.work import Work, cost
+from kernelexp.engine.solvers.work import ALL_PAIRS, Work, cost
 from kernelexp.experiment import Config
 from kernelexp.forecast import planned
 
@@ -17,6 +19,10 @@ from kernelexp.forecast import planned
 _RUN_SECONDS = 1.0
 # Points that a kernel without a bandwidth is fitted to for its rates.
 _FITTED = 256
+# Epochs where a rule decides and no run says more: the solver's default, up to so many.
+_LIKELY_EPOCHS = 50
+# Comparisons whose work is counted.
+_COUNTED = {"exact", LEARNING_CURVE}
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,28 @@ class Stopwatch:
         tested = shape.n_test * centers
         setup = [*counted.setup, Work(config.dtype, entries=tested)]
         epoch = [*counted.epoch, Work(config.dtype, read=tested)]
-        known = solver.stop == StopRule() or solver.max_epochs == 1
+        setup += self._compared(config, shape)
+        decided = solver.stop == StopRule() and getattr(solver, "tolerance", None) is None
+        known = (decided or solver.max_epochs == 1) and set(config.compare) <= _COUNTED
         before = None if known else self.epochs_before(config, sizes.n)
-        default_epochs = solver.max_epochs if known else solver.default_epochs
-        epochs = default_epochs if before is None else before
+        likely = solver.max_epochs if known else min(solver.likely_epochs, _LIKELY_EPOCHS)
+        epochs = likely if before is None else before
         d = shape.n_features
         total = self._seconds(config, d, setup) + epochs * self._seconds(config, d, epoch)
         return Seconds(_RUN_SECONDS + (config.cv or 1) * total, known)
+
+    def _compared(self, config: Config, shape: Shape) -> list[Work]:
+        """What ``compare`` adds, as far as it is counted."""
+        added: list[Work] = []
+        if "exact" in config.compare:
+            solver, sizes, plan = planned(replace(config, solver=EXACT, dtype=torch.float64), shape)
+            counted = cost(solver, sizes, plan)
+            assert counted is not None
+            added += counted.setup
+        if LEARNING_CURVE in config.compare:
+            n = shape.n_test
+            added.append(Work(torch.float64, entries=n * n, operations=ALL_PAIRS * n**3))
+        return added
 
     def _seconds(self, config: Config, d: int, works: Sequence[Work]) -> float:
         total = 0.0

@@ -83,8 +83,20 @@ def test_epochs_of_a_stop_rule_are_those_of_runs_before(one_a_second):
     unknown, known = Stopwatch().of(stopped), Stopwatch(before).of(stopped)
     assert not unknown.known
     assert not known.known
-    default = SOLVERS["cg"].default_epochs
-    assert (known.total - unknown.total) == pytest.approx((25 - default) * 1000**2)
+    assert (known.total - unknown.total) == pytest.approx((25 - 50) * 1000**2)
+
+
+def test_a_tolerance_decides_too_and_comparisons_count(one_a_second):
+    assert not Stopwatch().of(config("falkon", n_centers=100)).known
+    plain = config("eigenpro2", n=400)
+    exact = replace(plain, compare=("exact",))
+    curve = replace(plain, compare=("learning_curve",))
+    others = replace(plain, compare=("nearest_neighbour",))
+    total, more, most = (Stopwatch().of(each) for each in (plain, exact, curve))
+    assert all(each.known for each in (total, more, most))
+    assert more.total - total.total == pytest.approx(400**2 / 2)
+    assert most.total - total.total == pytest.approx(100**2)
+    assert not Stopwatch().of(others).known
 
 
 def test_runs_before_are_read_from_the_store(cli, client, workdir):

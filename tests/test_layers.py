@@ -19,7 +19,7 @@ ALLOWED = {
     "peers.py": {"torch", "numpy", "sklearn", "kernelexp.engine"},
     "forecast.py": {"torch", "kernelexp.comparisons", "kernelexp.data", "kernelexp.engine",
                     "kernelexp.experiment"},
-    "forecast_time.py": {"torch", "kernelexp.engine", "kernelexp.experiment", "kernelexp.forecast"},
+    "forecast_time.py": {"torch", "kernelexp.comparisons", "kernelexp.data", "kernelexp.engine", "kernelexp.experiment", "kernelexp.forecast"},
     "epochs_before.py": {"mlflow", "kernelexp.experiment", "kernelexp.metrics"},
     "checkpoint": {"torch", "numpy", "safetensors", "kernelexp.checkpoint", "kernelexp.commit",
                    "kernelexp.engine"},

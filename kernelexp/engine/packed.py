@@ -54,7 +54,7 @@ class PackedFactor:
         if not pivot > zero:
             raise ValueError(
                 f"the kernel matrix of {n:,} points is singular, and there is memory for its factor alone, "
-                "not for a pseudo-inverse: take a ridge above 0, fewer points, more memory, or solver=cg"
+                "not for a pseudo-inverse: take a ridge above 0, fewer points, more memory, solver.precision=float32 or solver=cg"
             )
         self.smallest_pivot = min(self.smallest_pivot, pivot)
         panel[:b] = L

@@ -62,7 +62,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
     centers (K + n ridge I) alpha = Y, with ridge = 0 the interpolating solution; with p < n centers
     (K^T K + n ridge K(Z, Z)) alpha = K^T Y, K = K(X, Z). n^3 / 3 operations and n^2 numbers, or
     n p^2 and p^2. Where n^2 numbers do not fit, and all points are centers, the factor alone is stored, n^2 / 2 numbers
-    (``packed``), and refinement computes K anew.
+    (``packed``), and refinement computes K anew; a singular matrix is then refused.
 
     Points that coincide are one center, whose target is the mean of theirs. Where the matrix is singular
     the solution is that of least squares with the smallest norm, by its pseudo-inverse (``singular``); a
@@ -166,6 +166,10 @@ class Exact(Solver[ExactSystem, ExactIterate]):
                 factor = PseudoInverse(factor.array, system.plan.max_rank, dtype)
                 image = self._least_squares(system, iterate, factor)
         self._judge(system, iterate, factor, image)
+        if isinstance(factor, PackedFactor) and not self._is_solved(system, iterate, image):
+            # There is no matrix to make a pseudo-inverse of.
+            rounded = too_coarse(system.targets.dtype, "f is rounded off")
+            iterate.warning = iterate.warning or rounded
         iterate.seconds += clock(problem.device) - start
         return self.record(system, iterate)
 

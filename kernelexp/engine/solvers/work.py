@@ -25,7 +25,7 @@ from kernelexp.engine.solvers.ridge_path import RidgePath
 
 _TYPES = {4: torch.float32, 8: torch.float64}
 # Of the top eigenpairs of s points, in operations over s^3; of all eigenpairs of a matrix.
-_TOP_PAIRS, _ALL_PAIRS = 3.4, 10.0
+_TOP_PAIRS, ALL_PAIRS = 3.4, 10.0
 # Of an orthonormal basis of p columns and products with it, over n p^2.
 _ORTHOGONAL = 8.0
 # Iterations of refinement, of products with the whole matrix.
@@ -176,8 +176,8 @@ def _exact(solver: Exact, sizes: Sizes, plan: Plan) -> Cost:
 def _ridge_path(solver: RidgePath, sizes: Sizes, plan: Plan) -> Cost:
     n, p = sizes.n, plan.n_centers
     if p == n:
-        return Cost([Work(torch.float64, entries=n * n / 2, operations=_ALL_PAIRS * n**3)])
-    operations = _ORTHOGONAL * n * p * p + 2 * _ALL_PAIRS * p**3
+        return Cost([Work(torch.float64, entries=n * n / 2, operations=ALL_PAIRS * n**3)])
+    operations = _ORTHOGONAL * n * p * p + 2 * ALL_PAIRS * p**3
     return Cost([Work(torch.float64, entries=n * p, operations=operations)])
 
 
