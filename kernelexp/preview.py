@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import cache
 
 from kernelexp.console import Preview
 from kernelexp.epochs_before import Before
@@ -20,14 +21,18 @@ def preview(jobs: list[Job], tracking: TrackingConfig, skips: bool) -> list[Prev
     ``skips``: whether what the store has already is left out.
     """
     client = find_store(tracking) if tracking.enabled else None
-    stopwatch = Stopwatch(
-        Before.of(client, experiment_id(client, tracking)) if client else Before()
-    )
+    where = "" if client is None else experiment_id(client, tracking)
+
+    @cache
+    def before() -> Before:
+        """Read where a job asks for it."""
+        return Before() if client is None else Before.of(client, where)
+
+    stopwatch = Stopwatch(lambda config, n: before()(config, n))
     previews = [_planned(job, stopwatch) for job in jobs]
     if client is None or not skips:
         return previews
     # After all plans: data that are read to be compared are memory of this process.
-    where = experiment_id(client, tracking)
     done = [finished_run(client, where, job.identity) for job in jobs]
     return [replace(job, finished=run) for job, run in zip(previews, done, strict=True)]
 

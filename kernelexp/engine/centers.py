@@ -128,9 +128,8 @@ class CenterRule:
         if kind == "rpcholesky" and p < len(X):
             pivots = rp_cholesky(kernel, points, p, generator, ranks).pivots
             Z = X[pivots.to(X.device)] if len(pivots) else X[:1]
-        elif (
-            kind == "kmeans"
-        ):  # takes time, and means that differ in their last digits lose other points
+        elif kind == "kmeans":
+            # It takes time, and means that differ in their last digits lose other points.
             Z = ranks.once(lambda: choose_centers(X, kind, p, generator), generator)
         else:
             Z = choose_centers(X, kind, p, generator)
