@@ -18,6 +18,7 @@ from results_file import ratios, spread, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
+from kernelexp.engine.centers import choose_centers
 from kernelexp.engine.operator import BlockedKernel
 
 N, P, REPEATS = 20_000, 5000, 3
@@ -62,7 +63,7 @@ def main():
     seconds, scores = {name: [] for name in names}, {name: [] for name in names}
     for seed in range(repeats):
         problem = Problem(KERNEL, train.X, train.Y, train.labels, seed=seed)
-        centers = SOLVERS["exact"](n_centers=P).choose_centers(problem, problem.generator())
+        centers = choose_centers(problem.X, "random", P, problem.generator())
         for name in names:
             took, found = (
                 published(problem, test, centers) if name == NAIVE else ours(name, problem, test)
