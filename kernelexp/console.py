@@ -209,6 +209,7 @@ class Preview:
         memory_gb: what it would hold, None where that is not known.
         obstacle: why it cannot run; None where it can.
         seconds: how long it would take; None where that is not known.
+        absent: data that would be downloaded first; None where they are here.
         finished: the run that makes it superfluous.
     """
 
@@ -218,6 +219,7 @@ class Preview:
     memory_gb: float | None
     obstacle: str | None
     seconds: Seconds | None
+    absent: str | None
     finished: Finished | None
 
 
@@ -238,17 +240,21 @@ def show_jobs(jobs: list[Preview]) -> None:
             done or job.obstacle or "to run",
         )
     console.print(table)
+    runnable = [job for job in jobs if job.finished is None and job.obstacle is None]
     skipped = sum(job.finished is not None for job in jobs)
-    refused = sum(job.finished is None and job.obstacle is not None for job in jobs)
-    parts = [f"{len(jobs) - skipped - refused} to run"]
+    refused = len(jobs) - skipped - len(runnable)
+    parts = [f"{len(runnable)} to run"]
     parts += [f"{skipped} skipped"] if skipped else []
     parts += [f"{refused} that cannot run"] if refused else []
-    times = [job.seconds for job in jobs if job.finished is None and job.obstacle is None]
+    together = _together([job.seconds for job in runnable])
     console.print(
-        f"{len(jobs)} jobs: {', '.join(parts)}{_together(times)}. Memory is what each needs; kernel rows kept for speed "
+        f"{len(jobs)} jobs: {', '.join(parts)}{together}. Memory is what each needs; kernel rows kept for speed "
         "come on top, as far as there is room.",
         soft_wrap=True,
     )
+    absent = dict.fromkeys(job.absent for job in runnable if job.absent)
+    if absent:
+        console.print(f"To be downloaded first: {', '.join(absent)}.", soft_wrap=True)
 
 
 def _together(times: list[Seconds | None]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from kernelexp.console import Preview
+from kernelexp.data.fingerprint import are_here
 from kernelexp.epochs_before import Before
 from kernelexp.forecast import planned_memory
 from kernelexp.forecast_time import Stopwatch
@@ -47,7 +48,7 @@ def _planned(job: Job, stopwatch: Stopwatch) -> Preview:
         memory_gb = plan.peak_gb if plan is not None else None
     except ValueError as error:
         obstacle = str(error)
-    shape = c.dataset.shape()
+    shape, here = c.dataset.shape(), are_here(c.dataset, c.data_dir)
     return Preview(
         name=job.name,
         summary=" ".join(part.name for part in (c.kernel, c.dataset, c.solver)),
@@ -55,5 +56,6 @@ def _planned(job: Job, stopwatch: Stopwatch) -> Preview:
         memory_gb=memory_gb,
         obstacle=obstacle,
         seconds=seconds,
+        absent=None if here else f"{c.dataset.name} (not in data_dir={c.data_dir})",
         finished=None,
     )

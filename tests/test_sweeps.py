@@ -258,6 +258,7 @@ def test_dry_run_of_a_sweep(cli, runs, workdir):
     done = cli(*SWEEP, "seed=1,2", "solver=eigenpro2,exact", "dry_run=true")
     assert done.code == 0, done.err
     assert "4 jobs: 3 to run, 1 skipped" in done.out
+    assert "downloaded" not in done.out
     assert "seed=2,solver=exact" in done.out
     assert "Laplacian" not in done.out  # nothing was trained
     assert len(runs()) == count
@@ -285,6 +286,7 @@ def test_dry_run_says_what_does_not_fit_and_reads_no_data(cli):
     assert "60,000" in done.out
     assert "must be at least" in done.out
     assert "2 jobs: 1 to run, 1 that cannot run" in done.out
+    assert "To be downloaded first: mnist (not in data_dir=" in done.out
 
 
 def test_two_workers_on_a_fresh_store(shell, workdir, monkeypatch):
