@@ -1,7 +1,7 @@
 """Norm and test error of many noise levels at the papers' size, from one training: Belkin et al. 2018, fig. 4a and 5b.
 
     python benchmarks/noise_levels.py gaussian interpolated 60000        MNIST in $KERNELEXP_DATA
-    python benchmarks/noise_levels.py laplacian overfitted 60000 30      30 minutes at most
+    python benchmarks/noise_levels.py gaussian overfitted 40000 30 0.01,0.1       30 minutes at most, two levels
 
 What a solver does to one output does not depend on the others, and the kernel matrix not on the labels: so the targets
 of all levels are trained side by side, 10 outputs each, where a sweep would make and read the matrix once a level.
@@ -32,59 +32,55 @@ STOPS = {
 _CLASSES = 10
 
 
-def outputs_of(level):
-    """The columns of a level."""
-    start = _CLASSES * LEVELS.index(level)
-    return slice(start, start + _CLASSES)
-
-
-def measured(training, levels, test):
-    """Norm and test error of some levels as they stand."""
+def measured(training, columns, test):
+    """Norm and test error of some levels as they stand; ``columns``: which outputs are theirs."""
     model = training.model()
     predicted = model.predict(test.X)
     images = training.solver.center_outputs(training.system, training.iterate)
     squares = (model.weights.double() * images.double()).sum(0)  # of the norm, by output
-    for level in levels:
-        columns = outputs_of(level)
-        wrong = predicted[:, columns].argmax(1) != test.labels
+    for level, own in columns.items():
+        wrong = predicted[:, own].argmax(1) != test.labels
         error = wrong.double().mean().item()
         yield {
             "noise": level,
-            "rkhs_norm": squares[columns].sum().item() ** 0.5,
+            "rkhs_norm": squares[own].sum().item() ** 0.5,
             "clean_test_error_percent": 100 * error,
             "noisy_test_error_percent": 100 * with_noisy_test_labels(error, level, _CLASSES),
         }
 
 
-def run(kernel, stop, n, minutes):
+def run(kernel, stop, n, minutes, levels):
     """Rows of the levels that came to their stop in time."""
     solver, dtype = STOPS[stop]
     folder, source = Path(os.environ["KERNELEXP_DATA"]), SOURCES["mnist"](n_train=n)
-    data = [load(source, folder, noise=level, dtype=dtype) for level in LEVELS]
-    labels, test = [split.train.labels for split in data], data[0].test
+    data = [load(source, folder, noise=level, dtype=dtype) for level in levels]
+    labels = {level: split.train.labels for level, split in zip(levels, data, strict=True)}
+    test = data[0].test
     problem = Problem(
         KERNELS[kernel](bandwidth=BANDWIDTHS[kernel]),
         data[0].train.X,
         torch.cat([split.train.Y for split in data], dim=1),
     )
     del data
-    start, rows, left = time.perf_counter(), [], list(LEVELS)
+    left = {level: slice(_CLASSES * i, _CLASSES * (i + 1)) for i, level in enumerate(levels)}
+    start, rows = time.perf_counter(), []
     training = prepare(solver, problem)
     print("plan", training.plan, f"{time.perf_counter() - start:.0f} s", flush=True)
     for record in training.run():
         seconds = time.perf_counter() - start
         outputs = training.training_outputs()
         wrong = {
-            level: (outputs[:, outputs_of(level)].argmax(1) != labels[i]).sum().item()
-            for i, level in enumerate(LEVELS)
-            if level in left
+            level: (outputs[:, own].argmax(1) != labels[level]).sum().item()
+            for level, own in left.items()
         }
         print(record.epoch, f"{seconds:.0f} s", wrong, training.residuals(), flush=True)
-        there = [level for level in left if stop == "interpolated" or wrong[level] == 0]
+        there = {
+            level: left.pop(level)
+            for level in levels
+            if level in left and (stop == "interpolated" or wrong[level] == 0)
+        }
         for found in measured(training, there, test) if there else ():
-            level = found["noise"]
-            left.remove(level)
-            done = {"epochs": record.epoch, "seconds": seconds, "wrong": wrong[level]}
+            done = {"epochs": record.epoch, "seconds": seconds, "wrong": wrong[found["noise"]]}
             rows.append({"kernel": kernel, "stop": stop, "n": n, **found, **done})
             print(rows[-1], flush=True)
         if not left or seconds > 60 * minutes:
@@ -106,19 +102,21 @@ def published(figure, value):
     return shown
 
 
-def main(kernel, stop, n, minutes=600.0):
-    file, own = RESULTS / "noise_levels.json", (kernel, stop, int(n))
+def main(kernel, stop, n, minutes=600.0, levels=None):
+    file = RESULTS / "noise_levels.json"
+    asked = [float(level) for level in levels.split(",")] if levels else LEVELS
+    found = run(kernel, stop, int(n), float(minutes), asked)
+
+    def place(row):
+        return row["kernel"], row["stop"], row["n"], row["noise"]
+
     before = json.loads(file.read_text())["rows"] if file.exists() else []
-    kept = [row for row in before if (row["kernel"], row["stop"], row["n"]) != own]
-    rows = sorted(
-        kept + run(*own, float(minutes)),
-        key=lambda row: (row["kernel"], row["stop"], row["n"], row["noise"]),
-    )
+    rows = sorted({place(row): row for row in before + found}.values(), key=place)
     columns = {
         "kernel": lambda r: r["kernel"],
         "stop": lambda r: r["stop"],
         "n": lambda r: f"{r['n']:,}",
-        "noise": lambda r: r["noise"],
+        "noise": lambda r: f"{r['noise']:g}",
         "norm": lambda r: f"{r['rkhs_norm']:.1f}",
         "paper (4a)": published("rkhs_norm", "rkhs_norm"),
         "test error %": lambda r: f"{r['clean_test_error_percent']:.2f}",
