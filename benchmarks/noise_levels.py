@@ -37,16 +37,14 @@ _PAPERS_N = 60_000
 
 def measured(training, columns, test):
     """Norm and test error of some levels as they stand; ``columns``: which outputs are theirs."""
-    model = training.model()
-    predicted = model.predict(test.X)
-    images = training.solver.center_outputs(training.system, training.iterate)
-    squares = (model.weights.double() * images.double()).sum(0)  # of the norm, by output
+    predicted = training.model().predict(test.X)
+    norms = training.rkhs_norm().per_output
     for level, own in columns.items():
         wrong = predicted[:, own].argmax(1) != test.labels
         error = wrong.double().mean().item()
         yield {
             "noise": level,
-            "rkhs_norm": squares[own].sum().item() ** 0.5,
+            "rkhs_norm": norms[own].norm().item(),
             "clean_test_error_percent": 100 * error,
             "noisy_test_error_percent": 100 * with_noisy_test_labels(error, level, _CLASSES),
         }
