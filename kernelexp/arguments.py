@@ -19,7 +19,7 @@ def understood(arguments: list[str]) -> list[str]:
     """The arguments, options first, with quotes around values that are plainly text to a person.
 
     So names in other scripts and paths with brackets work as they are typed. What parses stays as it
-    is, sweeps ``a,b`` included.
+    is, sweeps ``a,b`` included. Of a group that is swept a setting with one value is swept too.
 
     Raises:
         ValueError: for what is neither an option nor KEY=VALUE.
@@ -35,7 +35,23 @@ def understood(arguments: list[str]) -> list[str]:
     for override in parsed.overrides:
         options.remove(override)
     grammar = OverridesParser.create()
-    return options + [_understood(grammar, override) for override in parsed.overrides]
+    return options + _swept_with_group(grammar, [_understood(grammar, o) for o in parsed.overrides])
+
+
+def _swept_with_group(grammar: OverridesParser, typed: list[str]) -> list[str]:
+    """With ``solver.epochs=choice(3)`` for ``solver.epochs=3`` beside ``solver=a,b``.
+
+    Hydra composes a sweep once without what is swept, to check it: the setting, if it stayed, would be
+    held against the default solver, which need not have it. ``choice`` refuses null, which stays.
+    """
+    overrides = [grammar.parse_override(argument) for argument in typed]
+    groups = tuple(f"{o.key_or_group}." for o in overrides if o.is_sweep_override())
+    return [
+        re.sub(r"=(.+)", r"=choice(\1)", argument, count=1, flags=re.DOTALL)
+        if o.key_or_group.startswith(groups) and not o.is_sweep_override() and o.value() is not None
+        else argument
+        for argument, o in zip(typed, overrides, strict=True)
+    ]
 
 
 def _refuse(message: str) -> NoReturn:

@@ -61,11 +61,12 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
     arguments += [str(argument) for argument in cfg.hydra.overrides.task]
     overrides = OverridesParser.create().parse_overrides(arguments)
     final = {override.get_key_element(): override for override in overrides}
-    swept = {key: o.key_or_group for key, o in final.items() if o.is_sweep_override()}
-    if "scale" in swept:
-        raise refuse(
-            "scale", ",".join(final["scale"].sweep_string_iterator()), "one for the whole sweep"
-        )
+    values = {
+        key: list(o.sweep_string_iterator()) for key, o in final.items() if o.is_sweep_override()
+    }
+    if "scale" in values:
+        raise refuse("scale", ",".join(values["scale"]), "one for the whole sweep")
+    swept = {key: final[key].key_or_group for key, several in values.items() if len(several) > 1}
     [batch] = BasicSweeper.split_arguments(overrides, None)
     points = cache(points_digest)  # jobs share their data
     jobs = []

@@ -221,6 +221,23 @@ def test_sweeps_of_text_and_options_between_values():
     assert understood(["a=é,b c", "-m", "seed=1,2"]) == ["-m", "a='é',b c", "seed=1,2"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "understood_as"),
+    [
+        ("a.b=5", "a.b=choice(5)"),
+        ("a.b=null", "a.b=null"),
+        ("+a.b.c=[1,2]", "+a.b.c=choice([1,2])"),
+        ("a.b=é c", "a.b=choice('é c')"),
+        ("a.b=1,2", "a.b=1,2"),
+        ("a.b=", "a.b="),
+        ("ab.c=5", "ab.c=5"),
+    ],
+)
+def test_settings_of_a_swept_group_are_swept(setting, understood_as):
+    assert understood([setting, "a=x,y", "c=z"]) == [understood_as, "a=x,y", "c=z"]
+    assert understood([setting, "a=x"])[1:] == ["a=x"]
+
+
 def test_names_in_other_scripts_and_brackets_run(cli, runs):
     rng = np.random.default_rng(0)
     parts = {f"{axis}_{part}": n for axis in "xy" for part, n in (("train", 40), ("test", 10))}

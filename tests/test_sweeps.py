@@ -267,6 +267,18 @@ def test_dry_run_of_a_sweep(cli, runs, workdir):
     assert "2 jobs: 2 to run, " in done.out
 
 
+def test_a_setting_that_only_the_swept_solvers_have(cli, runs):
+    # Hydra composes once without what is swept: with the default solver, which has no centers.
+    typed = ("-m", *SMALL, "solver=eigenpro3,eigenpro4", "solver.n_centers=20")
+    done = cli(*typed, "dry_run=true")
+    assert "solver=eigenpro4 " in done.out  # named by what differs
+    done = cli(*typed)
+    assert (done.code, done.err) == (0, "")
+    assert [run.data.params["solver.n_centers"] for run in of(runs(), "FINISHED")] == ["20", "20"]
+    done = cli("-m", *SMALL, "solver=eigenpro3,exact", "solver.n_centre=20")
+    assert done.err.startswith("kernelexp: solver.n_centre: no such key; solver has epochs")
+
+
 def test_dry_run_makes_no_store(cli, workdir, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///new.db")
     for arguments in (SMALL, SWEEP):
