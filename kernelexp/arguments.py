@@ -42,12 +42,13 @@ def _swept_with_group(grammar: OverridesParser, typed: list[str]) -> list[str]:
     """With ``solver.epochs=choice(3)`` for ``solver.epochs=3`` beside ``solver=a,b``.
 
     Hydra composes a sweep once without what is swept, to check it: the setting, if it stayed, would be
-    held against the default solver, which need not have it. ``choice`` refuses null, which stays.
+    held against the default solver, which need not have it. Null, which ``choice`` refuses, stays, and
+    text in quotes, which it takes off.
     """
     overrides = [grammar.parse_override(argument) for argument in typed]
     groups = tuple(f"{o.key_or_group}." for o in overrides if o.is_sweep_override())
     return [
-        re.sub(r"=(.+)", r"=choice(\1)", argument, count=1, flags=re.DOTALL)
+        re.sub(r"\A([^=]+)=([^'\"].*)", r"\1=choice(\2)", argument, flags=re.DOTALL)
         if o.key_or_group.startswith(groups) and not o.is_sweep_override() and o.value() is not None
         else argument
         for argument, o in zip(typed, overrides, strict=True)
