@@ -23,26 +23,35 @@ def table(data: Data) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
-    """Accuracy above, seconds below, a column for each data set; colour is kernel, marker is solver."""
-    sets = sorted(set(frame["dataset"]))
-    panels = figure.subplots(2, len(sets), squeeze=False, sharex="col")
-    for (upper, lower), dataset in zip(panels.T, sets, strict=True):
+    """A row for each data set: accuracy, then seconds with each kernel; colour is kernel, marker is solver."""
+    sets, kernels = sorted(set(frame["dataset"])), sorted(set(frame["kernel"]))
+    panels = figure.subplots(len(sets), 1 + len(kernels), squeeze=False)
+    for (accuracy, *times), dataset in zip(panels, sets, strict=True):
         own = frame[frame["dataset"] == dataset]
+        for ax in times[1:]:
+            ax.sharex(times[0])
+            ax.sharey(times[0])
         for (kernel, _, solver, _), series in own.groupby(
             ["kernel", "bandwidth", "solver", "n"], dropna=False
         ):
             look = {"color": style.kernel_colour(kernel), **style.solver_style(solver)}
-            style.mean_and_range(upper, series, "p", "test_accuracy_percent", **look)
-            style.mean_and_range(lower, series, "p", "seconds", **look)
-        upper.set_title(f"{dataset}, n = {own['n'].max():,.0f}")
-        style.log_axis(lower.xaxis, own["p"])
-        style.log_axis(lower.yaxis)
-        lower.set_xlabel("centers p")
-    panels[0, 0].set_ylabel("test accuracy (%)")
-    panels[1, 0].set_ylabel("set-up + training (s)")
-    kernels, solvers = sorted(set(frame["kernel"])), sorted(set(frame["solver"]))
+            style.mean_and_range(accuracy, series, "p", "test_accuracy_percent", **look)
+            time = times[kernels.index(kernel)]
+            style.mean_and_range(time, series, "p", "seconds", **look)
+        for ax, title in zip(times, kernels, strict=True):
+            ax.set_title(title)
+            style.log_axis(ax.yaxis)
+        for ax in (accuracy, *times):
+            style.log_axis(ax.xaxis, own["p"])
+        accuracy.set_title(f"{dataset}, n = {own['n'].max():,.0f}")
+        accuracy.set_ylabel("test accuracy (%)")
+        times[0].set_ylabel("set-up + training (s)")
+    for ax in panels[-1]:
+        ax.set_xlabel("centers p")
+    solvers = sorted(set(frame["solver"]))
     entries = [style.colour_entry(kernel, style.kernel_colour(kernel)) for kernel in kernels]
-    style.key(figure, [*entries, *((solver, style.solver_style(solver)) for solver in solvers)])
+    entries += [(solver, style.solver_style(solver)) for solver in solvers]
+    style.key(figure, entries, columns=len(entries))
 
 
 def exponents(frame: pd.DataFrame) -> pd.DataFrame:
@@ -93,5 +102,5 @@ FIGURE = Figure(
     draw=draw,
     facts=facts,
     extra={"exponents": exponents},
-    size=lambda f: (3.0 + 3.0 * f["dataset"].nunique(), 5.8),
+    size=lambda f: (3.0 + 2.4 * f["kernel"].nunique(), 0.8 + 2.6 * f["dataset"].nunique()),
 )
