@@ -1,11 +1,14 @@
 """Steps of SGD to a training loss against the batch size: measured, and by the law of docs/theory.md, without a free parameter.
 
-    python benchmarks/batch_law.py        MNIST in $KERNELEXP_DATA
+    python benchmarks/batch_law.py              MNIST in $KERNELEXP_DATA, n = 3,000
+    python benchmarks/batch_law.py 10000        in a table of its own
 
+The table is written again after each row, seed by seed.
 "Knee": m of steps = A (1 + (knee - 1) / m), fitted to the logarithms, as the figure ``batch_size`` does.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from kernelexp.engine.ranks import ALONE
 from kernelexp.experiment import Config
 from kernelexp.experiment.prepare import load_data, make_problem
 
-N, TARGET = 3000, 1e-3
+SMALL, TARGET, SEEDS = 3000, 1e-3, (0, 1, 2)
 BATCHES = (1, 2, 4, 8, 16, 64, 256, 1024)
 KERNELS_TRIED = {
     "gaussian": {"bandwidth": 5.0},
@@ -28,13 +31,12 @@ KERNELS_TRIED = {
     "cauchy": {"bandwidth": 10.0},
     "relu_ntk": {},
 }
-SEEDS = {"gaussian": 3, "laplacian": 3, "cauchy": 1, "relu_ntk": 1}
 _MOST_STEPS = 3_000_000
 
 
-def problem_of(name, seed):
+def problem_of(name, n, seed):
     config = Config(
-        SOURCES["mnist"](n_train=N, n_test=100),
+        SOURCES["mnist"](n_train=n, n_test=100),
         KERNELS[name](**KERNELS_TRIED[name]),
         SOLVERS["eigenpro2"](),
         data_dir=Path(os.environ["KERNELEXP_DATA"]),
@@ -75,8 +77,8 @@ def knee(steps):
     return 1 + np.exp(excess)
 
 
-def row(name, seed):
-    problem = problem_of(name, seed)
+def row(name, n, seed):
+    problem = problem_of(name, n, seed)
     K = problem.kernel(problem.X, problem.X)
     beta, mean = K.diagonal().max().item(), K.diagonal().mean().item()
     values, vectors = torch.linalg.eigh(K / len(K))
@@ -92,7 +94,7 @@ def row(name, seed):
 
 
 def main():
-    rows = [row(name, seed) for name, seeds in SEEDS.items() for seed in range(seeds)]
+    n, rows = int(sys.argv[1]) if len(sys.argv) > 1 else SMALL, []
     columns = {
         "kernel": lambda r: r["kernel"],
         "seed": lambda r: r["seed"],
@@ -108,8 +110,12 @@ def main():
             for i, m in enumerate(BATCHES)
         },
     }
-    settings = {"data": f"mnist, n = {N:,}", "target": f"training MSE {TARGET}"}
-    write("batch_law", "Steps of SGD against the batch size", settings, rows, columns)
+    settings = {"data": f"mnist, n = {n:,}", "target": f"training MSE {TARGET}"}
+    file = "batch_law" if n == SMALL else f"batch_law_{n}"
+    for seed in SEEDS:
+        for name in KERNELS_TRIED:
+            rows.append(row(name, n, seed))
+            write(file, "Steps of SGD against the batch size", settings, rows, columns)
 
 
 if __name__ == "__main__":

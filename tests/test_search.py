@@ -51,6 +51,9 @@ def test_settings_that_a_kernel_does_not_have_are_no_points_of_a_grid():
         ("kernel=gaussian", "kernel.bandwidth=4"),
         ("kernel=relu_ntk",),
     ]
+    fixed = space("kernel=gaussian,relu_ntk", "kernel.bandwidth=choice(2)")
+    assert sorted(fixed.grid) == [("kernel=gaussian", "kernel.bandwidth=2"), ("kernel=relu_ntk",)]
+    assert fixed.keys == ["kernel"]
     trials = Trials(found, 0, [], at_random=2)
     asked = [p.overrides for p in trials.ask(3)] + [p.overrides for p in trials.ask(7)]
     assert sorted(asked) == sorted(found.grid)

@@ -146,8 +146,8 @@ class Space:
 
     @property
     def keys(self) -> list[str]:
-        """What is varied."""
-        return [dimension.key for dimension in self.dimensions]
+        """What is varied: of more than one value."""
+        return [d.key for d in self.dimensions if d.values is None or len(d.values) > 1]
 
     @property
     def grid(self) -> list[tuple[str, ...]] | None:
@@ -155,9 +155,8 @@ class Space:
         choices = [d.values for d in self.dimensions if d.values is not None]
         if len(choices) < len(self.dimensions) or math.prod(map(len, choices)) > _MANY:
             return None
-        found = (
-            self.without_strangers(dict(zip(self.keys, p, strict=True))) for p in product(*choices)
-        )
+        keys = [d.key for d in self.dimensions]
+        found = (self.without_strangers(dict(zip(keys, p, strict=True))) for p in product(*choices))
         return list(dict.fromkeys(found))
 
     def suggest(self, trial: Trial) -> tuple[str, ...]:
