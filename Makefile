@@ -39,6 +39,7 @@ bench: $(READY) ## measure what the docs quote, into benchmarks/results (needs K
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/eigenpro2.py
 	$(BIN)/python benchmarks/floor.py
+	$(BIN)/python benchmarks/narrow.py
 	$(BIN)/python benchmarks/exact.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/startup.py

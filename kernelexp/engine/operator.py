@@ -5,8 +5,7 @@
     K.matmul(W)                     # (n, c)
     K.rows(torch.tensor([3, 7]))    # (2, p)
 
-``TiledKernel`` stores nothing, ``KeptKernel`` its first rows. Whoever works with K needs the methods of
-``KernelOperator`` and no others, so another implementation leaves everybody as they are.
+``TiledKernel`` stores nothing, ``KeptKernel`` its first rows; ``KernelOperator`` is all that others need of K.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from kernelexp.engine.devices import Tiling, tiling
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.memory import sent
 from kernelexp.engine.points import Points, as_points
-from kernelexp.engine.tiles import kernel_tile, narrow_matmul, ranges, tiles, tiles_again
+from kernelexp.engine.tiles import kernel_tile, ranges, tiles, tiles_again
 
 # The fewest kept rows that are gathered at a time, however long they are.
 _FEWEST_GATHERED = 8
@@ -153,7 +152,7 @@ class TiledKernel:
         W_T, size = W.mT.contiguous(), self.tiling.tile
         all_columns = tiles_again(self.Z, size, W)
         for rows, X_rows in tiles(self.X, size, W):
-            product = W.new_zeros(W.shape[1], len(X_rows))  # transposed, see ``narrow_matmul``
+            product = W.new_zeros(W.shape[1], len(X_rows))  # transposed, see ``narrow``
             for columns, Z_columns in all_columns(0):
                 tile = kernel_tile(self.kernel, X_rows, Z_columns)
                 product.addmm_(W_T[:, columns], tile.mT)
@@ -251,11 +250,11 @@ class KeptKernel:
         return K
 
     def matmul(self, W: Tensor, out: Tensor | None = None) -> Tensor:
-        keep, kept = self.kept_rows, self.kept
+        keep, kept, W_T = self.kept_rows, self.kept, W.mT.contiguous()
         if out is None:
             out = W.new_zeros(self.shape[0], W.shape[1])
         for rows in ranges(keep, self._tiling.tile):
-            out[rows].add_(narrow_matmul(kept[rows], W))
+            out[rows].add_((W_T @ kept[rows].mT).mT)
         if not self.complete:
             self._rest.matmul(W, out[keep:])
         return out

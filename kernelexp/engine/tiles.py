@@ -111,12 +111,3 @@ def kernel_tile(kernel: Kernel, X: Points, Z: Points) -> Tensor:
         K: Tensor = fused.matrix(kernel, X, Z)
         return K
     return kernel.matrix(X, Z)
-
-
-def narrow_matmul(K: Tensor, W: Tensor) -> Tensor:
-    """K @ W for W of few columns, as (W^T K^T)^T: (n, m), (m, c) -> (n, c), stored by columns.
-
-    BLAS cuts the first factor's rows into pieces; with c = 10 columns it is three times faster where
-    c, not n, is what is left over.
-    """
-    return (W.mT.contiguous() @ K.mT).mT

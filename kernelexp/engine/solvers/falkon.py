@@ -22,6 +22,7 @@ from kernelexp.engine.linalg import (
     relative_residual,
     top_eigenvalue,
 )
+from kernelexp.engine.narrow import narrow_matmul, narrow_transposed_matmul
 from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.resource import clock
@@ -30,7 +31,6 @@ from kernelexp.engine.solvers.base import Solver
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord
-from kernelexp.engine.tiles import narrow_matmul
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         K = kernel(own, centers, keep=min(plan.kept_rows, len(own)))
         right, own_Y = Y.new_zeros(p, c, dtype=torch.float64), ranks.own(Y)
         for part, K_part in _blocks(K, plan, Y):
-            right += (K_part.mT @ own_Y[part]).double()
+            right += narrow_transposed_matmul(K_part, own_Y[part]).double()
         return FalkonSystem(
             problem=problem,
             plan=plan,
@@ -256,7 +256,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         image = torch.empty_like(ranks.own(system.targets))
         for part, K in _blocks(system.K, system.plan, image):
             image[part] = narrow_matmul(K, D.to(K.dtype))
-            out += (K.mT @ image[part]).double()
+            out += narrow_transposed_matmul(K, image[part]).double()
         return ranks.all_reduce(out), ranks.gather(image, n)
 
     def advance(self, system: FalkonSystem, iterate: FalkonIterate) -> EpochRecord:
