@@ -90,7 +90,8 @@ def _explain_key(error: OmegaConfBaseException) -> str:
         keys = [str(k) for k in error.parent_node if k not in ("hydra", "name")]
         near = difflib.get_close_matches(key, keys, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        where = group or "the top level"
+        named = group and "name" in error.parent_node  # of several kernels in a sweep, say
+        where = f"{group}={error.parent_node['name']}" if named else group or "the top level"
         return f"{error.full_key}: no such key; {where} has {', '.join(keys)}{hint}"
     wrong = re.match(
         r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)", first

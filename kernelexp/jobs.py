@@ -59,7 +59,8 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
     params = cfg.hydra.sweeper.get("params") or {}
     arguments = [f"{key}={value}" for key, value in params.items()]
     arguments += [str(argument) for argument in cfg.hydra.overrides.task]
-    overrides = OverridesParser.create().parse_overrides(arguments)
+    loader = GlobalHydra.instance().config_loader()  # knows what glob(...) may stand for
+    overrides = OverridesParser.create(loader).parse_overrides(arguments)
     final = {override.get_key_element(): override for override in overrides}
     values = {
         key: list(o.sweep_string_iterator()) for key, o in final.items() if o.is_sweep_override()

@@ -77,11 +77,11 @@ def _best(client: MlflowClient, experiment: str) -> Run:
     if named is None:
         there = ", ".join(sorted(found.name for found in client.search_experiments()))
         raise ValueError(f"best:{experiment}: no such experiment; there are {there}")
-    for metric in SELECTION:
+    for metric, tie_breaker in SELECTION.items():
         found = client.search_runs(
             [named.experiment_id],
             f"attributes.status = 'FINISHED' and metrics.{metric} > -1e300",
-            order_by=[f"metrics.{metric} DESC"],
+            order_by=[f"metrics.{metric} DESC", f"metrics.{tie_breaker} ASC"],
         )
         # Trials of a search on few points are not compared with those on all.
         whole = [run for run in found if PARTIAL_TAG not in run.data.tags]

@@ -183,10 +183,16 @@ EPOCH: EpochMetrics[str] = EpochMetrics(**{name: name for name in names(EpochMet
 DERIVED = (RUN.m_star, RUN.m_star_adapted, RUN.batch_size, RUN.q, RUN.top_eigenvalue, RUN.n_centers)
 # By which runs are compared: of each run the first it has.
 SCORES = (RUN.test_accuracy, RUN.test_r2)
-# By which something may be chosen: never by test points. The larger the better; of each run the first it has.
-SELECTION = (
-    RUN.valid_accuracy, RUN.valid_r2, RUN.cv_accuracy, RUN.cv_r2, RUN.loo_accuracy, RUN.loo_r2,
-)  # fmt: skip
+# By which something may be chosen: never by test points. The larger the better; of each run the first it has. Of
+# few points many have the same accuracy: then the smaller one of what follows.
+SELECTION = {
+    RUN.valid_accuracy: RUN.valid_mse,
+    RUN.valid_r2: RUN.valid_mse,
+    RUN.cv_accuracy: RUN.cv_mse,
+    RUN.cv_r2: RUN.cv_mse,
+    RUN.loo_accuracy: RUN.loo_mse,
+    RUN.loo_r2: RUN.loo_mse,
+}
 # Before the names of what is recorded for each value of a grid, one after the other.
 PATH = "path_"
 # The file of a run that says what its model gets wrong on the test points.

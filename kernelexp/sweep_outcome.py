@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from kernelexp.identity import DIGEST_TAG
@@ -12,6 +13,7 @@ from kernelexp.store.delivery import RESUMED_TAG
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+_DATA = ("dataset.name", "dataset.path", "dataset.target")
 _OF_THE_BEST = (
     *SELECTION,
     *SCORES,
@@ -43,7 +45,13 @@ class SweepOutcome:
         # Trials of a search on few points are not compared with those on all.
         whole = [run for run in self.finished if PARTIAL_TAG not in run.data.tags]
         rated = [run for run in whole if self.by in run.data.metrics]
-        self.best = max(rated, key=lambda run: run.data.metrics[self.by], default=None)
+        of_data = {tuple(run.data.params.get(key) for key in _DATA) for run in rated}
+        # Scores on different data are not compared.
+        self.best = max(rated, key=self._rank, default=None) if len(of_data) == 1 else None
+
+    def _rank(self, run: Run) -> tuple[float, float]:
+        found = run.data.metrics
+        return found[self.by], -found.get(SELECTION[self.by], math.inf)
 
     def metrics(self) -> dict[str, float]:
         """The totals, and the values of the job that validation points choose, if there are any."""

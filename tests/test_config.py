@@ -90,7 +90,10 @@ def test_environment_names_data_and_store(composed, monkeypatch):
         ("seed=null", "seed=null: must have a value"),
         ("seed=1.5", "seed=1.5: must be a whole number"),
         ("kernel=foo", "kernel=foo: must be one of arc_cosine, cauchy"),
-        ("kernel.bandwith=3", "kernel.bandwith: no such key; kernel has bandwidth; did you mean"),
+        (
+            "kernel.bandwith=3",
+            "kernel.bandwith: no such key; kernel=laplacian has bandwidth; did you mean",
+        ),
         ("kernl=gaussian", "kernl: no such key; the top level has dataset, kernel"),
         ("kernel.bandwidth=0", "kernel.bandwidth=0: must be a number above 0, or median"),
         ("kernel.bandwidth=big", "kernel.bandwidth=big: must be a number above 0, or median"),

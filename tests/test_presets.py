@@ -144,7 +144,7 @@ def test_the_command_line_wins(cli, runs):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["scale=huge"], "scale=huge: must be one of small, paper, debug"),
+        (["scale=huge"], "scale=huge: must be one of small, paper"),
         (["scale=small,paper"], "scale=small,paper: must be one for the whole sweep"),
         (["solver.epochs=0"], "solver.epochs=0: must be a whole number >= 1, or null"),
         (["noise=0,2"], "noise=2.0: must be a number from 0 to 1"),

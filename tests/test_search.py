@@ -156,6 +156,19 @@ def test_the_same_scores_give_the_same_trials_and_none_twice():
     assert np.mean([float(o[1].split("=")[1]) for o in first[8:]]) > 5  # it has learned
 
 
+def test_a_kernel_with_few_points_does_not_end_a_search():
+    found = space("kernel=laplacian,relu_ntk", "kernel.bandwidth=log:1..100", "kernel.depth=1..3")
+    trials = Trials(found, 0, [], at_random=2)
+    asked = []
+    for _ in range(10):
+        [batch] = trials.ask(1)
+        asked.append(batch.overrides)
+        trials.tell(batch, float(batch.overrides[0] == "kernel=relu_ntk"))  # which is liked best
+    assert len(set(asked)) == 10
+    narrow = Trials(space("kernel.bandwidth=1..1.001"), 0, [], at_random=2)
+    assert 1 <= len(narrow.ask(9)) < 9  # four digits tell no more of them apart
+
+
 def test_who_is_behind_half_of_the_others_ends():
     done = [
         Outcome({}, [0.1, 0.5, 0.9]),

@@ -276,7 +276,13 @@ def test_a_setting_that_only_the_swept_solvers_have(cli, runs):
     assert (done.code, done.err) == (0, "")
     assert [run.data.params["solver.n_centers"] for run in of(runs(), "FINISHED")] == ["20", "20"]
     done = cli("-m", *SMALL, "solver=eigenpro3,exact", "solver.n_centre=20")
-    assert done.err.startswith("kernelexp: solver.n_centre: no such key; solver has epochs")
+    assert done.err.startswith("kernelexp: solver.n_centre: no such key; solver=")
+
+
+def test_a_sweep_over_a_pattern(cli):
+    done = cli("-m", *SMALL, "kernel=glob(relu*)", "dry_run=true")
+    assert "kernel=relu_nngp" in done.out
+    assert "2 jobs: 2 to run" in done.out
 
 
 def test_dry_run_makes_no_store(cli, workdir, monkeypatch):

@@ -14,6 +14,8 @@ from kernelexp.checkpoint.search import Run
 from kernelexp.data import SOURCES, load
 from kernelexp.data.held_out import Fold, held_out
 from kernelexp.engine import KERNELS, SOLVERS, StopRule
+from kernelexp.loading import find
+from kernelexp.sweep_outcome import SweepOutcome
 
 DIGITS = SOURCES["digits"](n_train=300, n_test=100)
 
@@ -183,6 +185,28 @@ def test_a_sweep_names_its_best_only_by_held_out_points(cli, client):
     assert held.data.tags["sweep.best_by"] == "valid_accuracy"
     assert {"best_valid_accuracy", "best_test_accuracy"} <= set(held.data.metrics)
     assert "sweep.best" not in plain.data.tags
+
+
+def test_of_equal_accuracies_the_smaller_error_is_the_better(client):
+    experiment_id = client.create_experiment("tied")
+    found = []
+    for accuracy, mse, data in (
+        (0.9, 0.3, "iris"),
+        (0.9, 0.1, "iris"),
+        (0.9, 0.2, "iris"),
+        (0.8, 0.01, "wine"),
+    ):
+        run = client.create_run(experiment_id)
+        client.log_param(run.info.run_id, "dataset.name", data)
+        client.log_metric(run.info.run_id, "cv_accuracy", accuracy)
+        client.log_metric(run.info.run_id, "cv_mse", mse)
+        client.set_terminated(run.info.run_id)
+        found.append(client.get_run(run.info.run_id))
+    parent = client.get_run(client.create_run(experiment_id).info.run_id)
+    assert SweepOutcome(found[:3], parent).best is found[1]
+    assert SweepOutcome(found, parent).best is None  # not the same data
+    assert SweepOutcome(found[3:], parent).best is found[3]
+    assert find(client, "best:tied").info.run_id == found[1].info.run_id
 
 
 def test_ranks_hold_out_and_stop_alike(cli, client):

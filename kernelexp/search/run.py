@@ -10,6 +10,7 @@ from math import ceil
 from typing import Any
 
 import torch
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
@@ -85,7 +86,8 @@ def _planned(cfg: DictConfig) -> _Plan:
             "experiment: left out in a search, which a preset is not; type its settings"
         )
     arguments = [str(argument) for argument in cfg.hydra.overrides.task]
-    overrides = OverridesParser.create().parse_overrides(arguments)
+    loader = GlobalHydra.instance().config_loader()  # knows what glob(...) may stand for
+    overrides = OverridesParser.create(loader).parse_overrides(arguments)
     space = Space.of(overrides, {"kernel": cfg.kernel.name, "solver": cfg.solver.name})
     fixed = [_typed(override) for override in overrides if not override.is_sweep_override()]
     held, own_error = cfg.validation, cfg.solver.name == _RIDGE_PATH and "solver" not in space.keys

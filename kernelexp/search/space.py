@@ -150,6 +150,11 @@ class Space:
         return [d.key for d in self.dimensions if d.values is None or len(d.values) > 1]
 
     @property
+    def parts(self) -> list[Choice]:
+        """The choices of kernels and solvers."""
+        return [d for d in self.dimensions if d.key in _PARTS and isinstance(d, Choice)]
+
+    @property
     def grid(self) -> list[tuple[str, ...]] | None:
         """All its points, where they are not many."""
         choices = [d.values for d in self.dimensions if d.values is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from kernelexp.search.space import Space
 if TYPE_CHECKING:
     from optuna import Trial
 
-# Proposals that may be asked for in vain before a finite space is gone through in its order.
+# Proposals that may be asked for in vain before a finite space is gone through in its order, and others get a kernel
+# and a solver at random: proposals can keep to one that has few points, all tried.
 _IN_VAIN = 100
 
 
@@ -51,6 +53,7 @@ class Trials:
         for values in first:
             self.study.enqueue_trial(values)
         self._seen: set[tuple[str, ...]] = set()
+        self._random = random.Random(seed)
 
     def ask(self, count: int) -> list[Proposal]:
         """So many new ones; fewer where there are no more."""
@@ -58,10 +61,15 @@ class Trials:
         in_vain = 0
         while len(found) < count and (self.grid is None or len(self._seen) < len(self.grid)):
             if in_vain >= _IN_VAIN:
-                if self.grid is None:  # four digits tell no more of so narrow a range apart
+                if self.grid is not None:
+                    left = next(point for point in self.grid if point not in self._seen)
+                    self.study.enqueue_trial(self.space.parsed(left))
+                elif in_vain >= 2 * _IN_VAIN:  # four digits tell no more of so narrow a range apart
                     break
-                left = next(point for point in self.grid if point not in self._seen)
-                self.study.enqueue_trial(self.space.parsed(left))
+                else:
+                    self.study.enqueue_trial(
+                        {d.key: self._random.choice(d.values) for d in self.space.parts}
+                    )
             trial = self.study.ask()
             overrides = self.space.suggest(trial)
             if overrides in self._seen:
