@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -36,6 +37,17 @@ def understood(arguments: list[str]) -> list[str]:
         options.remove(override)
     grammar = OverridesParser.create()
     return options + _swept_with_group(grammar, [_understood(grammar, o) for o in parsed.overrides])
+
+
+def as_typed(overrides: Iterable[object]) -> str:
+    """Overrides as a person types them: ``solver.epochs=3`` of choice(3), ``log:1..9`` of a search's interval."""
+    text = " ".join(map(str, overrides))
+    text = re.sub(r"=choice\(([^,()]*)\)", r"=\1", text)
+    return re.sub(r"(tag\((log),)?interval\(([^,()]*),([^,()]*)\)(?(1)\))", _range, text)
+
+
+def _range(found: re.Match[str]) -> str:
+    return f"{'log:' if found[2] else ''}{found[3]}..{found[4]}"
 
 
 def _swept_with_group(grammar: OverridesParser, typed: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kernelexp import interrupts
+from kernelexp.arguments import as_typed
 from kernelexp.cluster import ask_for_memory
 from kernelexp.config import tracking
 from kernelexp.console import VARIED_VARIABLE, show_jobs
@@ -65,7 +66,7 @@ class Guard(Callback):  # type: ignore[misc]
                 show_jobs(preview(jobs, settings, skips=not config.rerun))
             elif settings.enabled:
                 interrupts.check()
-                typed = " ".join(str(argument) for argument in config.hydra.overrides.task)
+                typed = as_typed(config.hydra.overrides.task)
                 different = len({job.identity.config for job in jobs})
                 start_parent(settings, typed or "sweep", different, varied, config.retries)
             os.environ[VARIED_VARIABLE] = " ".join(varied)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 import kernelexp
 from kernelexp import config
-from kernelexp.arguments import understood
+from kernelexp.arguments import as_typed, understood
 from kernelexp.usage import CONF_DIR, usage
 
 OPTIONS = [
@@ -242,6 +242,17 @@ def test_sweeps_of_text_and_options_between_values():
 def test_settings_of_a_swept_group_are_swept(setting, understood_as):
     assert understood([setting, "a=x,y", "c=z"]) == [understood_as, "a=x,y", "c=z"]
     assert understood([setting, "a=x"])[1:] == ["a=x"]
+
+
+def test_names_of_sweeps_are_as_they_were_typed():
+    made = [
+        "solver=a,b",
+        "solver.x=choice(3)",
+        "k.b=tag(log,interval(1,1e2))",
+        "k.c=interval(.1,2)",
+    ]
+    assert as_typed(made) == "solver=a,b solver.x=3 k.b=log:1..1e2 k.c=.1..2"
+    assert as_typed(["a=choice(1,2)", "b=range(1,3)"]) == "a=choice(1,2) b=range(1,3)"
 
 
 def test_names_in_other_scripts_and_brackets_run(cli, runs):

@@ -17,6 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from kernelexp import config
+from kernelexp.arguments import as_typed
 from kernelexp.cluster import ask_for_memory
 from kernelexp.console import VARIED_VARIABLE, show_jobs
 from kernelexp.data import load
@@ -68,7 +69,7 @@ def run(cfg: DictConfig, launch: Launch) -> list[JobReturn]:
         sys.exit(0)
     if settings.enabled:
         check()
-        typed = " ".join(str(argument) for argument in cfg.hydra.overrides.task)
+        typed = as_typed(cfg.hydra.overrides.task)
         count = sum(rung.trials for rung in plan.rungs)
         keys = [*plan.space.keys, "dataset.n_train"]
         start_parent(settings, f"search {typed}", count, keys, cfg.retries)
