@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kernelexp.data.column_kinds import as_texts, is_number, is_text, listed, refuse_missing
+
 # Texts that one column may hold, each of which becomes a coordinate.
 _MOST_LEVELS = 1000
-_MISSING = "(missing)"
-# Of so many different texts of a column so few may be no numbers: a mistake in a column of numbers, not levels.
-_SEVERAL, _FEW_WORDS = 10, 0.2
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Columns:
             if column.levels is None:
                 x[:, start] = _numbers(column, values, what)
             else:
-                texts = _texts(values)
+                texts = as_texts(values)
                 places = pc.index_in(texts, pa.array(column.levels, pa.string()))
                 known = places.is_valid().to_numpy(False)
                 x[known, start + places.drop_null().to_numpy()] = 1
@@ -112,7 +111,7 @@ class Columns:
         found = []
         for column in self.features:
             if column.levels is not None:
-                there = pc.unique(_texts(table[column.name])).to_pylist()
+                there = pc.unique(as_texts(table[column.name])).to_pylist()
                 found += [f"{column.name}={text}" for text in there if text not in column.levels]
         return sorted(found)
 
@@ -126,11 +125,11 @@ class Columns:
         refuse_missing(self.target, values, what, "remove such rows")
         if self.classes is None:
             return np.array(values.to_numpy())
-        places = pc.index_in(_texts(values), pa.array(self.classes, pa.string()))
+        places = pc.index_in(as_texts(values), pa.array(self.classes, pa.string()))
         if places.null_count:
             row = int(np.flatnonzero(places.is_null().to_numpy(False))[0])
             raise ValueError(
-                f"{what}: {self.target}={_texts(values)[row]} is not among the labels of training rows "
+                f"{what}: {self.target}={as_texts(values)[row]} is not among the labels of training rows "
                 f"({listed(self.classes)}); leave such rows out, or take another seed"
             )
         return np.array(places.to_numpy(), dtype=np.int64)
@@ -153,25 +152,6 @@ class Columns:
         return cls(features, stored["target"], None if classes is None else tuple(classes))
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
-    )
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    )
-
-
-def _texts(values: pa.ChunkedArray) -> pa.Array:
-    """A column as texts, missing ones as ``(missing)``."""
-    return pc.fill_null(pc.cast(values.combine_chunks(), pa.string()), _MISSING)
-
-
 def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Column:
     kind = values.type
     if values.null_count == len(values):
@@ -180,11 +160,11 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
         )
     if not impute:
         refuse_missing(name, values, what, "dataset.missing=impute fills them in")
-    if _is_number(kind):
+    if is_number(kind):
         numbers = pc.drop_null(_float(values)).to_numpy()
         numbers = numbers[~np.isnan(numbers)]
         return Column(name, fill=float(np.median(numbers)) if impute else None)
-    if not _is_text(kind):
+    if not is_text(kind):
         reason = (
             "dates and times are no numbers"
             if pa.types.is_temporal(kind)
@@ -194,7 +174,7 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
             f"{what}: {name}: {kind}; {reason}: make numbers of it (a year, an age in days), or leave "
             f"it out by dataset.drop=[{name}]"
         )
-    levels = sorted(pc.unique(_texts(values)).to_pylist())
+    levels = sorted(pc.unique(as_texts(values)).to_pylist())
     if len(levels) > _MOST_LEVELS:
         raise ValueError(
             f"{what}: {name}: {len(levels):,} different texts, {_MOST_LEVELS:,} at most; leave it out by "
@@ -203,20 +183,12 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
     return Column(name, levels=tuple(levels))
 
 
-def _reads_as_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _classes(target: str, values: pa.ChunkedArray, what: str) -> tuple[str, ...] | None:
-    if _is_number(values.type):
+    if is_number(values.type):
         return None
-    if not _is_text(values.type):
+    if not is_text(values.type):
         raise ValueError(f"{what}: {target}: {values.type}; a target must be numbers or labels")
-    return tuple(sorted(pc.unique(_texts(values)).to_pylist()))
+    return tuple(sorted(pc.unique(as_texts(values)).to_pylist()))
 
 
 def _float(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -224,45 +196,10 @@ def _float(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _numbers(column: Column, values: pa.ChunkedArray, what: str) -> np.ndarray:
-    if not _is_number(values.type) and not pa.types.is_null(values.type):
+    if not is_number(values.type) and not pa.types.is_null(values.type):
         example = next((v for v in values.to_pylist() if v is not None), None)
         raise ValueError(f"{what}: {column.name}={example}: must be a number, as in training")
     if column.fill is None:
         refuse_missing(column.name, values, what, "fill them in")
     numbers: np.ndarray = pc.fill_null(_float(values), float("nan")).to_numpy()
     return numbers if column.fill is None else np.where(np.isnan(numbers), column.fill, numbers)
-
-
-def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
-    """Refuse a column of texts nearly all of which are numbers: one mistake would make levels of them all.
-
-    Raises:
-        ValueError: in one line.
-    """
-    if not _is_text(values.type):
-        return
-    texts = pc.unique(pc.drop_null(pc.cast(values, pa.string()))).to_pylist()
-    words = [text for text in texts if not _reads_as_number(text)]
-    if len(texts) >= _SEVERAL and 0 < len(words) <= _FEW_WORDS * len(texts):
-        raise ValueError(
-            f"{what}: {name}: {words[0]!r} stands among numbers: correct it or leave it empty, or leave the "
-            f"column out by dataset.drop=[{name}]"
-        )
-
-
-def refuse_missing(name: str, values: pa.ChunkedArray, what: str, do: str) -> None:
-    """Refuse a column ``name`` of ``what`` that has missing values; ``do``: what is to be done.
-
-    Raises:
-        ValueError: in one line.
-    """
-    missing = values.null_count
-    if pa.types.is_floating(values.type):
-        missing += pc.sum(pc.is_nan(values)).as_py() or 0
-    if missing:
-        raise ValueError(f"{what}: {name}: {missing:,} of {len(values):,} values are missing; {do}")
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first twelve."""
-    return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")

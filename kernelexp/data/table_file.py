@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from kernelexp.data.arrow_files import READERS
 from kernelexp.data.base import Arrays
-from kernelexp.data.columns import Columns, listed, refuse_missing, refuse_words_among_numbers
+from kernelexp.data.column_kinds import listed, refuse_missing, refuse_words_among_numbers
+from kernelexp.data.columns import Columns
 from kernelexp.data.held_out import held_out
 from kernelexp.data.large import empty
 from kernelexp.engine.checks import refuse

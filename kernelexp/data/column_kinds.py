@@ -1,0 +1,76 @@
+"""What a column of a table has: numbers, texts or missing values; what may not be is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MISSING = "(missing)"
+# Of so many different texts of a column so few may be no numbers: a mistake in a column of numbers, not levels.
+_SEVERAL, _FEW_WORDS = 10, 0.2
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether it becomes levels: texts and truth values."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
+    )
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether it is a number as it stands."""
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    )
+
+
+def as_texts(values: pa.ChunkedArray) -> pa.Array:
+    """A column as texts, missing ones as ``(missing)``."""
+    return pc.fill_null(pc.cast(values.combine_chunks(), pa.string()), MISSING)
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
+    """Refuse a column of texts nearly all of which are numbers: one mistake would make levels of them all.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if not is_text(values.type):
+        return
+    texts = pc.unique(pc.drop_null(pc.cast(values, pa.string()))).to_pylist()
+    words = [text for text in texts if not _reads_as_number(text)]
+    if len(texts) >= _SEVERAL and 0 < len(words) <= _FEW_WORDS * len(texts):
+        raise ValueError(
+            f"{what}: {name}: {words[0]!r} stands among numbers: correct it or leave it empty, or leave the "
+            f"column out by dataset.drop=[{name}]"
+        )
+
+
+def refuse_missing(name: str, values: pa.ChunkedArray, what: str, do: str) -> None:
+    """Refuse a column ``name`` of ``what`` that has missing values; ``do``: what is to be done.
+
+    Raises:
+        ValueError: in one line.
+    """
+    missing = values.null_count
+    if pa.types.is_floating(values.type):
+        missing += pc.sum(pc.is_nan(values)).as_py() or 0
+    if missing:
+        raise ValueError(f"{what}: {name}: {missing:,} of {len(values):,} values are missing; {do}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first twelve."""
+    return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")
