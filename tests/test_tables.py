@@ -123,6 +123,50 @@ def test_groups_stay_together_and_the_latest_rows_are_tested_on(frame, table, tm
             assert parts[1].when.max() < parts[2].when.min()
 
 
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (lambda frame: frame.when.dt.strftime("%d.%m.%Y"), "texts, as '"),
+        (lambda frame: frame.city, "texts, as '"),
+        (lambda frame: frame.city.astype("category"), "texts, as '"),
+        (lambda frame: frame.member, "truth values, as '"),
+        (lambda frame: frame.when.dt.strftime("%Y-%m-%d").where(frame.index != 9, "2020-13-01"),
+         "texts, as '2020-13-01'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_texts_are_no_times(spoil, kind, ending, frame, tmp_path):
+    frame["when"] = spoil(frame)
+    path = tmp_path / f"t.{ending}"
+    frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path, index=False)
+    with pytest.raises(ValueError, match=".") as caught:
+        loaded(SOURCES["table"](path=str(path), target="left", time="when"))
+    said = str(caught.value)
+    assert said.startswith("dataset.time=when: must be a column of numbers or dates, in ")
+    assert kind in said
+    assert said.endswith("'; write dates as YYYY-MM-DD, or give a column of numbers")
+    assert "\n" not in said
+
+
+def test_texts_that_are_dates_need_their_type(frame, tmp_path):
+    frame["when"] = frame.when.dt.strftime("%Y-%m-%d")
+    frame.to_parquet(tmp_path / "t.parquet", index=False)
+    with pytest.raises(ValueError, match="it has texts, as '2020-.*'; make its type that of dates"):
+        loaded(SOURCES["table"](path=f"{tmp_path}/t.parquet", target="left", time="when"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%s", "%s.5"]
+)
+def test_dates_and_numbers_are_times(kind, frame, tmp_path):
+    frame.assign(when=frame.when.dt.strftime(kind)).to_csv(tmp_path / "t.csv", index=False)
+    source = SOURCES["table"](path=str(tmp_path / "t.csv"), target="left", time="when", test=20, scale="none")  # fmt: skip
+    data = loaded(source)
+    latest = frame.sort_values("when").income.tail(20)
+    tested = data.test.X[:, data.columns.names.index("income")]
+    assert sorted(tested.tolist()) == pytest.approx(sorted(latest))
+
+
 def test_nothing_that_is_chosen_depends_on_test_labels(cli, frame, tmp_path):
     """Train on tables that differ in the test labels alone."""
     train, test = frame.iloc[:80], frame.iloc[80:]

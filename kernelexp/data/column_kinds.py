@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,6 +42,14 @@ def _reads_as_number(text: str) -> bool:
     return True
 
 
+def _reads_as_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
     """Refuse a column of texts nearly all of which are numbers: one mistake would make levels of them all.
 
@@ -56,6 +65,29 @@ def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) ->
             f"{what}: {name}: {words[0]!r} stands among numbers: correct it or leave it empty, or leave the "
             f"column out by dataset.drop=[{name}]"
         )
+
+
+def refuse_unordered(name: str, values: pa.ChunkedArray, what: str) -> None:
+    """Refuse a column of times that has no order but the alphabet's, in which 01.02.2021 is before 02.01.2020.
+
+    Raises:
+        ValueError: in one line.
+    """
+    kind, example, do = str(values.type), "", "write dates as YYYY-MM-DD"
+    if is_number(values.type) or pa.types.is_temporal(values.type):
+        return
+    if is_text(values.type):
+        kind = "truth values" if pa.types.is_boolean(values.type) else "texts"
+        texts = pc.unique(as_texts(values)).to_pylist()
+        # One wrong date makes texts of them all: it is the one to be named.
+        odd = [text for text in texts if not (_reads_as_number(text) or _reads_as_date(text))]
+        example = f", as {(odd or texts)[0]!r}"
+        if not odd:  # of a file that has types
+            do = "make its type that of dates"
+    raise ValueError(
+        f"dataset.time={name}: must be a column of numbers or dates, in {what} it has {kind}{example}; {do}, or give "
+        "a column of numbers"
+    )
 
 
 def refuse_missing(name: str, values: pa.ChunkedArray, what: str, do: str) -> None:

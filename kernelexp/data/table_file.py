@@ -13,7 +13,12 @@ import pyarrow.compute as pc
 
 from kernelexp.data.arrow_files import READERS
 from kernelexp.data.base import Arrays
-from kernelexp.data.column_kinds import listed, refuse_missing, refuse_words_among_numbers
+from kernelexp.data.column_kinds import (
+    listed,
+    refuse_missing,
+    refuse_unordered,
+    refuse_words_among_numbers,
+)
 from kernelexp.data.columns import Columns
 from kernelexp.data.held_out import held_out
 from kernelexp.data.large import empty
@@ -94,6 +99,8 @@ def _features(source: Rows, tables: Tables) -> list[str]:
             raise refuse(f"dataset.{key}", name, allowed)
     for name in filter(None, roles.values()):
         refuse_missing(name, tables.rows[name], tables.called, "remove such rows")
+    if source.time is not None:
+        refuse_unordered(source.time, tables.rows[source.time], tables.called)
     used = [name for name in there if name not in {*roles.values(), *source.drop}]
     if not used:
         raise ValueError(f"{tables.called}: no column is left to predict {tables.target} from")
