@@ -10,8 +10,8 @@ import torch
 from pyarrow import feather, parquet
 
 import kernelexp
-from kernelexp.data import SOURCES, load
-from kernelexp.data.columns import Columns
+from kernelexp.data import SOURCES, load, table_file
+from kernelexp.data.columns import Column, Columns
 from kernelexp.data.table_file import read_table
 
 N = 120
@@ -249,6 +249,39 @@ def test_a_label_of_test_rows_alone_is_one_line(frame, tmp_path):
         path=f"{tmp_path}/train.csv", test=f"{tmp_path}/test.csv", target="left", drop=["when"]
     )
     with pytest.raises(ValueError, match="left=perhaps is not among the labels of training rows"):
+        loaded(source)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["0.1257", "abc", "0.5"], "new.csv: a=abc: must be a number, as in training"),
+        (["0.1257", "1_0", "0.5"], "new.csv: a=1_0: must be a number, as in training"),
+        (["0.1257", "0.2", "0.5"], "new.csv: a: texts, as '0.1257': must be numbers, as in training"),
+        ([True, False, True], "new.csv: a=true: must be a number, as in training"),
+        (["0.1257", None, "abc"], "new.csv: a=abc: must be a number, as in training"),
+        ([None, None, None], "new.csv: a: 3 of 3 values are missing; fill them in"),
+        (pa.array([1, 2, 3], pa.date32()), "new.csv: a: date32[day]: must be numbers, as in training"),
+    ],
+)  # fmt: skip
+def test_the_value_that_is_no_number_is_named(values, message):
+    columns = Columns((Column("a"),), "y", None)
+    if isinstance(values, list):
+        values = pa.array(values, pa.bool_() if values[0] is True else pa.string())
+    with pytest.raises(ValueError, match=".") as caught:
+        columns.points(pa.table({"a": values}), "new.csv")
+    assert str(caught.value) == message
+
+
+def test_a_late_word_of_a_test_file_is_named(frame, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_file, "_TOGETHER", 10)
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    frame["income"] = frame.income.astype(str).where(frame.index != 100, "much")
+    frame.to_csv(tmp_path / "test.csv", index=False)
+    source = SOURCES["table"](
+        path=f"{tmp_path}/train.csv", test=f"{tmp_path}/test.csv", target="left", drop=["when"]
+    )
+    with pytest.raises(ValueError, match="test.csv: income=much: must be a number, as in training"):
         loaded(source)
 
 

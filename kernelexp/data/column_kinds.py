@@ -39,7 +39,7 @@ def _reads_as_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return text.isascii() and "_" not in text  # which Python reads and Arrow does not
 
 
 def _reads_as_date(text: str) -> bool:
@@ -65,6 +65,25 @@ def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) ->
             f"{what}: {name}: {words[0]!r} stands among numbers: correct it or leave it empty, or leave the "
             f"column out by dataset.drop=[{name}]"
         )
+
+
+def refuse_no_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
+    """Refuse a column that has to be of numbers and is not; the value that is named is one that is no number.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if is_number(values.type) or pa.types.is_null(values.type):
+        return
+    if is_text(values.type) and values.null_count == len(values):  # missing, whatever their type
+        return
+    if not is_text(values.type):
+        raise ValueError(f"{what}: {name}: {values.type}: must be numbers, as in training")
+    texts = pc.unique(as_texts(values.drop_null())).to_pylist()
+    odd = [text for text in texts if not _reads_as_number(text)]
+    if not odd:  # of a file that has types
+        raise ValueError(f"{what}: {name}: texts, as {texts[0]!r}: must be numbers, as in training")
+    raise ValueError(f"{what}: {name}={odd[0]}: must be a number, as in training")
 
 
 def refuse_unordered(name: str, values: pa.ChunkedArray, what: str) -> None:

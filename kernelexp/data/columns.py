@@ -10,7 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kernelexp.data.column_kinds import as_texts, is_number, is_text, listed, refuse_missing
+from kernelexp.data.column_kinds import (
+    as_texts,
+    is_number,
+    is_text,
+    listed,
+    refuse_missing,
+    refuse_no_numbers,
+)
 
 # Texts that one column may hold, each of which becomes a coordinate.
 _MOST_LEVELS = 1000
@@ -82,8 +89,8 @@ class Columns:
             )
         ]
 
-    def points(self, table: pa.Table, what: str) -> np.ndarray:
-        """Rows as points (m, d), float64; a text that training rows do not have is in none of the levels.
+    def check(self, table: pa.Table, what: str) -> None:
+        """Refuse rows that ``points`` cannot make points of: all of them, before some are made points.
 
         Raises:
             ValueError: in one line that begins with ``what``, for missing columns or values, or texts for numbers.
@@ -92,12 +99,26 @@ class Columns:
         if absent:
             there = listed(table.column_names)
             raise ValueError(f"{what}: has no column {', '.join(absent)}; there are {there}")
+        for column in self.features:
+            if column.levels is None:
+                values = table[column.name]
+                refuse_no_numbers(column.name, values, what)
+                if column.fill is None:
+                    refuse_missing(column.name, values, what, "fill them in")
+
+    def points(self, table: pa.Table, what: str) -> np.ndarray:
+        """Rows as points (m, d), float64; a text that training rows do not have is in none of the levels.
+
+        Raises:
+            ValueError: as ``check``.
+        """
+        self.check(table, what)
         x = np.zeros((len(table), self.width))
         start = 0
         for column in self.features:
             values, stop = table[column.name], start + column.width
             if column.levels is None:
-                x[:, start] = _numbers(column, values, what)
+                x[:, start] = _numbers(column, values)
             else:
                 texts = as_texts(values)
                 places = pc.index_in(texts, pa.array(column.levels, pa.string()))
@@ -195,11 +216,6 @@ def _float(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.cast(values, pa.float64(), safe=False)
 
 
-def _numbers(column: Column, values: pa.ChunkedArray, what: str) -> np.ndarray:
-    if not is_number(values.type) and not pa.types.is_null(values.type):
-        example = next((v for v in values.to_pylist() if v is not None), None)
-        raise ValueError(f"{what}: {column.name}={example}: must be a number, as in training")
-    if column.fill is None:
-        refuse_missing(column.name, values, what, "fill them in")
+def _numbers(column: Column, values: pa.ChunkedArray) -> np.ndarray:
     numbers: np.ndarray = pc.fill_null(_float(values), float("nan")).to_numpy()
     return numbers if column.fill is None else np.where(np.isnan(numbers), column.fill, numbers)

@@ -74,8 +74,10 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
         train, test, here = _Part(tables.rows, ~held), _Part(tables.rows, held), tables.called
     columns = Columns.fit(train, used, tables.target, source.missing == "impute", tables.called)
     if source.missing == "refuse":  # of test rows, too, also where they come from another file
-        for name in set(used) & set(test.column_names):
+        for name in (name for name in used if name in test.column_names):
             refuse_missing(name, test[name], here, "dataset.missing=impute fills them in")
+    if tables.test is not None:
+        columns.check(test, here)
     return Arrays(
         train.points(columns, tables.called),
         columns.targets(train, tables.called),
