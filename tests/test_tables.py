@@ -1,10 +1,12 @@
 """A user's own tables: read, cut, made numbers, trained on, predicted for; what is wrong is one line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from pyarrow import feather, parquet
@@ -220,6 +222,8 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
     assert (model.predict(new) == told.left).all()
     assert (model.predict(pa.Table.from_pandas(new)) == told.left).all()
     assert (model.predict(new[sorted(new)]) == told.left).all()  # in any order
+    new.assign(city=new.city.where(new.age > 30)).to_csv("cityless.csv", index=False)
+    new.assign(income=new.income.where(new.age > 30)).to_csv("poor.csv", index=False)
     rows = new.head(2).assign(city="Bern")
     rows.to_csv("bern.csv", index=False)
     done = cli("best:people", "bern.csv", module="kernelexp.predict")
@@ -228,6 +232,8 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
     new.drop(columns="age").to_csv("ageless.csv", index=False)
     for arguments, message in [
         (("best:people", "ageless.csv"), "ageless.csv: has no column age; there are city, member"),
+        (("best:people", "cityless.csv"), "cityless.csv: city: "),
+        (("best:people", "poor.csv"), "poor.csv: income: "),
         (("best:people", "none.csv"), "none.csv: no such file"),
         (("best:other", "new.csv"), "best:other: no such experiment; there are Default, people"),
         (("zzz", "new.csv"), "run zzz: no such id or name in this store"),
@@ -271,6 +277,29 @@ def test_the_value_that_is_no_number_is_named(values, message):
     with pytest.raises(ValueError, match=".") as caught:
         columns.points(pa.table({"a": values}), "new.csv")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["age", "city", "member"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_missing_values_of_new_rows_are_as_those_of_training_rows(name, whole, table):
+    strict = loaded(table()).columns
+    rows = read_table(Path(table().path))
+    some = pa.array([whole or row == 3 for row in range(N)])
+    rows = rows.set_column(
+        rows.column_names.index(name), name, pc.if_else(some, pa.scalar(None), rows[name])
+    )
+    count = N if whole else 1
+    with pytest.raises(ValueError, match=f"new.csv: {name}: {count} of 120 values are missing; fill them in"):  # fmt: skip
+        strict.points(rows, "new.csv")
+    lenient = loaded(table(missing="impute")).columns
+    assert len(lenient.points(rows, "new.csv")) == N
+
+
+def test_models_of_before_say_by_what_is_filled_in_whether_values_may_be_missing(table):
+    for columns in (loaded(table(missing=missing)).columns for missing in ("refuse", "impute")):
+        stored = columns.to_dict()
+        del stored["impute"]
+        assert Columns.from_dict(stored) == columns
 
 
 def test_a_late_word_of_a_test_file_is_named(frame, tmp_path, monkeypatch):

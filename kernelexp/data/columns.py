@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kernelexp.data.column_kinds import (
+    MISSING,
     as_texts,
     is_number,
     is_text,
@@ -52,11 +53,13 @@ class Columns:
         features: the columns in the order of the coordinates.
         target: name of the column that is predicted.
         classes: labels as they are written, in the order of their numbers; None: the column has numbers.
+        impute: whether values may be missing: of numbers ``fill`` is taken, of texts "(missing)" is a level.
     """
 
     features: tuple[Column, ...]
     target: str
     classes: tuple[str, ...] | None
+    impute: bool = False
 
     @classmethod
     def fit(
@@ -69,7 +72,7 @@ class Columns:
                 or have missing values that may not be filled in.
         """
         features = tuple(_fitted(name, table[name], impute, what) for name in names)
-        return cls(features, target, _classes(target, table[target], what))
+        return cls(features, target, _classes(target, table[target], what), impute)
 
     @property
     def width(self) -> int:
@@ -100,11 +103,11 @@ class Columns:
             there = listed(table.column_names)
             raise ValueError(f"{what}: has no column {', '.join(absent)}; there are {there}")
         for column in self.features:
+            values = table[column.name]
             if column.levels is None:
-                values = table[column.name]
                 refuse_no_numbers(column.name, values, what)
-                if column.fill is None:
-                    refuse_missing(column.name, values, what, "fill them in")
+            if not self.impute:
+                refuse_missing(column.name, values, what, "fill them in")
 
     def points(self, table: pa.Table, what: str) -> np.ndarray:
         """Rows as points (m, d), float64; a text that training rows do not have is in none of the levels.
@@ -160,7 +163,12 @@ class Columns:
         features = [[c.name, None if c.levels is None else list(c.levels), c.fill]
                     for c in self.features]  # fmt: skip
         classes = None if self.classes is None else list(self.classes)
-        return {"features": features, "target": self.target, "classes": classes}
+        return {
+            "features": features,
+            "target": self.target,
+            "classes": classes,
+            "impute": self.impute,
+        }
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Columns:
@@ -170,7 +178,10 @@ class Columns:
             for name, levels, fill in stored["features"]
         )
         classes = stored["classes"]
-        return cls(features, stored["target"], None if classes is None else tuple(classes))
+        # Older models do not say it: then what was filled in does.
+        filled = any(c.fill is not None or MISSING in (c.levels or ()) for c in features)
+        classes = None if classes is None else tuple(classes)
+        return cls(features, stored["target"], classes, stored.get("impute", filled))
 
 
 def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Column:
