@@ -380,7 +380,22 @@ def test_what_is_wrong_is_one_line(name, frame, tmp_path):
         ("a.csv", b"x,left\n", "has no rows"),
         ("a.csv", b"x,left\n1,2,3\n", "not a readable csv file"),
         ("a.csv", b"x,x,left\n1,2,3\n", "1 names of columns occur twice, as 'x'"),
-        ("a.csv", b"\xff\xfe\x00x", "not a readable csv file"),
+        (
+            "a.csv",
+            b"\xff\xfe\x00x",
+            "a.csv: names of columns are not UTF-8; save the file as UTF-8",
+        ),
+        (
+            "a.csv",
+            "x,größe\n1,2\n".encode("latin-1"),
+            "a.csv: names of columns are not UTF-8; save",
+        ),
+        (
+            "a.tsv",
+            "x\tgröße\n1\t2\n".encode("latin-1"),
+            "a.tsv: names of columns are not UTF-8; save",
+        ),
+        ("a.csv", "x,left\n1,2\n".encode("utf-16"), "a.csv: names of columns are not UTF-8; save"),
         ("a.parquet", b"PAR1", "not a readable parquet file"),
         ("a.feather", b"x,left\n1,2\n", "not a readable feather file"),
         ("a.arrow", b"", "not a readable arrow file"),
@@ -393,6 +408,19 @@ def test_broken_files_are_one_line(name, content, message, tmp_path):
         read_table(path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("line", "name"), [("1,ö,no", "c"), ("1,u,nö", "y")])
+def test_texts_that_are_not_utf_8_are_one_line(line, name, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"x,c,y\n{line}\n".encode("latin-1") + b"1,u,no\n2,v,yes\n" * 9)
+    said = f"t.csv: {name}: bytes that are not UTF-8; save the file as UTF-8, or leave the column"
+    with pytest.raises(ValueError, match=said):
+        loaded(SOURCES["table"](path=str(path), target="y"))
+    if name == "c":
+        columns = Columns((Column("c", ("u", "v")),), "y", None)
+        with pytest.raises(ValueError, match=said):
+            columns.points(read_table(path), "t.csv")
 
 
 @pytest.mark.parametrize(

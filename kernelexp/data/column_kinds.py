@@ -50,6 +50,18 @@ def _reads_as_date(text: str) -> bool:
     return True
 
 
+def refuse_bytes(name: str, values: pa.ChunkedArray, what: str) -> None:
+    """Refuse a column of bytes, which is what Arrow makes of texts of another encoding.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        raise ValueError(
+            f"{what}: {name}: bytes that are not UTF-8; save the file as UTF-8, or leave the column out"
+        )
+
+
 def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
     """Refuse a column of texts nearly all of which are numbers: one mistake would make levels of them all.
 

@@ -16,6 +16,7 @@ from kernelexp.data.column_kinds import (
     is_number,
     is_text,
     listed,
+    refuse_bytes,
     refuse_missing,
     refuse_no_numbers,
 )
@@ -104,6 +105,7 @@ class Columns:
             raise ValueError(f"{what}: has no column {', '.join(absent)}; there are {there}")
         for column in self.features:
             values = table[column.name]
+            refuse_bytes(column.name, values, what)
             if column.levels is None:
                 refuse_no_numbers(column.name, values, what)
             if not self.impute:
@@ -186,6 +188,7 @@ class Columns:
 
 def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Column:
     kind = values.type
+    refuse_bytes(name, values, what)
     if values.null_count == len(values):
         raise ValueError(
             f"{what}: {name}: has no value at all; dataset.drop=[{name}] leaves it out"
@@ -218,6 +221,7 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
 def _classes(target: str, values: pa.ChunkedArray, what: str) -> tuple[str, ...] | None:
     if is_number(values.type):
         return None
+    refuse_bytes(target, values, what)
     if not is_text(values.type):
         raise ValueError(f"{what}: {target}: {values.type}; a target must be numbers or labels")
     return tuple(sorted(pc.unique(as_texts(values)).to_pylist()))

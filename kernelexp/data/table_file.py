@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,17 +140,28 @@ def read_table(path: Path) -> pa.Table:
         raise ValueError(f"{path}: must be a file whose name ends in {', '.join(READERS)}")
     try:
         table = reader(path)
+        names = table.column_names  # decoded here
     except FileNotFoundError:
         raise
     except Exception as error:
+        utf_16 = isinstance(error, pa.ArrowInvalid) and _starts_as_utf_16(path)
+        if isinstance(error, UnicodeDecodeError) or utf_16:
+            raise ValueError(
+                f"{path}: names of columns are not UTF-8; save the file as UTF-8"
+            ) from error
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: not a readable {path.suffix[1:]} file ({reason})") from error
-    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: {len(twice)} names of columns occur twice, as {twice[0]!r}")
     if not len(table):
         raise ValueError(f"{path}: has no rows")
     return table
+
+
+def _starts_as_utf_16(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE)
 
 
 def _codes(values: pa.ChunkedArray) -> np.ndarray:
