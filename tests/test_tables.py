@@ -1,6 +1,7 @@
 """A user's own tables: read, cut, made numbers, trained on, predicted for; what is wrong is one line."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -371,6 +372,54 @@ def test_what_is_wrong_is_one_line(name, frame, tmp_path):
         loaded(source)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def told(source):
+    """What is warned of while it is loaded."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded(source)
+    return [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize(
+    ("written", "example"),
+    [
+        (lambda frame: frame.income.map("{:,.2f}".format), ","),
+        (lambda frame: frame.income.map("{:.2f}%".format), "%"),
+        (lambda frame: frame.when.dt.strftime("%d.%m.%Y"), ".2020"),
+        (lambda frame: "u" + frame.index.astype(str).to_series(index=frame.index), "u0"),
+    ],
+)
+def test_numbers_dates_and_names_written_as_texts_are_warned_of(written, example, frame, tmp_path):
+    frame.assign(odd=written(frame)).to_csv(tmp_path / "t.csv", index=False)
+    source = SOURCES["table"](path=f"{tmp_path}/t.csv", target="left", drop=["when"])
+    [line] = told(source)
+    assert line.startswith(f"{tmp_path}/t.csv: odd: 9")
+    assert " different texts in 96 training rows, as '" in line
+    assert example in line.split(", as ")[1].split(", each")[0]
+    assert line.endswith("dates as YYYY-MM-DD, or leave it out by dataset.drop=[odd]")
+    assert "\n" not in line
+
+
+def test_levels_are_not_warned_of(frame, table, tmp_path):
+    assert told(table()) == []
+    few = [f"street {i % 40}" for i in range(N)]
+    for levels in (few, [f"street {i}" if i < 19 else None for i in range(N)]):
+        frame.assign(street=levels).to_csv(tmp_path / "t.csv", index=False)
+        source = SOURCES["table"](path=f"{tmp_path}/t.csv", target="left", drop=["when"], missing="impute")  # fmt: skip
+        assert told(source) == []
+
+
+def test_a_warning_of_texts_is_one_line_of_the_command(cli, frame):
+    frame.assign(name=[f"u{i}" for i in range(N)]).to_csv("t.csv", index=False)
+    done = cli("dataset=table", "dataset.path=t.csv", "dataset.target=left", "dataset.drop=[when]",
+               "solver=exact", "tracking.experiment=names")  # fmt: skip
+    assert done.code == 0, done.err
+    [line] = [line for line in done.err.splitlines() if "warning" in line]
+    assert line.startswith(
+        "kernelexp: warning: t.csv: name: 96 different texts in 96 training rows"
+    )
 
 
 @pytest.mark.parametrize(

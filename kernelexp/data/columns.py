@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from kernelexp.data.column_kinds import (
 
 # Texts that one column may hold, each of which becomes a coordinate.
 _MOST_LEVELS = 1000
+# So many, in more than so many of the rows, are rather names of the rows, or numbers and dates written as texts.
+_MANY_LEVELS, _MOST_ROWS = 20, 0.5
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,20 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
             f"{what}: {name}: {len(levels):,} different texts, {_MOST_LEVELS:,} at most; leave it out by "
             f"dataset.drop=[{name}]"
         )
+    _warn_of_names(name, values, levels, what)
     return Column(name, levels=tuple(levels))
+
+
+def _warn_of_names(name: str, values: pa.ChunkedArray, levels: Sequence[str], what: str) -> None:
+    there, rows = [level for level in levels if level != MISSING], len(values) - values.null_count
+    if len(there) >= _MANY_LEVELS and len(there) > _MOST_ROWS * rows:
+        warnings.warn(
+            f"{what}: {name}: {len(there):,} different texts in {rows:,} training rows, as {there[0]!r}, each a "
+            f"coordinate of its own; write numbers as 12345.6 and dates as YYYY-MM-DD, or leave it out by "
+            f"dataset.drop=[{name}]",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _classes(target: str, values: pa.ChunkedArray, what: str) -> tuple[str, ...] | None:
