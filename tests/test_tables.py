@@ -303,6 +303,19 @@ def test_models_of_before_say_by_what_is_filled_in_whether_values_may_be_missing
         assert Columns.from_dict(stored) == columns
 
 
+def test_one_column_may_have_any_name(tmp_path):
+    parquet.write_table(pa.table({"a;b": [1.0]}), tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    assert read_table(tmp_path / "t.parquet").column_names == ["a;b"]
+    assert read_table(tmp_path / "t.csv").column_names == ["a"]
+
+
+def test_blanks_about_names_of_new_rows_are_seen():
+    columns = Columns((Column(" a"),), "y", None)
+    with pytest.raises(ValueError, match="new.csv: has no column ' a'; there are a, 'b '"):
+        columns.points(pa.table({"a": [1.0], "b ": [1.0]}), "new.csv")
+
+
 def test_a_late_word_of_a_test_file_is_named(frame, tmp_path, monkeypatch):
     monkeypatch.setattr(table_file, "_TOGETHER", 10)
     frame.to_csv(tmp_path / "train.csv", index=False)
@@ -445,6 +458,7 @@ def test_a_warning_of_texts_is_one_line_of_the_command(cli, frame):
             "a.tsv: names of columns are not UTF-8; save",
         ),
         ("a.csv", "x,left\n1,2\n".encode("utf-16"), "a.csv: names of columns are not UTF-8; save"),
+        ("a.tsv", b"x;left\n1;2\n", "a.tsv: its columns are separated by semicolons; save it with"),
         ("a.parquet", b"PAR1", "not a readable parquet file"),
         ("a.feather", b"x,left\n1,2\n", "not a readable feather file"),
         ("a.arrow", b"", "not a readable arrow file"),
@@ -576,8 +590,13 @@ MALFORMED = [
     (lambda t: t.replace("3,b,1", "3,b"), {}, "not a readable csv file"),
     (lambda t: t.replace("x,c,y", "x,c,"), {}, "dataset.target=y: must be a column of"),
     (lambda t: t.replace("x,c,y", "y,c,y"), {}, "occur twice, as 'y'"),
-    (lambda t: t.replace("x,c,y", "x;c;y"), {}, "not a readable csv file"),
-    (lambda t: t.replace(",", ";"), {}, "dataset.target=y: must be a column of"),
+    (lambda t: t.replace("x,c,y", "x;c;y"), {}, "t.csv: its columns are separated by semicolons; save"),
+    (lambda t: t.replace(",", ";"), {}, "t.csv: its columns are separated by semicolons; save it with commas"),
+    (lambda t: t.replace(",", ";").replace("\n3;", "\n3,5;"), {}, "by semicolons; save it with commas"),
+    (lambda t: t.replace(",", "\t"), {}, "t.csv: its columns are separated by tabs; let its name end in .tsv"),
+    (lambda t: t.replace("x,c,y", "x, c, y"), {},
+     "t.csv: x, ' c', ' y' (did you mean ' y'?)"),
+    (lambda t: t.replace("x,c,y", "x,,y").replace("y", "z"), {}, "t.csv: x, '', z"),
     (lambda t: t.replace("x,c,y", "X,C,Y"), {}, "dataset.target=y: must be a column of"),
     (lambda t: t.replace("x,c,y", "x,c,why"), {}, "must be a column of"),
     (lambda t: "\n".join(t.splitlines()[1:]), {}, "occur twice, as '0'"),

@@ -136,4 +136,9 @@ def refuse_missing(name: str, values: pa.ChunkedArray, what: str, do: str) -> No
 
 def listed(names: Sequence[str]) -> str:
     """The first twelve."""
-    return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")
+    return ", ".join(map(shown, list(names)[:12])) + (", ..." if len(names) > 12 else "")
+
+
+def shown(name: str) -> str:
+    """In quotes where it begins or ends with a blank, or is empty: else nobody sees that."""
+    return name if name and name == name.strip() else repr(name)

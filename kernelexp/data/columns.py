@@ -20,6 +20,7 @@ from kernelexp.data.column_kinds import (
     refuse_bytes,
     refuse_missing,
     refuse_no_numbers,
+    shown,
 )
 
 # Texts that one column may hold, each of which becomes a coordinate.
@@ -105,7 +106,9 @@ class Columns:
         absent = [column.name for column in self.features if column.name not in table.column_names]
         if absent:
             there = listed(table.column_names)
-            raise ValueError(f"{what}: has no column {', '.join(absent)}; there are {there}")
+            raise ValueError(
+                f"{what}: has no column {', '.join(map(shown, absent))}; there are {there}"
+            )
         for column in self.features:
             values = table[column.name]
             refuse_bytes(column.name, values, what)

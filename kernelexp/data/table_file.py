@@ -19,6 +19,7 @@ from kernelexp.data.column_kinds import (
     refuse_missing,
     refuse_unordered,
     refuse_words_among_numbers,
+    shown,
 )
 from kernelexp.data.columns import Columns
 from kernelexp.data.held_out import held_out
@@ -28,6 +29,12 @@ from kernelexp.engine.checks import refuse
 if TYPE_CHECKING:
     from kernelexp.data.rows import Rows, Tables
 
+# What separates columns of a text file, by its ending; and what may be there instead, with what is to be done.
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_OTHERS = {
+    ";": "by semicolons; save it with commas, and numbers with decimal points",
+    "\t": "by tabs; let its name end in .tsv",
+}
 # Rows made numbers together.
 _TOGETHER = 1 << 16
 
@@ -97,7 +104,7 @@ def _features(source: Rows, tables: Tables) -> list[str]:
     for key, name in [*roles.items(), *(("drop", name) for name in source.drop)]:
         if name is not None and name not in there:
             near = difflib.get_close_matches(name, there, 1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = f" (did you mean {shown(near[0])}?)" if near else ""
             allowed = f"a column of {tables.called}: {listed(there)}{hint}"
             raise refuse(f"dataset.{key}", name, allowed)
     for name in filter(None, roles.values()):
@@ -149,8 +156,12 @@ def read_table(path: Path) -> pa.Table:
             raise ValueError(
                 f"{path}: names of columns are not UTF-8; save the file as UTF-8"
             ) from error
+        if isinstance(error, pa.ArrowInvalid):
+            _refuse_separator(path, error)
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: not a readable {path.suffix[1:]} file ({reason})") from error
+    if len(names) == 1:
+        _refuse_separator(path)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: {len(twice)} names of columns occur twice, as {twice[0]!r}")
@@ -162,6 +173,18 @@ def read_table(path: Path) -> pa.Table:
 def _starts_as_utf_16(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE)
+
+
+def _refuse_separator(path: Path, error: Exception | None = None) -> None:
+    """Refuse a file of one column, or that cannot be read, if its first line has another separator."""
+    own = _SEPARATORS.get(path.suffix.lower())
+    if own is None:
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline(1 << 16)
+    for other, do in _OTHERS.items():
+        if other in first and own not in first:
+            raise ValueError(f"{path}: its columns are separated {do}") from error
 
 
 def _codes(values: pa.ChunkedArray) -> np.ndarray:
