@@ -81,7 +81,7 @@ def predictions(model: KernelPredictor, data: Path, outputs: bool = False) -> pa
     else:
         shape = ", ".join(map(str, model.preprocessing.shape))
         raise ValueError(f"{data}: the run was trained on arrays; must be a .npy file (m, {shape})")
-    raw = model.outputs(inputs)
+    raw = model.outputs(inputs, str(data))
     found = raw.cpu().numpy()
     name = "prediction" if model.columns is None else model.columns.target
     if model.classes is None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from kernelexp.data.preprocessing import Preprocessing
+from kernelexp.data.ranges import check_numbers
 from kernelexp.engine.model import KernelModel, predicted_labels
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class KernelPredictor:
         With ``params={"outputs": True}`` a classifier returns its c outputs instead of labels.
 
         Raises:
-            ValueError: in one line, for tables without a column that is needed, or with values that do not fit.
+            ValueError: in one line, for tables without a column that is needed, or with values that do not fit, and
+                for NaN, infinite numbers and such as overflow.
         """
         outputs = self.outputs(model_input)
         if self.classes is not None and not (params or {}).get("outputs"):
@@ -69,19 +71,26 @@ class KernelPredictor:
         numbers: np.ndarray = self.classes.numpy()
         return numbers if names is None else np.array(names, dtype=object)[numbers]
 
-    def outputs(self, inputs: Any) -> torch.Tensor:
-        """Outputs f(x) at inputs, (m, c); errors as ``predict``."""
-        X = self.preprocessing(self._array(inputs), self.model.centers.dtype)
+    def outputs(self, inputs: Any, what: str = "inputs") -> torch.Tensor:
+        """Outputs f(x) at inputs, (m, c); errors as ``predict``, which begin with ``what``."""
+        x, dtype = self._array(inputs, what), self.model.centers.dtype
+        if not x.size:
+            raise ValueError(f"{what}: shape {x.shape}; must have at least one row")
+        # As of training points: of NaN the largest output would be the first, a label like any other.
+        check_numbers(what, x, torch.float64, x.size)
+        X = self.preprocessing(x, dtype)
+        kind = str(dtype).removeprefix("torch.")
+        check_numbers(f"{what}, as the model takes them in {kind}", X.numpy(), dtype, X.shape[1])
         return self.model.predict(X)
 
-    def _array(self, inputs: Any) -> np.ndarray:
+    def _array(self, inputs: Any, what: str) -> np.ndarray:
         if self.columns is None or not hasattr(inputs, "columns"):
             return np.asarray(inputs)
         import pyarrow as pa
 
         if not isinstance(inputs, pa.Table):
             inputs = pa.Table.from_pandas(inputs, preserve_index=False)
-        return self.columns.points(inputs, "the table")
+        return self.columns.points(inputs, what)
 
 
 def _load_pyfunc(path: str) -> KernelPredictor:

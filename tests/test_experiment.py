@@ -149,3 +149,15 @@ def test_a_served_model_returns_the_labels_as_they_came(tmp_path):
     x = np.load(tmp_path / "table.npz")["x_train"]
     assert predictor.predict(x).tolist() == y.tolist()
     assert predictor.predict(x, {"outputs": True}).shape == (60, 3)
+    with pytest.raises(ValueError, match=r"^inputs: shape \(0, 3\); must have at least one row"):
+        predictor.predict(x[:0])
+    for wrong, message in (
+        (np.nan, "inputs: has NaN or infinite numbers; remove or replace them"),
+        (-np.inf, "inputs: has NaN or infinite numbers"),
+        (1e200, "inputs: numbers from .* to 1e.200, squares of which overflow in float64"),
+    ):
+        for params in (None, {"outputs": True}):
+            with pytest.raises(ValueError, match=f"^{message}"):
+                predictor.predict(
+                    np.vstack([x.astype(float), np.full_like(x[:1], wrong, float)]), params
+                )

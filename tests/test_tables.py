@@ -231,10 +231,17 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
     assert (done.code, len(done.out.splitlines())) == (0, 3)
     assert "not in training rows: city=Bern" in done.err
     new.drop(columns="age").to_csv("ageless.csv", index=False)
+    infinite, large = (new.assign(age=age) for age in (np.inf, 1e100))
+    infinite.to_csv("infinite.csv", index=False)
+    large.to_csv("large.csv", index=False)
+    with pytest.raises(ValueError, match=r"^inputs: has NaN or infinite numbers"):
+        model.predict(infinite)
     for arguments, message in [
         (("best:people", "ageless.csv"), "ageless.csv: has no column age; there are city, member"),
         (("best:people", "cityless.csv"), "cityless.csv: city: "),
         (("best:people", "poor.csv"), "poor.csv: income: "),
+        (("best:people", "infinite.csv", "--outputs"), "infinite.csv: has NaN or infinite numbers; remove or"),
+        (("best:people", "large.csv"), "large.csv, as the model takes them in float32: has NaN or infinite numbers"),
         (("best:people", "none.csv"), "none.csv: no such file"),
         (("best:other", "new.csv"), "best:other: no such experiment; there are Default, people"),
         (("zzz", "new.csv"), "run zzz: no such id or name in this store"),
