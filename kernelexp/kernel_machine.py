@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -34,6 +33,7 @@ from kernelexp.estimator_parameters import (
     plain,
     seed_of,
 )
+from kernelexp.estimator_refit import go_on_from
 from kernelexp.estimator_validation import HeldOut, held_out
 
 # What X may be; of anything else the first is made.
@@ -161,9 +161,13 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         X: np.ndarray,
         Y: np.ndarray,
         labels: np.ndarray | None,
-        weights: np.ndarray | None = None,
+        weights: np.ndarray | None,
+        former: KernelModel | None,
     ) -> Self:
-        """Learn from points (n, d) and targets (n, c); labels (n,) are class numbers, weights (n,) of points."""
+        """Learn from points (n, d) and targets (n, c).
+
+        Labels (n,) are class numbers, weights (n,) of points; ``former`` is what a warm start may go on from.
+        """
         ridges: Any = self.ridge
         shared = self._solver(None if np.ndim(ridges) else ridges)  # refused before data are copied
         whole = self._problem(X, Y, labels, weights)
@@ -174,7 +178,7 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             )
         if np.ndim(ridges):
             return self._train_each(problem, held, np.asarray(ridges, dtype=float))
-        training = self._trained(shared, problem, held)
+        training = self._trained(shared, problem, held, former)
         self.model_ = training.model()
         if path := training.path():
             self.ridge_ = training.choice()["ridge"]
@@ -205,15 +209,18 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         return self._without_matrix()
 
     def _trained(
-        self, solver: SolverOption, problem: Problem, held: HeldOut | None = None
+        self,
+        solver: SolverOption,
+        problem: Problem,
+        held: HeldOut | None = None,
+        former: KernelModel | None = None,
     ) -> AnyTraining:
         try:
             training = prepare(solver, problem)
         except ValueError as error:
             raise ValueError(by_our_names(str(error))) from error
-        former: KernelModel | None = getattr(self, "model_", None)
         if self.warm_start and former is not None:
-            _go_on_from(former, training)
+            go_on_from(former, training)
         self.solver_ = training.solver
         if held is not None:
             self.validation_scores_ = held.train(training, plain(self.n_iter_no_change))
@@ -255,31 +262,6 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             model, device = state["model_"]
             state = {**state, "model_": _moved(model, device if device in devices() else "cpu")}
         super().__setstate__(state)
-
-
-def _go_on_from(model: KernelModel, training: AnyTraining) -> None:
-    """Begin a training with the solution that a model is, where that is one of its own; else say so."""
-    system, Y = training.system, training.problem.Y
-    same = {
-        "kernel": model.kernel == training.problem.kernel,
-        "centers": model.centers.dtype == system.centers.dtype
-        and torch.equal(model.centers.to(system.centers.device), system.centers),
-        "outputs": model.weights.shape[1] == Y.shape[1],
-    }
-    if all(same.values()):
-        weights = model.weights.to(Y.device)
-        training.iterate = training.solver.start(system, weights)
-        return
-    say_anew(next(name for name, holds in same.items() if not holds))
-
-
-def say_anew(other: str) -> None:
-    """Warn that the former solution is of no use here, and what is other now."""
-    warnings.warn(
-        f"warm_start=True: training starts anew; {other}: not as in the last fit",
-        UserWarning,
-        stacklevel=2,
-    )
 
 
 def _moved(model: KernelModel, device: str) -> KernelModel:

@@ -16,7 +16,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from kernelexp.engine import Kernel, SolverOption
 from kernelexp.estimator_parameters import make_solver, plain, weights_of
-from kernelexp.kernel_machine import KernelMachine, say_anew
+from kernelexp.estimator_refit import say_anew, whole
+from kernelexp.kernel_machine import KernelMachine
 
 
 class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
@@ -90,23 +91,29 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
         those of ``class_weight``. For ``solver="exact"``, or ``"auto"`` where it takes that: solvers without a ridge
         meet all targets in the end, whatever their weights.
 
+        An error leaves everything as it was before.
+
         Raises:
             ValueError: for parameters or data that cannot work, or sizes that do not fit.
             DivergenceError: where training grows instead of shrinking.
         """
-        X, y = self._validated(X, y)
-        check_classification_targets(y)
-        each = None if self.class_weight is None else compute_sample_weight(self.class_weight, y)
-        weights = weights_of(sample_weight, X, each)
-        classes = np.unique(y if weights is None else y[weights > 0])
-        labels = np.searchsorted(classes, y).clip(max=len(classes) - 1)  # of what counts
-        if len(classes) < 2:
-            raise ValueError(f"y has one class, {classes[0]}: there must be at least two")
-        if self.warm_start and not np.array_equal(getattr(self, "classes_", classes), classes):
-            say_anew("classes")
-            self.__dict__.pop("model_", None)
-        self.classes_ = classes
-        return self._train(X, np.eye(len(classes))[labels], labels, weights)
+        with whole(self) as former:
+            X, y = self._validated(X, y)
+            check_classification_targets(y)
+            each = (
+                None if self.class_weight is None else compute_sample_weight(self.class_weight, y)
+            )
+            weights = weights_of(sample_weight, X, each)
+            classes = np.unique(y if weights is None else y[weights > 0])
+            labels = np.searchsorted(classes, y).clip(max=len(classes) - 1)  # of what counts
+            if len(classes) < 2:
+                raise ValueError(f"y has one class, {classes[0]}: there must be at least two")
+            model = former.get("model_")
+            if self.warm_start and not np.array_equal(former.get("classes_", classes), classes):
+                say_anew("classes")
+                model = None
+            self.classes_ = classes
+            return self._train(X, np.eye(len(classes))[labels], labels, weights, model)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """X (n, d) -> outputs (n, c); of two classes (n,), above 0 for the second."""
@@ -133,9 +140,11 @@ class KernelRegressor(RegressorMixin, MultiOutputMixin, KernelMachine):  # type:
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from X (n, d) and y (n,) or (n, c); weights and errors as in ``KernelClassifier.fit``."""
-        X, y = self._validated(X, y, multi_output=True, y_numeric=True)
-        self._one_dimensional = y.ndim == 1
-        return self._train(X, y.reshape(len(y), -1), None, weights_of(sample_weight, X))
+        with whole(self) as former:
+            X, y = self._validated(X, y, multi_output=True, y_numeric=True)
+            self._one_dimensional = y.ndim == 1
+            weights = weights_of(sample_weight, X)
+            return self._train(X, y.reshape(len(y), -1), None, weights, former.get("model_"))
 
     def predict(self, X: Any) -> np.ndarray:
         """X (n, d) -> (n,) or (n, c), as y was."""

@@ -435,3 +435,48 @@ def test_a_warm_start_that_can_not_be_says_so(digits):
         fresh = KernelClassifier(**settings, **changes).fit(X_2, y_2)
         assert torch.equal(model.model_.weights, fresh.model_.weights)
         settings |= changes
+
+
+@pytest.mark.parametrize("make", [KernelClassifier, KernelRegressor])
+def test_a_fit_that_fails_leaves_everything_as_it_was(digits, make):
+    X, y = digits[0][:200], digits[1][:200]
+    settings = {"kernel": "gaussian", "bandwidth": 1.0, "random_state": 0}
+    model = make(**settings, solver="exact").fit(X, y)
+    before, state = model.predict(X), dict(vars(model))
+    Y = np.stack([y, -y], 1) if make is KernelRegressor else np.where(y > 4, "b", "a")
+    for changes, message in (
+        ({"ridge": -1.0}, "ridge=-1.0: must"),
+        ({"memory_gb": 1e-3}, "memory"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.set_params(**changes).fit(X[:, :9], Y)
+        assert (model.predict(X) == before).all()
+        model.set_params(ridge=None, memory_gb=None)
+        assert vars(model) == state
+    with pytest.raises(ValueError, match="ridge"):
+        (new := make(ridge=-1.0)).fit(X, Y)
+    assert vars(new) == vars(make(ridge=-1.0))  # not fitted
+
+
+def test_a_fit_that_fails_keeps_the_choice_of_a_ridge(curve):
+    X, Y = curve
+    model = KernelRegressorCV(ridges=[1e-3, 1e-2]).fit(X, Y)
+    before, ridge = model.predict(X), model.ridge_
+    with pytest.raises(ValueError, match="by=none: must be"):
+        model.set_params(by="none").fit(X, Y[:, 0])
+    assert (model.predict(X) == before).all()
+    assert model.ridge_ == ridge
+
+
+def test_nothing_stays_that_a_fit_does_not_set(curve):
+    X, Y = curve
+    model = KernelRegressor(solver="ridge_path", random_state=0).fit(X, Y)
+    assert model.ridge_
+    model.set_params(solver="eigenpro2", validation_fraction=0.2, solver_params={"epochs": 2})
+    assert len(model.fit(X, Y).validation_scores_) == 2
+    assert not hasattr(model, "ridge_")
+    assert not hasattr(model, "path_")
+    model.set_params(validation_fraction=None).fit(X, Y)
+    assert not hasattr(model, "validation_scores_")
+    model.set_params(solver="exact", solver_params=None, ridge=[1e-3] * Y.shape[1]).fit(X, Y)
+    assert vars(model).keys() == vars(KernelRegressor(solver="exact").fit(X, Y)).keys()
