@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,16 @@ def test_comparison_has_every_run(built, table):
     assert (seeds == 2).all()
     sizes = rows[rows.experiment == "batch_size"]
     assert sizes.also.str.contains("solver.batch_size=").all()
+
+
+def test_runs_with_many_columns_are_compared_without_a_warning(report_store):
+    store = Store(f"sqlite:///{report_store[0]}")
+    runs = store.runs("rkhs_norm").frame
+    wide = [pd.Series(i, runs.index, name=f"solver.option_{i}") for i in range(120)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.PerformanceWarning)
+        table = comparison(pd.concat([runs, *wide], axis=1))
+    assert table.equals(comparison(runs))
 
 
 def test_papers_points_say_where_they_are_from():

@@ -31,6 +31,7 @@ _VALUES = {
     RUN.train_accuracy: "train %",
     **_SCORES,
 }
+_OF_RUNS = ["seed", "device_name", "commit", "run", "warning", "settings"]
 # The longest text of a cell on the page.
 _LONGEST = 300
 _SHOWN = {
@@ -46,8 +47,9 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
     ``seeds``; ``device_name``, ``commit`` and ``runs`` (short ids); ``warning``, why a system is not
     solved.
     """
-    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *_KEYS, *_VALUES, "seed"])))
-    runs[list(_VALUES)] = runs[list(_VALUES)].apply(pd.to_numeric, errors="coerce")
+    # Of hundreds of columns, where runs are of several presets, what the table has, put together at once.
+    values = runs.reindex(columns=list(_VALUES)).apply(pd.to_numeric, errors="coerce")
+    runs = pd.concat([runs.reindex(columns=[*_KEYS, *_OF_RUNS]), values], axis=1)
     also = pd.Series("", runs.index)
     for _, own in runs.groupby("experiment"):
         # What varies with the kernel or the solver alone need not be said again.
@@ -59,9 +61,8 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
         ]
     # Runs that say nothing of their settings are not known to be equal.
     texts = [json.dumps(own, sort_keys=True) if own else "" for own in runs["settings"]]
-    runs = runs.assign(
-        also=also, same=[text or run for text, run in zip(texts, runs["run"], strict=True)]
-    )
+    same = [text or run for text, run in zip(texts, runs["run"], strict=True)]
+    runs = runs.assign(also=also, same=same)
     keys = [*_KEYS, "also"]
     grouped = runs.groupby([*keys, "same"], dropna=False, sort=True)
     table = grouped[list(_VALUES)].mean()
