@@ -372,6 +372,15 @@ def test_a_filter_that_matches_nothing_says_what_there_is(client, report):
     assert said("--parent", parent, *query) == f"{given}4 finished runs of rkhs_norm{found}"
     line = said("--filter", "metrics.rkhs_norm > 1e9 and params.`dataset.color` = 'red'")
     assert line.endswith("rkhs_norm is 17.89, 20.39, 25.3, 33.3, 50.48; no run has dataset.color")
+    # The report's short names, which no filter knows, and a part of a name.
+    for name, meant in (
+        ("kernel", "params.`kernel.name`, which is 'gaussian'"),
+        ("d", "params.`derived.n_features`, which is 784"),
+        ("n_train", "params.`dataset.n_train`, which is '1000', '500'"),
+    ):
+        line = said("--filter", f"params.{name} = 'x'")
+        assert line.endswith(f", where no run has {name} (did you mean {meant}?)")
+    assert said("--filter", "metrics.train_seconds > 1e9").endswith(", where train_seconds is 2")
     assert said("mine", "--parent", parent) == (
         f"--parent {parent[:8]}: no finished job of this sweep in mine"
     )

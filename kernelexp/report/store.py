@@ -34,7 +34,7 @@ _INFINITIES = {sign * sys.float_info.max: sign * float("inf") for sign in (1, -1
 _NOT_SETTINGS = ("derived.", "tracking.", "hydra.")
 _PATHS_AND_SWITCHES = {"seed", "data_dir", "rerun", "dry_run"}
 # Short names for what figures ask for, each the first of these that a run has.
-_SHORT = {
+SHORT = {
     "kernel": ["kernel.name"],
     "dataset": ["dataset.name"],
     "solver": ["solver.name"],
@@ -254,7 +254,7 @@ def _frame(experiment: str, runs: list[Recorded]) -> pd.DataFrame:
     params = params.apply(lambda c: c.replace("None", None) if c.name in _NAMES else typed(c))
     params = params.drop(columns=[c for c in params if c in metrics or c in own])
     frame = pd.concat([own, params, metrics], axis=1)
-    for short, names in _SHORT.items():
+    for short, names in SHORT.items():
         column = pd.Series(float("nan"), frame.index, dtype=object)
         for name in names:
             if name in frame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kernelexp.report.captions import listed, short_id
 from kernelexp.report.frames import counted
-from kernelexp.report.store import Store
+from kernelexp.report.store import SHORT, Store
 
 # A parameter or a metric in an MLflow filter, in quotes or without.
 _ASKED = re.compile(r"""\b(?:params?|parameters?|metrics?)\.(?:[`"]([^`"]+)[`"]|([\w./-]+))""")
@@ -35,13 +35,26 @@ def unmatched(store: Store, names: Sequence[str], query: str, parent: str | None
 
 
 def _values(runs: pd.DataFrame, name: str) -> str:
-    """What a parameter is among runs, as it was recorded: a filter compares text."""
-    recorded = sorted({s[name] for s in runs["settings"] if name in s})
-    if recorded:
-        few = ", ".join(map(repr, recorded[:_MOST_LISTED])) + (
-            ", ..." if len(recorded) > _MOST_LISTED else ""
+    """What a parameter or a metric is among runs."""
+    settings = sorted(set().union(*runs["settings"]))
+    if (name in settings or name not in SHORT) and (found := _recorded(runs, name)):
+        return f"{name} is {found}"
+    # A short name of the report's, or a part of a name: no run has recorded it, so no filter matches it.
+    alike = [other for other in SHORT.get(name, []) if "." in other]
+    alike = alike or [other for other in settings if other.endswith(f".{name}")]
+    meant = [
+        f"params.`{other}`, which is {found}"
+        for other in alike
+        if (found := _recorded(runs, other))
+    ]
+    return f"no run has {name}" + (f" (did you mean {' or '.join(meant)}?)" if meant else "")
+
+
+def _recorded(runs: pd.DataFrame, name: str) -> str:
+    """Values that runs have recorded, settings in quotes, as a filter compares text; empty where none has."""
+    texts = sorted({s[name] for s in runs["settings"] if name in s})
+    if texts:
+        return ", ".join(map(repr, texts[:_MOST_LISTED])) + (
+            ", ..." if len(texts) > _MOST_LISTED else ""
         )
-        return f"{name} is {few}"
-    if name in runs and runs[name].notna().any():
-        return f"{name} is {listed(runs[name].dropna())}"
-    return f"no run has {name}"
+    return listed(runs[name].dropna()) if name in runs else ""
