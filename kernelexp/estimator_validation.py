@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +60,12 @@ def held_out(problem: Problem, fraction: Any, patience: Any) -> tuple[Problem, H
         ValueError: for a share or a number of epochs that is none.
     """
     number("n_iter_no_change", patience, 1, whole=True, optional=True)
+    if fraction is None and patience is not None:
+        warnings.warn(
+            f"n_iter_no_change={patience}: no points are held out, and it is ignored; give validation_fraction, as 0.1",
+            UserWarning,
+            stacklevel=4,
+        )
     if fraction is None:
         return problem, None
     number("validation_fraction", fraction, above=0)

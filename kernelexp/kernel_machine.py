@@ -89,7 +89,8 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
                 are the same; else it starts anew and says so. A direct solver gains nothing from it.
             validation_fraction: of the training points, of each class its share, that ``fit`` holds out; their score
                 after each epoch is in ``validation_scores_``. None: none are.
-            n_iter_no_change: epochs without a better one that end training; the model is that of the best epoch.
+            n_iter_no_change: with ``validation_fraction``, epochs without a better one that end training; the model is
+                that of the best epoch.
         """
         self.kernel = kernel
         self.bandwidth = bandwidth

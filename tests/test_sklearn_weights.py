@@ -281,3 +281,12 @@ def test_training_ends_and_goes_back_where_scores_fall():
 def test_shares_that_are_none(given, said):
     with pytest.raises(ValueError, match=said):
         KernelRegressor(**given).fit(X, Y)
+
+
+def test_patience_without_points_that_are_held_out_is_ignored_aloud():
+    given = {"solver": "eigenpro2", "solver_params": {"epochs": 4}}
+    with pytest.warns(
+        UserWarning, match=r"^n_iter_no_change=1: no points are held out, and it is ign"
+    ):
+        model = KernelRegressor(**given, n_iter_no_change=1).fit(X, Y)
+    assert model.n_iter_ == 4
