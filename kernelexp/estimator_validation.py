@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -72,6 +73,7 @@ def held_out(problem: Problem, fraction: Any, patience: Any) -> tuple[Problem, H
     if fraction >= 1:
         raise refuse("validation_fraction", fraction, "a share below 1, or None")
     labels = None if problem.labels is None else problem.labels.cpu().numpy()
+    _check_share(fraction, len(problem.X), labels)
     parts = train_test_split(
         np.arange(len(problem.X)), test_size=fraction, random_state=problem.seed, stratify=labels
     )
@@ -85,3 +87,25 @@ def held_out(problem: Problem, fraction: Any, patience: Any) -> tuple[Problem, H
     )
     held = None if problem.labels is None else problem.labels[out]
     return rest, HeldOut(problem.X[out], problem.Y[out], held)
+
+
+def _check_share(fraction: float, n: int, labels: np.ndarray | None) -> None:
+    """Refuse a share of n points that leaves too few on one side: one for each class, two for an R2.
+
+    Raises:
+        ValueError: with what is allowed, by the name that it has here; scikit-learn has others.
+    """
+    classes, counts = (None, None) if labels is None else np.unique(labels, return_counts=True)
+    if counts is not None and counts.min() < 2:
+        raise ValueError(
+            f"validation_fraction={fraction}: a class has one point, which cannot be both learned from and held out; "
+            "must be None, or each class have two"
+        )
+    least = 2 if classes is None else len(classes)
+    m = math.ceil(fraction * n)  # as train_test_split has it
+    if not least <= m <= n - least:
+        each = "" if classes is None else ", one for each class"
+        raise ValueError(
+            f"validation_fraction={fraction}: holds out {m:,} of {n:,} points; must leave at least {least} on both "
+            f"sides{each}, or be None"
+        )

@@ -290,3 +290,21 @@ def test_patience_without_points_that_are_held_out_is_ignored_aloud():
     ):
         model = KernelRegressor(**given, n_iter_no_change=1).fit(X, Y)
     assert model.n_iter_ == 4
+
+
+@pytest.mark.parametrize(("fraction", "held"), [(0.001, 1), (0.013, 2), (0.99, 149)])
+def test_a_share_that_leaves_too_few_points_is_refused_by_its_name(fraction, held):
+    said = f"^validation_fraction={fraction}: holds out {held} of 150 points; must leave at least 3 on both sides, one"
+    with pytest.raises(ValueError, match=said):
+        KernelClassifier(validation_fraction=fraction).fit(X, NOISY)
+    if held == 1:
+        with pytest.raises(ValueError, match="holds out 1 of 150 points; must leave at least 2 on"):
+            KernelRegressor(validation_fraction=fraction).fit(X, Y)
+    alone = np.where(np.arange(150) == 7, 3, NOISY)
+    with pytest.raises(ValueError, match=f"^validation_fraction={fraction}: a class has one point"):
+        KernelClassifier(validation_fraction=fraction).fit(X, alone)
+
+
+def test_the_smallest_share_that_leaves_a_point_of_each_class_is_taken():
+    given = {"solver": "eigenpro2", "solver_params": {"epochs": 1}, "validation_fraction": 0.02}
+    assert len(KernelClassifier(**given).fit(X, NOISY).validation_scores_) == 1
