@@ -368,7 +368,10 @@ def spoiled(frame, name):
         return made, "has NaN or infinite numbers"
     if name == "one class":
         made["left"] = "yes"
-        return made, "all labels are"
+        return (
+            made,
+            "t.csv: left: all labels of training rows are yes; there must be two classes or more",
+        )
     if name == "one row":
         return made.head(1), "1 rows; there must be 4 or more"
     if name == "nothing to predict from":
@@ -611,7 +614,7 @@ MALFORMED = [
     (lambda t: "\n".join(t.splitlines()[:3]), {}, "2 rows; there must be 4 or more"),
     (lambda t: "", {}, "not a readable csv file"),
     (lambda t: t[: len(t) // 2] + '"', {}, "not a readable csv file"),
-    (lambda t: t.replace("0\n", "1\n")[:-1] + "1", {}, "all labels are 1"),
+    (lambda t: t.replace("0\n", "1\n")[:-1] + "1", {}, "y_train, y: all labels are 1; there must be"),
     (lambda t: t.replace(",1\n", ",1.5\n"), {"task": "classification"}, "is no label"),
     (lambda t: t.replace("x,c,y", "y,c,x"), {"task": "auto"}, "distinct whole numbers"),
     (lambda t: t.replace("\n3,b", "\n2020-01-02,b"), {}, "x: '2020-01-02' stands among numbers"),

@@ -74,7 +74,7 @@ class Columns:
 
         Raises:
             ValueError: in one line that begins with ``what``, for columns that are no numbers, texts or truth values,
-                or have missing values that may not be filled in.
+                or have missing values that may not be filled in, and for one label alone.
         """
         features = tuple(_fitted(name, table[name], impute, what) for name in names)
         return cls(features, target, _classes(target, table[target], what), impute)
@@ -243,7 +243,12 @@ def _classes(target: str, values: pa.ChunkedArray, what: str) -> tuple[str, ...]
     refuse_bytes(target, values, what)
     if not is_text(values.type):
         raise ValueError(f"{what}: {target}: {values.type}; a target must be numbers or labels")
-    return tuple(sorted(pc.unique(as_texts(values)).to_pylist()))
+    labels = tuple(sorted(pc.unique(as_texts(values)).to_pylist()))
+    if len(labels) < 2:
+        raise ValueError(
+            f"{what}: {target}: all labels of training rows are {labels[0]}; there must be two classes or more"
+        )
+    return labels
 
 
 def _float(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -193,7 +193,8 @@ def _classes(source: DatasetSource, arrays: Arrays) -> np.ndarray | None:
     if names is not None and source.task == "regression":
         raise refuse("dataset.task", source.task, "classification for a target that has texts")
     task = source.task if names is None else "classification"
-    return classes_of(task, arrays.y_train, arrays.y_test)
+    called = "y_train" if arrays.columns is None else f"y_train, {arrays.columns.target}"
+    return classes_of(task, arrays.y_train, arrays.y_test, called)
 
 
 def _rng(seed: int, purpose: str) -> np.random.Generator:

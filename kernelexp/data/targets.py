@@ -12,12 +12,15 @@ _FEW = 10
 _SAY = "dataset.task=classification or dataset.task=regression must say what they are"
 
 
-def classes_of(task: str, y_train: np.ndarray, y_test: np.ndarray) -> np.ndarray | None:
+def classes_of(
+    task: str, y_train: np.ndarray, y_test: np.ndarray, called: str = "y_train"
+) -> np.ndarray | None:
     """The distinct labels of y_train in ascending order, int64 (c,); None for regression.
 
     ``auto`` takes floating-point numbers for regression targets and whole numbers for labels. More than
     ten distinct ones must look like labels: numbered without gaps from 0 or 1, with five points a
-    class, none rarer than a tenth of the mean. Counts, ages and years do not.
+    class, none rarer than a tenth of the mean. Counts, ages and years do not. ``called``: what y_train
+    is called where all its labels are one.
 
     Raises:
         ValueError: in one line, for shapes that do not fit the task, whole numbers that may be either,
@@ -41,7 +44,9 @@ def classes_of(task: str, y_train: np.ndarray, y_test: np.ndarray) -> np.ndarray
         )
     classes, counts = np.unique(_whole("y_train", y_train), return_counts=True)
     if len(classes) < 2:
-        raise ValueError(f"y_train: all labels are {classes[0]}; there must be two classes or more")
+        raise ValueError(
+            f"{called}: all labels are {classes[0]}; there must be two classes or more"
+        )
     if task == "auto" and not _look_like_labels(classes, counts):
         raise ValueError(
             f"y_train: {len(classes)} distinct whole numbers from {classes[0]} to {classes[-1]} "
