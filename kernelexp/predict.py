@@ -44,6 +44,7 @@ def main() -> int:
     from kernelexp.loading import load
 
     try:
+        _check_out(given.out)
         table = predictions(load(given.run, given.store), given.data, given.outputs)
         _write(table, given.out)
     except (ValueError, OSError) as error:
@@ -94,6 +95,18 @@ def predictions(model: KernelPredictor, data: Path, outputs: bool = False) -> pa
     return pa.table(columns)
 
 
+def _check_out(out: Path | None) -> None:
+    """Refuse a file that cannot be written, before anything is read."""
+    if out is None:
+        return
+    if out.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--out {out}: must be a file whose name ends in .csv or .parquet")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out {out}: no folder {out.parent}; make it first, or name another")
+    if out.is_dir():
+        raise ValueError(f"--out {out}: is a folder; must be a file")
+
+
 def _write(table: pa.Table, out: Path | None) -> None:
     from pyarrow import csv, parquet
 
@@ -101,10 +114,8 @@ def _write(table: pa.Table, out: Path | None) -> None:
         csv.write_csv(table, sys.stdout.buffer)
     elif out.suffix == ".csv":
         csv.write_csv(table, out)
-    elif out.suffix == ".parquet":
-        parquet.write_table(table, out)
     else:
-        raise ValueError(f"--out {out}: must be a file whose name ends in .csv or .parquet")
+        parquet.write_table(table, out)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,13 @@ class KernelPredictor:
     def outputs(self, inputs: Any, what: str = "inputs") -> torch.Tensor:
         """Outputs f(x) at inputs, (m, c); errors as ``predict``, which begin with ``what``."""
         x, dtype = self._array(inputs, what), self.model.centers.dtype
-        if not x.size:
-            raise ValueError(f"{what}: shape {x.shape}; must have at least one row")
+        shape, d = self.preprocessing.shape, math.prod(self.preprocessing.shape)
+        if x.dtype.kind not in "biuf" or x.shape[1:] not in (shape, (d,)) or not len(x):
+            flat = f", or flat, (m, {d})" if shape != (d,) else ""
+            raise ValueError(
+                f"{what}: shape {x.shape}, {x.dtype}; must be numbers (m, {', '.join(map(str, shape))}){flat}, "
+                "with m at least 1"
+            )
         # As of training points: of NaN the largest output would be the first, a label like any other.
         check_numbers(what, x, torch.float64, x.size)
         X = self.preprocessing(x, dtype)

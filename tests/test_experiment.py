@@ -9,7 +9,8 @@ import torch
 from kernelexp import experiment, serving
 from kernelexp.data import SOURCES
 from kernelexp.data.cache import cache_dir
-from kernelexp.engine import KERNELS, SOLVERS, StopRule
+from kernelexp.data.preprocessing import Preprocessing
+from kernelexp.engine import KERNELS, SOLVERS, KernelModel, StopRule
 from kernelexp.experiment import block_size
 
 
@@ -149,8 +150,14 @@ def test_a_served_model_returns_the_labels_as_they_came(tmp_path):
     x = np.load(tmp_path / "table.npz")["x_train"]
     assert predictor.predict(x).tolist() == y.tolist()
     assert predictor.predict(x, {"outputs": True}).shape == (60, 3)
-    with pytest.raises(ValueError, match=r"^inputs: shape \(0, 3\); must have at least one row"):
-        predictor.predict(x[:0])
+    for wrong, message in (
+        (x[:0], r"inputs: shape \(0, 3\), float64; must be numbers \(m, 3\), with m at least 1"),
+        (x[:, :2], r"inputs: shape \(60, 2\), float64; must be numbers \(m, 3\), with"),
+        (x[0], r"inputs: shape \(3,\), float64; must be"),
+        (np.array([["a", "b", "c"]]), r"inputs: shape \(1, 3\), <U1; must be numbers"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            predictor.predict(wrong)
     for wrong, message in (
         (np.nan, "inputs: has NaN or infinite numbers; remove or replace them"),
         (-np.inf, "inputs: has NaN or infinite numbers"),
@@ -161,3 +168,19 @@ def test_a_served_model_returns_the_labels_as_they_came(tmp_path):
                 predictor.predict(
                     np.vstack([x.astype(float), np.full_like(x[:1], wrong, float)]), params
                 )
+
+
+def test_a_served_model_of_images_takes_them_as_they_are_or_flat(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (30, 2, 4, 3), dtype=np.uint8)
+    model = KernelModel(KERNELS["gaussian"](), torch.zeros(2, 24), torch.ones(2, 3))
+    classes = np.array([3, 4, 5])
+    serving.save_files(tmp_path, model, Preprocessing.fit(x, "unit"), classes)
+    predictor = serving.KernelPredictor(tmp_path)
+    outputs = predictor.outputs(x)
+    assert torch.equal(predictor.outputs(x.reshape(30, 24)), outputs)
+    for wrong in (x.reshape(30, 4, 2, 3), x.transpose(0, 3, 1, 2), x[:, :1], x[..., 0]):
+        said = (
+            r"^new.npy: shape \(30, .*, uint8; must be numbers \(m, 2, 4, 3\), or flat, \(m, 24\)"
+        )
+        with pytest.raises(ValueError, match=said):
+            predictor.outputs(wrong, "new.npy")

@@ -236,6 +236,7 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
     large.to_csv("large.csv", index=False)
     with pytest.raises(ValueError, match=r"^inputs: has NaN or infinite numbers"):
         model.predict(infinite)
+    (tmp_path / "a.csv").mkdir()
     for arguments, message in [
         (("best:people", "ageless.csv"), "ageless.csv: has no column age; there are city, member"),
         (("best:people", "cityless.csv"), "cityless.csv: city: "),
@@ -246,6 +247,8 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
         (("best:other", "new.csv"), "best:other: no such experiment; there are Default, people"),
         (("zzz", "new.csv"), "run zzz: no such id or name in this store"),
         (("best:people", "new.csv", "--out", "y.doc"), "--out y.doc: must be a file whose name ends in .csv"),
+        (("best:people", "new.csv", "--out", "no/y.csv"), "--out no/y.csv: no folder no; make it first, or name"),
+        (("best:people", "new.csv", "--out", "a.csv"), "--out a.csv: is a folder; must be a file"),
         (("best:people",), "the following arguments are required: FILE"),
         (("best:people", "new.csv", "--store", "sqlite:///no.db"), "sqlite:///no.db: no such store"),
     ]:  # fmt: skip
