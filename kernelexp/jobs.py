@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from kernelexp import config
@@ -58,9 +59,8 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
     _check_scale(cfg)
     params = cfg.hydra.sweeper.get("params") or {}
     arguments = [f"{key}={value}" for key, value in params.items()]
-    arguments += [str(argument) for argument in cfg.hydra.overrides.task]
-    loader = GlobalHydra.instance().config_loader()  # knows what glob(...) may stand for
-    overrides = OverridesParser.create(loader).parse_overrides(arguments)
+    arguments += cfg.hydra.overrides.task
+    overrides = parsed(arguments)
     final = {override.get_key_element(): override for override in overrides}
     values = {
         key: list(o.sweep_string_iterator()) for key, o in final.items() if o.is_sweep_override()
@@ -75,6 +75,13 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
         name = ",".join(item for item in job if item.split("=")[0] in swept)
         jobs.append(checked_job(cfg, job, name, points))
     return jobs, list(swept.values())
+
+
+def parsed(arguments: Iterable[str]) -> list[Override]:
+    """Overrides as Hydra reads them, which knows what ``glob(...)`` may stand for."""
+    loader = GlobalHydra.instance().config_loader()
+    found: list[Override] = OverridesParser.create(loader).parse_overrides(list(arguments))
+    return found
 
 
 def checked_job(

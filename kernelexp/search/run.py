@@ -10,8 +10,6 @@ from math import ceil
 from typing import Any
 
 import torch
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
@@ -25,7 +23,7 @@ from kernelexp.engine.checks import number
 from kernelexp.engine.kernels.radial import Gaussian
 from kernelexp.errors import JobFailed, JobInterrupted
 from kernelexp.interrupts import Interrupted, check
-from kernelexp.jobs import Job, checked_job
+from kernelexp.jobs import Job, checked_job, parsed
 from kernelexp.preview import preview
 from kernelexp.search.pruning import Outcome, Trial, bounds
 from kernelexp.search.rungs import Rung, rungs
@@ -86,9 +84,7 @@ def _planned(cfg: DictConfig) -> _Plan:
         raise ValueError(
             "experiment: left out in a search, which a preset is not; type its settings"
         )
-    arguments = [str(argument) for argument in cfg.hydra.overrides.task]
-    loader = GlobalHydra.instance().config_loader()  # knows what glob(...) may stand for
-    overrides = OverridesParser.create(loader).parse_overrides(arguments)
+    overrides = parsed(cfg.hydra.overrides.task)
     space = Space.of(overrides, {"kernel": cfg.kernel.name, "solver": cfg.solver.name})
     fixed = [_typed(override) for override in overrides if not override.is_sweep_override()]
     held, own_error = cfg.validation, cfg.solver.name == _RIDGE_PATH and "solver" not in space.keys
