@@ -1,6 +1,8 @@
 """Products of K with as few columns as there are outputs: GB/s of K, as BLAS is called plainly and as ``narrow`` calls it.
 
-python benchmarks/narrow.py [N]        random K in float32, rows of N = 20,000 numbers
+    python benchmarks/narrow.py [N]        random K in float32, rows of N = 20,000 numbers
+
+``K W, transposed`` is how K is multiplied where it is kept, and was in falkon; ``K^T W`` was there, too.
 """
 
 import sys

@@ -18,15 +18,25 @@ _PANEL, _WIDE = 8, 16
 def narrow_matmul(K: Tensor, W: Tensor) -> Tensor:
     """K W: (n, m), (m, c) -> (n, c)."""
     c = W.shape[1]
-    if W.device.type == "cpu" and W.dtype == torch.float32:
-        if 1 < c < _PANEL:
-            return (pad(W.mT, (0, 0, 0, _PANEL - c)) @ K.mT)[:c].mT
-        if c > _PANEL:
-            whole = max(_WIDE, -(-c // _PANEL) * _PANEL)
-            return (K @ pad(W, (0, whole - c)))[:, :c]
+    if _has_panels(W) and c > _PANEL:
+        return (K @ _whole_panels(W))[:, :c]
+    if _has_panels(W) and 1 < c < _PANEL:
+        return (pad(W.mT, (0, 0, 0, _PANEL - c)) @ K.mT)[:c].mT
     return (W.mT.contiguous() @ K.mT).mT
 
 
 def narrow_transposed_matmul(K: Tensor, W: Tensor) -> Tensor:
     """K^T W: (m, n), (m, c) -> (n, c)."""
+    if _has_panels(W) and W.shape[1] > _PANEL:
+        return (K.mT @ _whole_panels(W))[:, : W.shape[1]]
     return (W.mT.contiguous() @ K).mT
+
+
+def _has_panels(W: Tensor) -> bool:
+    return W.device.type == "cpu" and W.dtype == torch.float32
+
+
+def _whole_panels(W: Tensor) -> Tensor:
+    """W (m, c) with columns of zeros."""
+    c = W.shape[1]
+    return pad(W, (0, max(_WIDE, -(-c // _PANEL) * _PANEL) - c))
