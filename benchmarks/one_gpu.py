@@ -19,11 +19,10 @@ GAUSSIAN, LAPLACIAN = KERNELS["gaussian"](bandwidth=5.0), KERNELS["laplacian"](b
 OVERFITTED = SOLVERS["eigenpro2"](epochs=2000, q=20, batch_size=256, stop=StopRule(train_error=0.0))
 
 
-def assumed(kernel, d, dtype, precision, device):
-    read = dtype.itemsize / BYTES_A_SECOND
-    return rates.Rates(
-        entry=(2 * d + _KERNEL) / FLOPS + read, operation=1 / FLOPS, read=read, step=STEP
-    )
+def assumed(kernel, numbers):
+    read = numbers.dtype.itemsize / BYTES_A_SECOND
+    entry = (2 * numbers.d + _KERNEL) / FLOPS + read
+    return rates.Rates(entry=entry, store=0, operation=1 / FLOPS, read=read, step=STEP)
 
 
 def mnist(solver, epochs=None):

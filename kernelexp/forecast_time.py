@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
@@ -47,7 +46,7 @@ class Stopwatch:
     """
 
     epochs_before: Callable[[Config, int], float | None] = lambda config, n: None
-    _rates: dict[tuple[Any, ...], rates.Rates] = field(default_factory=dict)
+    _rates: dict[tuple[str, rates.Numbers], rates.Rates] = field(default_factory=dict)
 
     def of(self, config: Config) -> Seconds | None:
         """Set-up, epochs and evaluation of a run, of all its folds; None where sizes or work are not known."""
@@ -60,7 +59,7 @@ class Stopwatch:
             return None
         centers = plan.n_centers or sizes.n
         tested = shape.n_test * centers
-        setup = [*counted.setup, Work(config.dtype, entries=tested)]
+        setup = [*counted.setup, Work(config.dtype, entries=tested, stored=tested)]
         epoch = [*counted.epoch, Work(config.dtype, read=tested)]
         setup += self._compared(config, shape)
         decided = solver.stop == StopRule() and getattr(solver, "tolerance", None) is None
@@ -68,8 +67,7 @@ class Stopwatch:
         before = None if known else self.epochs_before(config, sizes.n)
         likely = solver.max_epochs if known else min(solver.likely_epochs, _LIKELY_EPOCHS)
         epochs = likely if before is None else before
-        d = shape.n_features
-        total = self._seconds(config, d, setup) + epochs * self._seconds(config, d, epoch)
+        total = self._seconds(config, shape, setup) + epochs * self._seconds(config, shape, epoch)
         return Seconds(_RUN_SECONDS + (config.cv or 1) * total, known)
 
     def _compared(self, config: Config, shape: Shape) -> list[Work]:
@@ -82,22 +80,27 @@ class Stopwatch:
             added += counted.setup
         if LEARNING_CURVE in config.compare:
             n = shape.n_test
-            added.append(Work(torch.float64, entries=n * n, operations=ALL_PAIRS * n**3))
+            added.append(
+                Work(torch.float64, entries=n * n, stored=n * n, operations=ALL_PAIRS * n**3)
+            )
         return added
 
-    def _seconds(self, config: Config, d: int, works: Sequence[Work]) -> float:
+    def _seconds(self, config: Config, shape: Shape, works: Sequence[Work]) -> float:
         total = 0.0
         for work in works:
-            rate = self._rate(config, d, work.dtype)
+            rate = self._rate(config, shape, work.dtype)
             total += rate.entry * work.entries + rate.operation * work.operations
-            total += rate.read * work.read + rate.step * work.steps
+            total += rate.store * work.stored + rate.read * work.read + rate.step * work.steps
         return total
 
-    def _rate(self, config: Config, d: int, dtype: torch.dtype) -> rates.Rates:
-        key = (str(config.kernel), d, dtype, config.precision, config.device)
+    def _rate(self, config: Config, shape: Shape, dtype: torch.dtype) -> rates.Rates:
+        d, c = shape.n_features, shape.n_outputs
+        numbers = rates.Numbers(
+            d, c, config.dataset.in_bytes, dtype, config.precision, config.device
+        )
+        key = (str(config.kernel), numbers)
         if key not in self._rates:
             generator = torch.Generator().manual_seed(0)
             some = torch.rand(_FITTED, d, generator=generator, dtype=dtype)
-            kernel = config.kernel.fitted_to(some, generator)
-            self._rates[key] = rates.measure(kernel, d, dtype, config.precision, config.device)
+            self._rates[key] = rates.measure(config.kernel.fitted_to(some, generator), numbers)
         return self._rates[key]

@@ -22,9 +22,9 @@ def one_a_second(monkeypatch):
     """A machine that takes a second for each entry, and no time for anything else."""
     asked = []
 
-    def measure(kernel, d, dtype, precision, device):
-        asked.append((str(kernel), d, dtype))
-        return rates.Rates(entry=1.0, operation=0.0, read=0.0, step=0.0)
+    def measure(kernel, numbers):
+        asked.append(numbers)
+        return rates.Rates(entry=1.0, store=0.0, operation=0.0, read=0.0, step=0.0)
 
     monkeypatch.setattr(rates, "measure", measure)
     return asked
@@ -50,14 +50,16 @@ def test_every_solver_is_counted_and_more_points_cost_more(name):
     )
     assert 0 < entries[0] < entries[1]
     assert 0 < operations[0] <= operations[1]
-    assert all(value >= 0 for w in few for value in (w.entries, w.operations, w.read, w.steps))
+    assert all(
+        value >= 0 for w in few for value in (w.entries, w.stored, w.operations, w.read, w.steps)
+    )
 
 
 def test_exact_evaluates_half_of_k_and_the_test_points(one_a_second):
     found = Stopwatch().of(config("exact", precision="float64"))
     assert found.known
     assert found.total == pytest.approx(1 + 1000**2 / 2 + 100 * 1000)
-    assert {dtype for _, _, dtype in one_a_second} == {torch.float64, torch.float32}
+    assert {numbers.dtype for numbers in one_a_second} == {torch.float64, torch.float32}
 
 
 def test_rows_that_are_not_kept_are_evaluated_each_epoch(one_a_second):
@@ -114,8 +116,18 @@ def test_sizes_that_are_not_known_have_no_forecast():
 
 
 def test_rates_are_positive():
-    found = rates.measure(LAPLACIAN, 5, torch.float64, "ieee", torch.device("cpu"))
-    assert min(found.entry, found.operation, found.read, found.step) > 0
+    found = rates.measure(
+        LAPLACIAN, rates.Numbers(5, 2, False, torch.float64, "ieee", torch.device("cpu"))
+    )
+    assert min(found.entry, found.store, found.operation, found.read, found.step) > 0
+
+
+def test_images_as_they_are_have_the_rates_of_bytes_and_nothing_else_has(one_a_second):
+    for data in ("mnist", "digits", "synthetic1"):
+        Stopwatch().of(config(data=data))
+    Stopwatch().of(Config(SOURCES["mnist"](scale="standard"), LAPLACIAN, SOLVERS["sgd"]()))
+    float32 = [each.in_bytes for each in one_a_second if each.dtype == torch.float32]
+    assert float32 == [True, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,11 @@ class DatasetSource(ABC):
         return Shape(n_train, n_test, self.n_features // colours, outputs)
 
     @property
+    def in_bytes(self) -> bool:
+        """Whether inputs will be bytes / 255, as far as that is known beforehand."""
+        return False
+
+    @property
     def mapped(self) -> bool:
         """Whether training inputs stay in their file."""
         return False

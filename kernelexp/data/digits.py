@@ -19,6 +19,10 @@ class Digits(DatasetSource):
     n_features: ClassVar[int | None] = 64
     n_outputs: ClassVar[int | None] = 10
 
+    @property
+    def in_bytes(self) -> bool:
+        return self.scale == "unit"
+
     def read(self, data_dir: Path, seed: int) -> Arrays:
         from sklearn.datasets import load_digits
 

@@ -25,6 +25,10 @@ class Vision(DatasetSource):
     needed: ClassVar[str]
     pattern: ClassVar[str]
 
+    @property
+    def in_bytes(self) -> bool:
+        return self.scale == "unit" and not self.grayscale
+
     @abstractmethod
     def _split(self, root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
         """X and y of one split; raises RuntimeError where the files are not in ``root``."""

@@ -45,6 +45,7 @@ class Work:
     Attributes:
         dtype: of the numbers.
         entries: of the kernel matrix, computed.
+        stored: numbers of it that are written to memory of their own.
         operations: of dense products and factorisations, multiplications and additions.
         read: numbers of a stored matrix that are read for products with few columns.
         steps: that take the time of starting them.
@@ -52,6 +53,7 @@ class Work:
 
     dtype: torch.dtype
     entries: float = 0.0
+    stored: float = 0.0
     operations: float = 0.0
     read: float = 0.0
     steps: float = 0.0
@@ -74,13 +76,13 @@ def cost(solver: AnySolver, sizes: Sizes, plan: Plan) -> Cost | None:
 def _spectrum(n: int, s: int, q: float, dtype: torch.dtype) -> Work:
     """Of s points, and of their directions at n points."""
     operations = _TOP_PAIRS * s**3 + 2.0 * n * s * q
-    return Work(dtype, entries=s * s / 2 + n * s, operations=operations)
+    return Work(dtype, entries=s * s / 2 + n * s, stored=s * s, operations=operations)
 
 
-def _kept(n: int, p: int, kept: int) -> tuple[float, float, float]:
-    """Entries that are computed once, and by pass: entries, numbers read; K (n, p) with so many rows kept."""
+def _kept(n: int, p: int, kept: int, dtype: torch.dtype) -> tuple[Work, float, float]:
+    """What is computed once, and by pass: entries, numbers read; K (n, p) with so many rows kept."""
     once = kept * p / (2 if n == p == kept else 1)
-    return once, (n - kept) * p, kept * p
+    return Work(dtype, entries=once, stored=kept * p), (n - kept) * p, kept * p
 
 
 @cost.register
@@ -88,13 +90,13 @@ def _full_sgd(solver: FullSGD, sizes: Sizes, plan: Plan) -> Cost:
     n, c, dtype = sizes.n, sizes.c, _TYPES[sizes.itemsize]
     q, B = _USED_Q * plan.max_q, min(plan.block_size, n)
     m = solver.batch_size or _USED_BATCH * plan.max_batch_size
-    filled, entries, read = _kept(n, n, plan.kept_rows)
+    filled, entries, read = _kept(n, n, plan.kept_rows, dtype)
     corrections = n * q if solver.deflation.on_all_points else 0
     again = Work(dtype, entries=n * n) if corrections else Work(dtype)  # K U of the Ritz vectors
     steps = n / min(m, B) + n / B
     within = 0.0 if plan.kept_rows == n else n * B  # a block's own matrix
     return Cost(
-        [_spectrum(n, plan.subsample_size, q, dtype), Work(dtype, entries=filled), again],
+        [_spectrum(n, plan.subsample_size, q, dtype), filled, again],
         [
             Work(
                 dtype,
@@ -114,8 +116,8 @@ def _projected_sgd(solver: ProjectedSGD, sizes: Sizes, plan: Plan) -> Cost:
     q = _USED_Q * plan.max_q
     exact = plan.projection is None
     T = solver.interval(p, int(m), sizes.d, exact)
-    filled, entries, read = _kept(n, p, plan.kept_rows)
-    setup = [_spectrum(n + p, plan.subsample_size, q, dtype), Work(dtype, entries=filled)]
+    filled, entries, read = _kept(n, p, plan.kept_rows, dtype)
+    setup = [_spectrum(n + p, plan.subsample_size, q, dtype), filled]
     temporary = n * m * (T - 1) / 2  # entries between the batches before a projection
     projections = n / (T * m)
     epoch = [
@@ -128,7 +130,7 @@ def _projected_sgd(solver: ProjectedSGD, sizes: Sizes, plan: Plan) -> Cost:
         )
     ]
     if exact:
-        setup.append(Work(dtype, entries=p * p / 2, operations=p**3 / 3))
+        setup.append(Work(dtype, entries=p * p / 2, stored=p * p, operations=p**3 / 3))
         epoch.append(Work(dtype, read=projections * p * p))  # half of it in each direction
         return Cost(setup, epoch)
     assert plan.projection is not None
@@ -139,12 +141,12 @@ def _projected_sgd(solver: ProjectedSGD, sizes: Sizes, plan: Plan) -> Cost:
 def _inexact(epochs: int, sizes: Sizes, plan: Plan) -> Cost:
     """A projection by EigenPro 2 on the centers."""
     p, dtype = plan.n_centers, _TYPES[sizes.itemsize]
-    filled, entries, read = _kept(p, p, plan.kept_rows)
+    filled, entries, read = _kept(p, p, plan.kept_rows, dtype)
     passes = epochs + 1
     return Cost(
         [
             _spectrum(p, plan.subsample_size, _USED_Q * plan.max_q, dtype),
-            Work(dtype, entries=filled),
+            filled,
         ],
         [
             Work(
@@ -164,7 +166,8 @@ def _exact(solver: Exact, sizes: Sizes, plan: Plan) -> Cost:
         outputs = Work(_TYPES[sizes.itemsize], entries=n * p)
         made = Work(dtype, entries=n * p + p * p / 2, operations=n * p * p + p**3 / 3)
         return Cost([made], [outputs, Work(torch.float64, read=_REFINEMENT * p * p)])
-    made = Work(dtype, entries=p * p / 2, operations=p**3 / 3)
+    stored = p * p / (2 if plan.packed else 1)
+    made = Work(dtype, entries=p * p / 2, stored=stored, operations=p**3 / 3)
     again = _REFINEMENT * p * p
     refined = (
         Work(torch.float64, entries=again) if plan.packed else Work(torch.float64, read=2 * again)
@@ -176,17 +179,19 @@ def _exact(solver: Exact, sizes: Sizes, plan: Plan) -> Cost:
 def _ridge_path(solver: RidgePath, sizes: Sizes, plan: Plan) -> Cost:
     n, p = sizes.n, plan.n_centers
     if p == n:
-        return Cost([Work(torch.float64, entries=n * n / 2, operations=ALL_PAIRS * n**3)])
+        return Cost(
+            [Work(torch.float64, entries=n * n / 2, stored=n * n, operations=ALL_PAIRS * n**3)]
+        )
     operations = _ORTHOGONAL * n * p * p + 2 * ALL_PAIRS * p**3
-    return Cost([Work(torch.float64, entries=n * p, operations=operations)])
+    return Cost([Work(torch.float64, entries=n * p, stored=n * p, operations=operations)])
 
 
 @cost.register
 def _cg(solver: CG, sizes: Sizes, plan: Plan) -> Cost:
     n, c, q, dtype = sizes.n, sizes.c, plan.max_q, torch.float64
-    filled, entries, read = _kept(n, n, plan.kept_rows)
+    filled, entries, read = _kept(n, n, plan.kept_rows, dtype)
     return Cost(
-        [_spectrum(n, plan.subsample_size, q, dtype), Work(dtype, entries=filled)],
+        [_spectrum(n, plan.subsample_size, q, dtype), filled],
         [Work(dtype, entries=entries, read=read + 2 * n * q, operations=4 * n * q * c)],
     )
 
@@ -194,7 +199,7 @@ def _cg(solver: CG, sizes: Sizes, plan: Plan) -> Cost:
 @cost.register
 def _askotch(solver: Askotch, sizes: Sizes, plan: Plan) -> Cost:
     n, b, r, dtype = plan.n_centers, plan.block_size, plan.max_rank, _TYPES[sizes.itemsize]
-    filled, entries, read = _kept(n, n, plan.kept_rows)
+    filled, entries, read = _kept(n, n, plan.kept_rows, dtype)
     # Of a block: its approximation, its preconditioned matrix, the power iteration.
     operations = 2.0 * b * b * (4 * r + _POWER_ITERATIONS)
     own = Work(
@@ -203,17 +208,23 @@ def _askotch(solver: Askotch, sizes: Sizes, plan: Plan) -> Cost:
         read=n / b * _CARRIED * n * sizes.c,
         steps=_BLOCK_STEPS * n / b,
     )
-    return Cost([Work(dtype, entries=filled)], [Work(dtype, entries=entries, read=read), own])
+    return Cost([filled], [Work(dtype, entries=entries, read=read), own])
 
 
 @cost.register
 def _falkon(solver: Falkon, sizes: Sizes, plan: Plan) -> Cost:
     n, p, dtype = sizes.n, plan.n_centers, _TYPES[sizes.itemsize]
-    filled, entries, read = _kept(n, p, plan.kept_rows)
-    factors = Work(torch.float64, entries=p * p / 2, operations=5 * p**3 / 3, read=6 * p * p)
-    right = Work(dtype, entries=filled + entries, read=read)
+    filled, entries, read = _kept(n, p, plan.kept_rows, dtype)
+    factors = Work(
+        torch.float64,
+        entries=p * p / 2,
+        stored=p * p,
+        operations=5 * p**3 / 3,
+        read=6 * p * p,
+    )
+    right = Work(dtype, entries=entries, read=read)
     return Cost(
-        [factors, right],
+        [factors, filled, right],
         [Work(dtype, entries=entries, read=2 * read), Work(torch.float64, read=4 * p * p)],
     )
 
@@ -238,6 +249,7 @@ def _times(factor: float, work: Work) -> Work:
     return Work(
         work.dtype,
         factor * work.entries,
+        factor * work.stored,
         factor * work.operations,
         factor * work.read,
         factor * work.steps,
