@@ -5,8 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from kernelexp.console import Terminal
+from kernelexp.experiment import cross_validation
 
 FEW = (
     "dataset.n_train=300",
@@ -179,3 +181,59 @@ def test_a_sweep_typed_again_goes_on(cli, runs, client, stop_after):
     (left / "7.safetensors").touch()
     assert "2 of them before" in cli(*typed).out
     assert not left.exists()
+
+
+@pytest.fixture
+def stop_after_folds(monkeypatch):
+    """The next run is sent SIGTERM when it has done so many folds, and counts those that are trained from here on."""
+    left, trained = [None], []
+    scores = cross_validation._scores
+
+    def counted(config, fold, ranks):
+        if left[0] == len(trained):
+            os.kill(os.getpid(), signal.SIGTERM)
+        found = scores(config, fold, ranks)
+        trained.append(fold.index)
+        return found
+
+    monkeypatch.setattr(cross_validation, "_scores", counted)
+    return left, trained
+
+
+def test_folds_that_are_done_are_not_trained_again(cli, runs, stop_after_folds, stop_after):
+    left, trained = stop_after_folds
+    typed = (*FEW, "solver.epochs=4", "cv=3")
+    assert cli(*typed, "tracking.experiment=whole").code == 0
+    trained.clear()
+    left[0] = 2
+    assert cli(*typed).code == 143
+    assert trained == [0, 1]
+    left[0] = None
+    stop_after(1)  # in the training on all points
+    assert cli(*typed).code == 143
+    assert trained == [0, 1, 2]
+    stop_after(None)
+    done = cli(*typed)
+    assert done.code == 0, done.err
+    assert "goes on from its checkpoint: 3 folds, 1 epochs" in done.out
+    assert trained == [0, 1, 2]
+    [run], [whole] = runs(), runs("whole")
+    for name in (*SOLVED, "cv_accuracy", "cv_accuracy_spread", "cv_mse"):
+        assert run.data.metrics[name] == whole.data.metrics[name]
+    assert run.data.tags["resumed"] == "2"
+    assert not checkpoints()
+
+
+def test_folds_of_another_pytorch_are_not_gone_on_from(cli, stop_after_folds, monkeypatch):
+    left, trained = stop_after_folds
+    typed = (*FEW, "solver.epochs=4", "cv=3", "tracking.enabled=false")
+    left[0] = 1
+    assert cli(*typed).code == 143
+    left[0] = None
+    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    refused = cli(*typed)
+    assert refused.code != 0
+    assert "the checkpoint of this run (1 fold, 0 epochs" in refused.err
+    assert trained == [0]
+    assert cli(*typed, "resume=false").code == 0
+    assert trained == [0, 0, 1, 2]

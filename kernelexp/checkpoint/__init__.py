@@ -2,7 +2,7 @@
 
 from kernelexp.checkpoint.folder import Checkpoint
 from kernelexp.checkpoint.header import Epoch, progress
-from kernelexp.checkpoint.run import Checkpoints, checkpoints
+from kernelexp.checkpoint.run import Checkpoints, Untrained, checkpoints
 from kernelexp.checkpoint.search import Run
 from kernelexp.checkpoint.settings import CheckpointConfig
 
@@ -12,6 +12,7 @@ __all__ = [
     "Checkpoints",
     "Epoch",
     "Run",
+    "Untrained",
     "checkpoints",
     "progress",
 ]

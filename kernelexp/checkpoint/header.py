@@ -101,6 +101,7 @@ class Header:
         store: the tracking store and the experiment.
         resumed: how often the run has gone on from a checkpoint.
         epochs: those that are done, in order.
+        folds: scores of those of a cross-validation that are done, in order.
         stopped_by: what ended the training; None before its end.
     """
 
@@ -110,6 +111,7 @@ class Header:
     store: str | None = None
     resumed: int = 0
     epochs: tuple[Epoch, ...] = field(default=())
+    folds: tuple[dict[str, float], ...] = field(default=())
     stopped_by: str | None = None
 
     @property
@@ -126,13 +128,15 @@ class Header:
         """Back from ``to_dict``."""
         known = {f.name: values[f.name] for f in fields(cls)}
         epochs = (Epoch(EpochRecord(**e["record"]), e["metrics"]) for e in known.pop("epochs"))
-        return cls(origin=Origin(**known.pop("origin")), epochs=tuple(epochs), **known)
+        origin, folds = Origin(**known.pop("origin")), tuple(known.pop("folds"))
+        return cls(origin=origin, epochs=tuple(epochs), folds=folds, **known)
 
 
-def progress(epochs: int, seconds: float) -> str:
+def progress(epochs: int, seconds: float, folds: int = 0) -> str:
     """How far a training is, in words."""
     time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-    return f"{epochs} epochs, {time} of training"
+    validated = f"{folds} fold{'s' * (folds > 1)}, " if folds else ""
+    return f"{validated}{epochs} epochs, {time} of training"
 
 
 def _short(dtype: torch.dtype) -> str:

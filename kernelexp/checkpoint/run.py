@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +41,14 @@ class Saved(Protocol):
         """The rest, of what JSON has."""
 
 
+@dataclass(frozen=True)
+class Untrained:
+    """Of a run that has done folds alone."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
 class Recorded(Protocol):
     """A run in a tracking store."""
 
@@ -57,6 +66,7 @@ class Checkpoints:
         start: where it goes on from; None for the beginning.
         longer: whether that is the end of a shorter run, of which this one is another.
         epochs: those that are done.
+        folds: scores of those that are done, of a cross-validation.
     """
 
     def __init__(self, settings: CheckpointConfig, run: Run) -> None:
@@ -66,6 +76,7 @@ class Checkpoints:
         self.start: Checkpoint | None = None
         self.longer = False
         self.epochs: list[Epoch] = []
+        self.folds: list[dict[str, float]] = []
         self._recorded: Recorded | None = None
         self._origin: Origin | None = None
         self._minutes = math.inf if settings.minutes is None else settings.minutes
@@ -97,6 +108,7 @@ class Checkpoints:
             self.longer = self.start is not None
         if self.start is not None:
             self.epochs = list(self.start.header.epochs)
+            self.folds = [] if self.longer else list(self.start.header.folds)
 
     def recorded_in(self, recorded: Recorded) -> None:
         """Where the run is recorded, so that it goes on there too."""
@@ -126,6 +138,11 @@ class Checkpoints:
     def epoch(self, record: EpochRecord, metrics: dict[str, float]) -> None:
         """An epoch is done; after a divergence they begin at 1 again."""
         self.epochs = [*self.epochs[: record.epoch - 1], Epoch(record, metrics)]
+
+    def fold(self, scores: dict[str, float]) -> None:
+        """A fold is done; write that if it is time for it."""
+        self.folds.append(scores)
+        self.after_round(Untrained)
 
     def after_round(self, saved: Callable[[], Saved]) -> None:
         """Write one if it is time for one."""
@@ -169,6 +186,7 @@ class Checkpoints:
             store=self.run.store,
             resumed=self.resumed,
             epochs=tuple(self.epochs),
+            folds=tuple(self.folds),
             stopped_by=stopped_by,
         )
         return Checkpoint(header, saved.tensors, saved.numbers)

@@ -104,7 +104,7 @@ def refuse_other(header: Header, now: Origin) -> None:
 
 def cannot_go_on(header: Header, why: str) -> ValueError:
     """The error for a checkpoint; ``why`` says what of it."""
-    done = progress(len(header.epochs), header.seconds)
+    done = progress(len(header.epochs), header.seconds, len(header.folds))
     return ValueError(
         f"resume=true: the checkpoint of this run ({done}) {why}; "
         "resume=false starts this run again, as does rerun=true"

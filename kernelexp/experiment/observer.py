@@ -17,6 +17,7 @@ class Start:
     Attributes:
         epochs: that are done.
         seconds: of training in them.
+        folds: of a cross-validation that are done.
         resumed: how often the run has gone on after it was killed.
         warm_start: the run whose end this one begins with, by its id or, without one, as ``not tracked``;
             None where it is this run that was killed.
@@ -26,9 +27,10 @@ class Start:
     seconds: float
     resumed: int
     warm_start: str | None = None
+    folds: int = 0
 
     def __str__(self) -> str:
-        done = progress(self.epochs, self.seconds)
+        done = progress(self.epochs, self.seconds, self.folds)
         if self.warm_start is not None:
             return f"begins with what run {self.warm_start} ended with: {done}"
         times = f", time number {self.resumed}" if self.resumed > 1 else ""

@@ -176,8 +176,8 @@ def early_stopping(config: Config) -> tuple[SolverOption, EarlyStopping]:
 
 
 def _pinned(checkpoints: Checkpoints | None) -> Plan | None:
-    """The plan that the run was begun with, where it goes on."""
-    if checkpoints is None or checkpoints.start is None:
+    """The plan that the run was begun with, where it goes on and had begun to train on all points."""
+    if checkpoints is None or checkpoints.start is None or not checkpoints.start.numbers:
         return None
     return Plan.from_dict(checkpoints.start.numbers["plan"])
 
@@ -208,4 +208,5 @@ def _start(checkpoints: Checkpoints | None) -> Start | None:
         return None
     header = checkpoints.start.header
     warm_start = (header.run_id or "not tracked") if checkpoints.longer else None
-    return Start(len(header.epochs), header.seconds, checkpoints.resumed, warm_start)
+    folds = len(checkpoints.folds)
+    return Start(len(header.epochs), header.seconds, checkpoints.resumed, warm_start, folds)

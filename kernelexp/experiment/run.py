@@ -37,7 +37,7 @@ def run(
         for observer in observers:
             observer.loaded()
 
-    validated = cross_validation(config, ranks)
+    validated = cross_validation(config, ranks, checkpoints)
     prepared = prepare(config, checkpoints, loaded, ranks)
     interrupts.check()
     for observer in observers:
