@@ -3,17 +3,18 @@
     python benchmarks/batch_law.py              MNIST in $KERNELEXP_DATA, n = 3,000
     python benchmarks/batch_law.py 10000        in a table of its own
 
-The table is written again after each row, seed by seed.
+The table is written again after each row, seed by seed, and rows that it has are not measured again: remove its JSON for new ones.
 "Knee": m of steps = A (1 + (knee - 1) / m), fitted to the logarithms, as the figure ``batch_size`` does.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from results_file import write
+from results_file import RESULTS, write
 from scipy.optimize import curve_fit
 
 from kernelexp.data import SOURCES
@@ -94,7 +95,11 @@ def row(name, n, seed):
 
 
 def main():
-    n, rows = int(sys.argv[1]) if len(sys.argv) > 1 else SMALL, []
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else SMALL
+    file = "batch_law" if n == SMALL else f"batch_law_{n}"
+    former = RESULTS / f"{file}.json"
+    rows = json.loads(former.read_text())["rows"] if former.exists() else []
+    there = {(row["kernel"], row["seed"]) for row in rows}
     columns = {
         "kernel": lambda r: r["kernel"],
         "seed": lambda r: r["seed"],
@@ -111,9 +116,10 @@ def main():
         },
     }
     settings = {"data": f"mnist, n = {n:,}", "target": f"training MSE {TARGET}"}
-    file = "batch_law" if n == SMALL else f"batch_law_{n}"
     for seed in SEEDS:
         for name in KERNELS_TRIED:
+            if (name, seed) in there:
+                continue
             rows.append(row(name, n, seed))
             write(file, "Steps of SGD against the batch size", settings, rows, columns)
 

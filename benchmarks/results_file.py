@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from statistics import median
 
@@ -45,7 +46,7 @@ def write(name, title, settings, rows, columns):
         f"# {title}",
         "",
         f"{header['machine']}, PyTorch {header['torch']}, commit {header['commit'][:10]}. "
-        f"Written by `benchmarks/{name}.py`.",
+        f"Written by `benchmarks/{Path(sys.argv[0]).name}`.",
         "",
         f"| {' | '.join(columns)} |",
         f"| {' | '.join('---' for _ in columns)} |",
