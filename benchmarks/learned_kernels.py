@@ -2,11 +2,14 @@
 
     python benchmarks/learned_kernels.py [DATA SET ...]       the tables, or others: fmnist, in $KERNELEXP_DATA
 
+Rows of other data sets stay in the table.
+
 The Laplacian kernel: ``exact`` and ``rfm`` (full and diagonal M, up to five rounds) have the same grid of bandwidths, in medians of
 the distance, and of ridges; bandwidth, ridge and round are those of the least square error on a fifth of the training points, which are
 not trained on afterwards. Error on test points: mean and standard deviation over seeds. No times.
 """
 
+import json
 import os
 import statistics
 import sys
@@ -14,7 +17,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from results_file import write
+from results_file import RESULTS, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
@@ -100,7 +103,9 @@ def shown(variant):
 
 def main(names):
     warnings.simplefilter("ignore")
-    rows = []
+    former = RESULTS / "learned_kernels.json"
+    rows = json.loads(former.read_text())["rows"] if former.exists() else []
+    rows = [row for row in rows if row["data"] not in names]
     for name in names:
         rows.append(compare(name))
         print(name, {v: shown(v)(rows[-1]) for v in VARIANTS}, flush=True)
