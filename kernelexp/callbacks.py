@@ -21,6 +21,7 @@ from kernelexp.config import tracking
 from kernelexp.console import VARIED_VARIABLE, show_jobs
 from kernelexp.engine.checks import refuse
 from kernelexp.errors import JobFailed, JobInterrupted, exit_code, explain
+from kernelexp.forecast import check_sizes
 from kernelexp.jobs import single_job, sweep_jobs
 from kernelexp.preview import preview
 from kernelexp.search.sweeper import is_search
@@ -60,6 +61,8 @@ class Guard(Callback):  # type: ignore[misc]
                 _hold(config)
                 return
             jobs, varied = sweep_jobs(config)
+            if not config.dry_run:  # which shows them all
+                check_sizes(job.checked for job in jobs)
             ask_for_memory(config.hydra.launcher, jobs)
             settings = tracking(config)
             if config.dry_run:

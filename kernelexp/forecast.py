@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
 
 from kernelexp.comparisons import EXACT, LEARNING_CURVE
 from kernelexp.data.base import Shape
+from kernelexp.data.cache import own_file
+from kernelexp.data.held_out import Fold, held_out_count
 from kernelexp.engine import Plan, Sizes
-from kernelexp.engine.plan import GB
+from kernelexp.engine.checks import refuse
+from kernelexp.engine.plan import GB, Limits
 from kernelexp.engine.solvers.base import AnySolver
 from kernelexp.experiment import Config
 
 # Rows that keep the device busy are measured on data; these do so on most.
 _BUSY_BLOCK = 2048
+# Bytes that no plan holds.
+_ENDLESS = 1 << 62
 # Matrices of the test points, in numbers of the data's type, that a predicted error needs: K, its vectors and
 # what they are made with, in float64.
 _EIGENSYSTEM = 8
@@ -45,12 +52,45 @@ def planned_memory(config: Config) -> Plan | None:
     return replace(plan, gigabytes={**plan.gigabytes, "process": process})
 
 
+def check_sizes(configs: Iterable[Config]) -> None:
+    """Refuse what asks for more than its data have, whatever memory there is; data of unknown sizes are passed over.
+
+    Raises:
+        ValueError: for the first one.
+    """
+    shapes: dict[str, Shape | None] = {}  # jobs share their data
+    for config in configs:
+        if own_file(config.dataset, config.data_dir) is not None:
+            continue
+        dataset = repr(config.dataset)
+        if dataset not in shapes:
+            shapes[dataset] = config.dataset.shape()
+        if (shape := shapes[dataset]) is not None:
+            trained = shape._replace(n_train=_fewest_trained(config, shape.n_train))
+            _planned(config, trained, Limits(config.resource, 0, _ENDLESS, _BUSY_BLOCK))
+
+
+def _fewest_trained(config: Config, n: int) -> int:
+    """Of n points those of the smallest training, without the ones that are held out."""
+    if config.cv is not None:
+        if config.cv > n:
+            raise refuse("cv", config.cv, f"at most the {n} training points")
+        return n - math.ceil(n / config.cv)
+    held = config.validation
+    if held is None or isinstance(held, Fold):
+        return n
+    return n - held_out_count(held, n, "validation")
+
+
 def planned(config: Config, shape: Shape) -> tuple[AnySolver, Sizes, Plan]:
     """The solver, what its plan is for, and its plan without the data and without the memory of rows that are kept."""
+    resource = config.resource
+    return _planned(config, shape, resource.measured(config.device, _BUSY_BLOCK, resource.ranks))
+
+
+def _planned(config: Config, shape: Shape, limits: Limits) -> tuple[AnySolver, Sizes, Plan]:
     n, d, c = shape.n_train, shape.n_features, shape.n_outputs
-    ranks = config.resource.ranks
-    sizes = Sizes(n, d, c, n, config.dtype.itemsize, ranks)
-    limits = config.resource.measured(config.device, _BUSY_BLOCK, ranks)
+    sizes = Sizes(n, d, c, n, config.dtype.itemsize, config.resource.ranks)
     solver, _ = config.solver.choose(sizes, limits, config.device)
     plan = solver.plan(sizes, limits, config.device)
     return solver, sizes, replace(plan, gigabytes={**plan.gigabytes, "cache": 0.0})

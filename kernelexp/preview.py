@@ -39,16 +39,17 @@ def preview(jobs: list[Job], tracking: TrackingConfig, skips: bool) -> list[Prev
 
 
 def _planned(job: Job, stopwatch: Stopwatch) -> Preview:
-    c, memory_gb, obstacle, seconds = job.checked, None, None, None
+    c, shape, memory_gb, obstacle, seconds = job.checked, None, None, None, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            shape = c.dataset.shape()
             plan = planned_memory(c)
             seconds = stopwatch.of(c)
         memory_gb = plan.peak_gb if plan is not None else None
     except ValueError as error:
         obstacle = str(error)
-    shape, here = c.dataset.shape(), are_here(c.dataset, c.data_dir)
+    here = are_here(c.dataset, c.data_dir)
     return Preview(
         name=job.name,
         summary=" ".join(part.name for part in (c.kernel, c.dataset, c.solver)),

@@ -172,6 +172,46 @@ def test_mistake_in_any_job_ends_a_sweep_before_it_starts(cli, runs):
     assert runs() == []
 
 
+CENTERS = ("solver=eigenpro3", "solver.n_centers=50,1300")
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (("solver=eigenpro3", "solver.n_centers=50,5000"), "solver.n_centers=5000: must be a whole number from 1 to 1437"),
+        ((*CENTERS, "validation=0.2"), "solver.n_centers=1300: must be a whole number from 1 to 1150"),
+        ((*CENTERS, "cv=3"), "solver.n_centers=1300: must be a whole number from 1 to 958"),
+        (("validation=5,2000",), "validation=2000: must be at most 1435 of 1437 points"),
+        (("cv=2,2000",), "cv=2000: must be at most the 1437 training points"),
+        (("dataset=npz", "dataset.path=my.npz", "dataset.n_train=20,31"), "dataset.n_train=31: must be at most 30 for dataset=npz"),
+        (("dataset=npy", "dataset.path=my", "dataset.n_test=5,11"), "dataset.n_test=11: must be at most 10 for dataset=npy"),
+        (("dataset=iris", "dataset.n_train=20,121"), "dataset.n_train=121: must be at most 120 for dataset=iris"),
+        (("dataset=moons", "dataset.test=0.5", "dataset.n_train=20,501"), "dataset.n_train=501: must be at most 500 for dataset=moons"),
+    ],
+)  # fmt: skip
+def test_sizes_beyond_known_data_end_a_sweep_before_it_starts(cli, runs, workdir, typed, message):
+    arrays = {"x_train": np.eye(30), "y_train": np.arange(30) % 2, "x_test": np.eye(30)[:10], "y_test": np.arange(10) % 2}  # fmt: skip
+    np.savez("my.npz", **arrays)
+    (workdir / "my").mkdir()
+    for name, array in arrays.items():
+        np.save(f"my/{name}.npy", array)
+    done = cli("--multirun", *typed)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"kernelexp: {message}")
+    assert len(done.err.strip().splitlines()) == 1
+    assert runs() == []
+
+
+def test_sizes_of_data_that_have_to_be_read_are_known_in_the_jobs(cli, runs, workdir):
+    x, y = np.random.default_rng(0).random((2000, 3)), np.arange(2000) % 2
+    np.savez("digits.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])  # comes first
+    done = cli("--multirun", "data_dir=.", "solver=falkon", "solver.n_centers=1500,2500")
+    assert "solver.n_centers=2500: must be a whole number from 1 to 2000" in done.err
+    assert "1 of 2 jobs finished" in done.err
+    group = ("dataset=iris", "dataset.group=target", "dataset.target='petal width (cm)'")
+    assert cli("--multirun", *group, "dataset.n_train=60,140", "dry_run=true").code == 0
+
+
 @pytest.mark.parametrize("override", ["noise=1.5", "kernel=foo"])
 def test_traceback_on_request(cli, monkeypatch, override):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")

@@ -90,18 +90,31 @@ class DatasetSource(ABC):
     def __post_init__(self) -> None:
         number("n_train", self.n_train, 2, whole=True, optional=True)
         number("n_test", self.n_test, 1, whole=True, optional=True)
-        for key, size in zip(("n_train", "n_test"), self.sizes or (), strict=False):
-            if (getattr(self, key) or 0) > size:
-                raise refuse(
-                    key, getattr(self, key), f"at most {size} for dataset={self.name}, or null"
-                )
+        if self.sizes is not None:
+            self.check_taken(*self.sizes)
         one_of("scale", self.scale, SCALES)
         one_of("task", self.task, TASKS)
         if self.grayscale and self.colour is False:
             raise refuse("grayscale", True, f"false for dataset={self.name}, which has no colours")
 
+    def check_taken(self, n_train: int, n_test: int, prefix: str = "") -> None:
+        """Refuse to take more than these points that there are; ``prefix``: of the keys, where none is put before them.
+
+        Raises:
+            ValueError: in one line.
+        """
+        for key, size in (("n_train", n_train), ("n_test", n_test)):
+            wanted = getattr(self, key)
+            if wanted is not None and wanted > size:
+                allowed = f"at most {size} for dataset={self.name}, or null"
+                raise refuse(f"{prefix}{key}", wanted, allowed)
+
     def shape(self) -> Shape | None:
-        """The sizes this will have, None where only reading it would tell."""
+        """The sizes this will have, None where only reading it would tell.
+
+        Raises:
+            ValueError: where it has fewer points than are to be taken.
+        """
         if self.sizes is None or self.n_features is None or self.n_outputs is None:
             return None
         n_train, n_test = self.n_train or self.sizes[0], self.n_test or self.sizes[1]

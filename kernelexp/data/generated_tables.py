@@ -24,6 +24,7 @@ class Generated(Rows):
     def __post_init__(self) -> None:
         super().__post_init__()
         number("rows", self.rows, 10, whole=True)
+        self._check_taken_of(self.rows)
 
     def tables(self, data_dir: Path) -> Tables:
         import pyarrow as pa

@@ -38,6 +38,18 @@ def check_held_out(key: str, wanted: float | int) -> None:
         raise refuse(key, wanted, "a share between 0 and 1, or a whole number of points")
 
 
+def held_out_count(wanted: float | int, n: int, key: str) -> int:
+    """How many of n points a share or a number is, where groups do not make them more; ``key``: what a message calls it.
+
+    Raises:
+        ValueError: where fewer than two stay.
+    """
+    count = max(1, round(wanted * n)) if wanted < 1 else int(wanted)
+    if count > n - 2:
+        raise refuse(key, wanted, f"at most {max(n - 2, 0)} of {n} points")
+    return count
+
+
 def held_out(
     wanted: HeldOut,
     n: int,
@@ -58,9 +70,7 @@ def held_out(
     """
     if isinstance(wanted, Fold):
         return _fold(wanted, n, rng, labels, groups, times)
-    count = max(1, round(wanted * n)) if wanted < 1 else int(wanted)
-    if count > n - 2:
-        raise refuse(key, wanted, f"at most {max(n - 2, 0)} of {n} points")
+    count = held_out_count(wanted, n, key)
     if times is not None:
         return _marked(np.argsort(times, kind="stable")[n - count :], n)
     if groups is not None:

@@ -205,13 +205,14 @@ def _rng(seed: int, purpose: str) -> np.random.Generator:
 def _take(source: DatasetSource, arrays: Arrays, classes: np.ndarray | None, seed: int) -> Arrays:
     """A random subset of the asked size, in the order of the draw."""
     rng = _rng(seed, "subset")
-    train = _rows("n_train", source.n_train, len(arrays.x_train), source.name, rng)
+    source.check_taken(len(arrays.x_train), len(arrays.x_test), "dataset.")
+    train = _rows(source.n_train, len(arrays.x_train), rng)
     if source.balanced:
         if classes is None:
             raise refuse("dataset.balanced", True, "false for regression targets")
         labels = encode(classes, arrays.y_train)
         train = _balanced_rows(labels, source.n_train, len(classes), rng)
-    test = _rows("n_test", source.n_test, len(arrays.x_test), source.name, rng)
+    test = _rows(source.n_test, len(arrays.x_test), rng)
     return arrays._replace(
         x_train=arrays.x_train[train],
         y_train=arrays.y_train[train],
@@ -222,11 +223,7 @@ def _take(source: DatasetSource, arrays: Arrays, classes: np.ndarray | None, see
     )
 
 
-def _rows(
-    key: str, wanted: int | None, size: int, name: str, rng: np.random.Generator
-) -> np.ndarray | slice:
-    if wanted is not None and wanted > size:
-        raise refuse(f"dataset.{key}", wanted, f"at most {size} for dataset={name}, or null")
+def _rows(wanted: int | None, size: int, rng: np.random.Generator) -> np.ndarray | slice:
     order = rng.permutation(size)  # drawn in any case: the test draw must not depend on n_train
     return slice(None) if wanted is None else order[:wanted]
 

@@ -45,10 +45,10 @@ class NPZ(DatasetSource):
         try:
             with np.load(str(self.path), allow_pickle=False) as stored:  # reads what is asked for
                 y = stored["y_train"], stored["y_test"]
-                x_shape = _stored_shape(Path(str(self.path)), "x_train")
-                return shape_of(self, x_shape, *y)
+                there = shape_of(self, _stored_shape(Path(str(self.path)), "x_train"), *y)
         except Exception:  # a broken file is refused when it is read
             return None
+        return taken(self, there)
 
     def files(self, data_dir: Path) -> list[Path]:
         return [Path(str(self.path))]
@@ -60,11 +60,19 @@ class NPZ(DatasetSource):
 def shape_of(
     source: DatasetSource, x_shape: tuple[int, ...], y_train: np.ndarray, y_test: np.ndarray
 ) -> Shape:
-    """The sizes of own arrays, from the shape of x_train and both y; raises as ``classes_of``."""
+    """The sizes of own arrays, all points, from the shape of x_train and both y; raises as ``classes_of``."""
     classes = classes_of(source.task, y_train, y_test)
     c = math.prod(y_train.shape[1:]) if classes is None else len(classes)
     d = math.prod(x_shape[1:])
-    return Shape(source.n_train or x_shape[0], source.n_test or len(y_test), d, c)
+    return Shape(x_shape[0], len(y_test), d, c)
+
+
+def taken(source: DatasetSource, there: Shape) -> Shape:
+    """The sizes of what is taken of the points there are; raises as ``DatasetSource.shape``."""
+    source.check_taken(there.n_train, there.n_test, "dataset.")
+    return there._replace(
+        n_train=source.n_train or there.n_train, n_test=source.n_test or there.n_test
+    )
 
 
 def _stored_shape(path: Path, name: str) -> tuple[int, ...]:

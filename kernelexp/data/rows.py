@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from kernelexp.data.base import Arrays, DatasetSource
-from kernelexp.data.held_out import check_held_out
+from kernelexp.data.held_out import check_held_out, held_out_count
 from kernelexp.engine.checks import one_of, refuse
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ class Rows(DatasetSource):
             check_held_out("test", self.test)
         if self.group is not None and self.time is not None:
             raise refuse("time", self.time, f"null with dataset.group={self.group}")
+
+    def _check_taken_of(self, rows: int) -> None:
+        """Refuse to take more points than so many rows are, where no groups have a say."""
+        if self.group is None and not isinstance(self.test, str):
+            n_test = held_out_count(self.test, rows, "test")
+            self.check_taken(rows - n_test, n_test)
 
     def _check_test_file(self, test: str) -> None:
         raise refuse("test", test, "a share between 0 and 1, or a whole number of points")

@@ -15,6 +15,12 @@ from kernelexp.engine.checks import number, refuse
 class Bundled(Rows):
     """A table that comes with scikit-learn; its classes are called by their names."""
 
+    rows: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_taken_of(self.rows)
+
     def tables(self, data_dir: Path) -> Tables:
         from sklearn import datasets
 
@@ -33,6 +39,7 @@ class Iris(Bundled):
     """150 flowers of three species, four measures; Fisher 1936."""
 
     name: ClassVar[str] = "iris"
+    rows: ClassVar[int] = 150
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Wine(Bundled):
     """178 wines of three cultivars, 13 measures."""
 
     name: ClassVar[str] = "wine"
+    rows: ClassVar[int] = 178
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class BreastCancer(Bundled):
     """569 tumours, benign or malignant, 30 measures of cells."""
 
     name: ClassVar[str] = "breast_cancer"
+    rows: ClassVar[int] = 569
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class Diabetes(Bundled):
     """442 patients, ten measures; the progression of the disease a year later, a number."""
 
     name: ClassVar[str] = "diabetes"
+    rows: ClassVar[int] = 442
 
 
 @dataclass(frozen=True)
