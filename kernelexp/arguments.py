@@ -12,6 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
+from kernelexp.engine.checks import refuse
+
 _FORM = "must be KEY=VALUE; --help lists the keys"
 _OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@-]*=)(.*)", re.ASCII | re.DOTALL)
 
@@ -23,7 +25,7 @@ def understood(arguments: list[str]) -> list[str]:
     is, sweeps ``a,b`` included. Of a group that is swept a setting with one value is swept too.
 
     Raises:
-        ValueError: for what is neither an option nor KEY=VALUE.
+        ValueError: for what is neither an option nor KEY=VALUE, or several presets.
     """
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
@@ -94,6 +96,10 @@ def _understood(grammar: OverridesParser, argument: str) -> str:
         raise ValueError(f"{argument}: nothing can be left out; {_FORM}")
     if not override.key_or_group:
         raise ValueError(f"{argument}: {_FORM}")
+    if override.key_or_group == "experiment" and override.is_sweep_override():
+        # Each is a sweep of its own, which Hydra composes before it knows what is swept.
+        presets = override.get_value_string()
+        raise refuse("experiment", presets, "one preset at a time; type a command for each")
     return argument
 
 

@@ -172,6 +172,15 @@ def test_mistake_in_any_job_ends_a_sweep_before_it_starts(cli, runs):
     assert runs() == []
 
 
+@pytest.mark.parametrize("options", [("--multirun",), (), ("-m", "+debug=fast")])
+def test_several_presets_are_refused(cli, runs, options):
+    done = cli(*options, "experiment=rkhs_norm,ridge_path")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.strip() == (
+        "kernelexp: experiment=rkhs_norm,ridge_path: must be one preset at a time; type a command for each"
+    )
+
+
 CENTERS = ("solver=eigenpro3", "solver.n_centers=50,1300")
 
 
