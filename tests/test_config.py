@@ -181,6 +181,18 @@ def test_several_presets_are_refused(cli, runs, options):
     )
 
 
+def test_noise_above_one_is_for_regression_targets_alone(cli, runs):
+    small = ("dataset.n_train=60", "dataset.n_test=20", "solver=exact", "tracking.log_model=false")
+    for data in (("dataset=low_rank",), ("dataset=diabetes",), ("dataset=digits", "dataset.task=regression")):  # fmt: skip
+        done = cli(*data, *small, "noise=2.5")
+        assert done.code == 0, done.err
+    assert [run.data.params["noise"] for run in runs()] == ["2.5"] * 3
+    for data in ("digits", "synthetic1", "modular", "iris"):  # the last is known once it is read
+        done = cli(f"dataset={data}", *small, "noise=2.5")
+        assert (done.code, done.err) == (2, "kernelexp: noise=2.5: must be a number from 0 to 1\n")
+    assert cli("dataset=diabetes", "noise=-1").err == "kernelexp: noise=-1.0: must be a number >= 0\n"  # fmt: skip
+
+
 CENTERS = ("solver=eigenpro3", "solver.n_centers=50,1300")
 
 

@@ -166,6 +166,10 @@ def test_noise_of_targets_is_a_share_of_their_spread(tmp_path):
         (more.train.Y - clean.train.Y).numpy(), 2 * added, rtol=1e-3, atol=1e-4
     )
     assert less.test.Y.equal(clean.test.Y)
+    most = own(tmp_path, noise=3.0, **y)
+    np.testing.assert_allclose(
+        (most.train.Y - clean.train.Y).numpy(), 30 * added, rtol=1e-3, atol=2e-3
+    )
 
 
 def test_subsets_are_seeded_and_independent():

@@ -72,7 +72,7 @@ class DatasetSource(ABC):
     # Training and test points there are, where that is known beforehand.
     sizes: ClassVar[tuple[int, int] | None] = None
     colour: ClassVar[bool | None] = None
-    # Numbers in a point and outputs to learn, where that is known beforehand.
+    # Numbers in a point and outputs to learn, of classes, where that is known beforehand.
     n_features: ClassVar[int | None] = None
     n_outputs: ClassVar[int | None] = None
     # Whether the parsed arrays are worth keeping in the cache folder.
@@ -121,6 +121,13 @@ class DatasetSource(ABC):
         colours = 3 if self.grayscale else 1
         outputs = 1 if self.task == "regression" else self.n_outputs
         return Shape(n_train, n_test, self.n_features // colours, outputs)
+
+    @property
+    def classifies(self) -> bool | None:
+        """Whether y are labels, None where only reading them would tell."""
+        if self.task != "auto":
+            return self.task == "classification"
+        return True if self.single_output or self.n_outputs is not None else None
 
     @property
     def in_bytes(self) -> bool:

@@ -52,7 +52,7 @@ def corrupt(
 
 
 def disturb(targets: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """Targets (n,) or (n, c) plus Gaussian noise, of ``noise`` times the standard deviation of each output.
+    """Targets (n,) or (n, c) plus Gaussian noise, of ``noise``, 0 or more, times the standard deviation of each output.
 
     The same seed at a higher level adds more of the same.
     """

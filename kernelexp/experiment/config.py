@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class Config:
     compare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        number("noise", self.noise, 0, 1)
+        # Of labels a probability; where only the data tell what y are, those are asked for it.
+        number("noise", self.noise, 0, 1 if self.dataset.classifies else math.inf)
         if self.validation is not None and not isinstance(self.validation, Fold):
             check_held_out("validation", self.validation)
         number("cv", self.cv, 2, whole=True, optional=True)
