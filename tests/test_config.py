@@ -187,6 +187,10 @@ def test_noise_above_one_is_for_regression_targets_alone(cli, runs):
         done = cli(*data, *small, "noise=2.5")
         assert done.code == 0, done.err
     assert [run.data.params["noise"] for run in runs()] == ["2.5"] * 3
+    assert done.err == ""
+    done = cli("dataset=low_rank", *small, "noise=2.5", "label_noise=flip", "cv=2")
+    assert done.err.startswith("kernelexp: warning: label_noise=flip has no effect on regression")
+    assert len(done.err.splitlines()) == 1
     for data in ("digits", "synthetic1", "modular", "iris"):  # the last is known once it is read
         done = cli(f"dataset={data}", *small, "noise=2.5")
         assert (done.code, done.err) == (2, "kernelexp: noise=2.5: must be a number from 0 to 1\n")

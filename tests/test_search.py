@@ -101,6 +101,7 @@ def test_what_can_not_be_searched(typed, said):
         ("kernel=gausian,laplacian", "kernel=gausian: must be one of"),
         ("kernel.bandwidth=-3..-1", "kernel.bandwidth=-3: must be a number above 0, or median"),
         ("experiment=kernels", "experiment: left out in a search"),
+        ("validation=null", "validation=null: must be a share or a number of points, or left out"),
         ("--trials none", "--trials: invalid number of trials (1 or more) value: 'none'"),
         ("--many 3", "unrecognized arguments: --many"),
         ("bandwidth", "bandwidth: must be KEY=VALUE"),

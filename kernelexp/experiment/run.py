@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from kernelexp import interrupts
@@ -39,6 +40,14 @@ def run(
 
     validated = cross_validation(config, ranks, checkpoints)
     prepared = prepare(config, checkpoints, loaded, ranks)
+    regresses = prepared.setup.dataset.classes is None
+    if regresses and config.noise and config.noise_kind != Config.noise_kind:
+        warnings.warn(
+            f"label_noise={config.noise_kind} has no effect on regression targets: noise={config.noise:g} adds "
+            "Gaussian noise, in standard deviations of theirs",
+            UserWarning,
+            stacklevel=2,
+        )
     interrupts.check()
     for observer in observers:
         observer.prepared(prepared.setup)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kernelexp.metrics import SELECTION
+from kernelexp.metrics import RUN, SELECTION
 from kernelexp.report import captions, safe
 from kernelexp.report.drawing import draw
 from kernelexp.report.figures import Figure
@@ -125,7 +125,9 @@ def _choose(figure: Figure, data: Data) -> None:
     runs = data.runs
     missing = [column for column in figure.needs if column not in runs or runs[column].isna().all()]
     if missing:
-        raise ValueError(f"no run has {', '.join(missing)}")
+        others = RUN.test_accuracy in missing and RUN.test_r2 in runs
+        hint = "; these are runs of regression, and the figure is of classes" if others else ""
+        raise ValueError(f"no run has {', '.join(missing)}{hint}")
     for column in figure.needs:
         data.keep(data.runs[column].notna(), f"without {column}")
         data.keep(~data.runs[column].isin([np.inf, -np.inf]), f"with infinite {column}")

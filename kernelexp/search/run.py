@@ -19,7 +19,7 @@ from kernelexp.arguments import as_typed
 from kernelexp.cluster import ask_for_memory
 from kernelexp.console import VARIED_VARIABLE, show_jobs
 from kernelexp.data import load
-from kernelexp.engine.checks import number
+from kernelexp.engine.checks import number, refuse
 from kernelexp.engine.kernels.radial import Gaussian
 from kernelexp.errors import JobFailed, JobInterrupted
 from kernelexp.interrupts import Interrupted, check
@@ -89,6 +89,9 @@ def _planned(cfg: DictConfig) -> _Plan:
     fixed = [_typed(override) for override in overrides if not override.is_sweep_override()]
     held, own_error = cfg.validation, cfg.solver.name == _RIDGE_PATH and "solver" not in space.keys
     if held is None and cfg.cv is None and not own_error:
+        if any(override.key_or_group == "validation" for override in overrides):
+            allowed = "a share or a number of points, or left out: a search chooses by held-out points; so does cv=5"
+            raise refuse("validation", "null", allowed)
         fixed.append(_VALIDATION)
         held = float(_VALIDATION.partition("=")[2])
     base = checked_job(cfg, (*fixed, *space.corners[0])).checked
