@@ -117,6 +117,10 @@ class Terminal:
         classifies = RUN.test_accuracy in m
         *scores, mean, spread = _OF_CLASSES if classifies else _OF_TARGETS
         scale = 100 if classifies else 1
+        # Theirs that it was compared with, as svm_test_accuracy.
+        score = RUN.test_accuracy if classifies else RUN.test_r2
+        scores += [name for name in m if name.endswith(f"_{score}")]
+        predicted = (RUN.test_mse, RUN.predicted_test_mse) if RUN.predicted_test_mse in m else ()
         rows = {
             "kernel": str(setup.kernel),
             "dataset": setup.dataset.name,
@@ -131,6 +135,7 @@ class Terminal:
                 if mean in m
                 else {}
             ),
+            **{name.replace("_", " "): f"{m[name]:.4g}" for name in predicted},
             "RKHS norm": _norm(result),
             **{
                 name.replace("_", " "): f"{m[name]:.2g}"

@@ -51,6 +51,22 @@ def test_the_norms_error_is_an_estimate(result, table, error, shown):
     assert shown in table(replace(result, norm=replace(result.norm, relative_error=error)))
 
 
+def test_what_it_was_compared_with_is_shown(result, table):
+    def rows(result):
+        lines = (line.split("│") for line in table(result).splitlines())
+        return {cells[1].strip(): cells[2].strip() for cells in lines if len(cells) == 4}
+
+    assert not {"svm test accuracy %", "test mse"} & set(rows(result))
+    theirs = {"svm_test_accuracy": 0.875, "svm_test_mse": 0.1, "boosting_test_accuracy": 0.5}
+    predicted = {"test_mse": 0.021, "predicted_test_mse": 0.02}
+    found = rows(replace(result, metrics={**result.metrics, **theirs, **predicted}))
+    assert (found["svm test accuracy %"], found["boosting test accuracy %"]) == ("87.50", "50.00")
+    assert (found["test mse"], found["predicted test mse"]) == ("0.021", "0.02")
+    of_targets = {k: v for k, v in result.metrics.items() if "accuracy" not in k}
+    of_targets |= {"test_r2": 0.9, "nearest_neighbour_test_r2": 0.75}
+    assert rows(replace(result, metrics=of_targets))["nearest neighbour test r2"] == "0.75"
+
+
 def test_names_are_no_markup(cli, runs, workdir):
     """``[/b]`` closes nothing, ``[exact]`` is shown, ``:smile:`` is no picture."""
     x = np.random.default_rng(0).random((40, 3))
