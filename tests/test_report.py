@@ -380,6 +380,15 @@ def test_a_filter_that_matches_nothing_says_what_there_is(client, report):
     ):
         line = said("--filter", f"params.{name} = 'x'")
         assert line.endswith(f", where no run has {name} (did you mean {meant}?)")
+    # The one asked for as the other: MLflow refuses that, or finds nothing.
+    metric = "rkhs_norm is a metric, metrics.rkhs_norm"
+    line = said("--filter", "params.rkhs_norm > 3")
+    assert line.startswith("--filter 'params.rkhs_norm > 3': must be an MLflow filter (")
+    assert line.endswith(f"; {metric}")
+    line = said("--filter", "params.rkhs_norm = '3'")
+    assert line.endswith(f", where {metric}, and is 17.89, 20.39, 25.3, 33.3, 50.48")
+    line = said("--filter", "metrics.noise > 3")
+    assert line.endswith(", where noise is a parameter, params.`noise`, and is '0.0', '0.1'")
     assert said("--filter", "metrics.train_seconds > 1e9").endswith(", where train_seconds is 2")
     assert said("mine", "--parent", parent) == (
         f"--parent {parent[:8]}: no finished job of this sweep in mine"

@@ -10,7 +10,7 @@ import pandas as pd
 from kernelexp.report import captions
 from kernelexp.report.frames import counted
 from kernelexp.report.store import Store
-from kernelexp.report.unmatched import unmatched
+from kernelexp.report.unmatched import misnamed, unmatched
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Selection:
             runs = self.store.runs(name, self.query, self.parent)
         except ValueError as error:
             if "--filter" in str(error):
-                raise
+                raise ValueError(f"{error}{misnamed(self.query)}") from error
             return pd.DataFrame(), [str(error)]
         notes = []
         if runs.unfinished:
