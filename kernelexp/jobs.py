@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -69,7 +69,15 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
         raise refuse("scale", ",".join(values["scale"]), "one for the whole sweep")
     swept = {key: final[key].key_or_group for key, several in values.items() if len(several) > 1}
     [batch] = BasicSweeper.split_arguments(overrides, None)
-    points = cache(points_digest)  # jobs share their data
+    digests: dict[str, str | None] = {}
+
+    def points(*where: Any) -> str | None:
+        """Jobs share their data; a table's source has lists, so that ``functools.cache`` does not take it."""
+        key = repr(where)
+        if key not in digests:
+            digests[key] = points_digest(*where)
+        return digests[key]
+
     jobs = []
     for job in batch:
         name = ",".join(item for item in job if item.split("=")[0] in swept)

@@ -1,6 +1,7 @@
 """When a sweep takes a finished run for a job: configuration, data, version, model."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -172,3 +173,17 @@ def test_a_sweep_trains_again_where_data_or_wishes_changed(cli, runs):
     finished = [run for run in runs() if "sweep.jobs" not in run.data.tags]
     assert len(finished) == 2
     assert len({run.data.tags["config.digest"] for run in finished}) == 1
+
+
+def test_a_sweep_over_a_table_whose_file_is_new_looks_at_its_rows(cli):
+    """Its source has lists, which nothing that hashes takes."""
+    rows = [f"{i},{i % 7},{'no' if i % 3 else 'yes'}" for i in range(40)]
+    Path("t.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+    typed = (
+        "--multirun", "dataset=table", "dataset.path=t.csv", "dataset.target=y", "solver=exact",
+        "seed=0,1", "tracking.log_model=false",
+    )  # fmt: skip
+    assert cli(*typed).code == 0
+    os.utime("t.csv")
+    assert "2 skipped" in cli(*typed, "dry_run=true").out
+    assert "2 of 2 jobs finished, 2 of them before" in cli(*typed).out
