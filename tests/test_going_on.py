@@ -25,7 +25,15 @@ SETTINGS = {
     "cg nystrom": {"preconditioner": "nystrom", "ridge": 1e-4},
     "cg rpcholesky": {"preconditioner": "rpcholesky", "ridge": 1e-4},
     "auto": {"n_centers": 80, "ridge": 1e-4},
+    "exact": {},
+    "ridge_path": {"ridges": [1e-6, 1e-2]},
+    "rfm": {"agop_points": 50},
+    "rfm auto": {"inner": {"name": "auto", "n_centers": 80, "ridge": 1e-4}},
+    "rfm eigenpro2": {"inner": {"name": "eigenpro2", "epochs": 2}, "diagonal": True},
+    "rfm cg": {"inner": "cg", "agop_power": 0.5, "centred": True},
 }
+# Which have one epoch.
+DIRECT = {"exact", "ridge_path"}
 
 
 def problem_of(dtype, **changes):
@@ -44,7 +52,8 @@ def without_times(records):
 
 
 def solver_of(name, epochs=3, **more):
-    return SOLVERS[name.split()[0]](epochs=epochs, **SETTINGS[name], **more)
+    length = {} if name in DIRECT else {"epochs": epochs}
+    return SOLVERS[name.split()[0]](**length, **SETTINGS[name], **more)
 
 
 def with_checkpoints(training, folder):
@@ -65,6 +74,10 @@ def taken_up(solver, problem, path):
     training = prepare(solver, problem, Plan.from_dict(numbers["plan"]))
     training.restore(Saved(tensors, numbers))
     return training
+
+
+def test_every_solver_is_tried():
+    assert {name.split()[0] for name in SETTINGS} == set(SOLVERS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -90,7 +103,9 @@ def test_from_every_round(tmp_path, name, dtype):
         assert again.rkhs_norm().value == whole.rkhs_norm().value
 
 
-@pytest.mark.parametrize("name", ["eigenpro2", "eigenpro4", "falkon", "cg", "cg rpcholesky"])
+@pytest.mark.parametrize(
+    "name", ["eigenpro2", "eigenpro4", "falkon", "cg", "cg rpcholesky", "rfm", "rfm cg"]
+)
 def test_more_epochs_are_those_of_one_longer_run(tmp_path, name):
     problem = problem_of(torch.float32)
     shorter, longer = solver_of(name, 2), solver_of(name, 5)

@@ -98,11 +98,15 @@ def test_any_solver_is_an_inner_one(inner):
     assert training.rkhs_norm().value == pytest.approx(records[-1].rkhs_norm, rel=1e-5)
 
 
-def test_a_training_that_is_taken_up_gives_the_same_digits():
-    def made():
-        return prepare(SOLVERS["rfm"](epochs=4), Problem(KERNELS["gaussian"](bandwidth=1.5), X, Y))
+@pytest.mark.parametrize("inner", ["exact", {"name": "eigenpro2", "epochs": 3}, "cg", "auto"])
+def test_a_training_that_is_taken_up_gives_the_same_digits(inner):
+    problem = Problem(KERNELS["gaussian"](bandwidth=1.5), X, Y)
 
-    whole, begun, on = made(), made(), made()
+    def made(plan=None):
+        return prepare(SOLVERS["rfm"](epochs=4, inner=inner), problem, plan)
+
+    whole, begun = made(), made()
+    on = made(begun.plan)
     list(whole.run())
     rounds = begun.run()
     next(rounds), next(rounds)

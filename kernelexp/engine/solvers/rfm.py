@@ -91,7 +91,8 @@ class RFM(Solver[System, RFMIterate]):
         plan: Plan = solver.plan(sizes, limits, device)
         n, d = sizes.n, sizes.d
         own = (sizes.itemsize * n * d + (0 if self.diagonal else 3 * 8 * d * d)) / GB
-        return replace(plan, gigabytes={**plan.gigabytes, "coordinates": own})
+        held = plan.gigabytes
+        return replace(plan, solver=self.name, gigabytes={**held, "model": held["model"] + own})
 
     def setup(self, problem: Problem, plan: Plan) -> System:
         """Nothing: each round has a set-up of its own.
