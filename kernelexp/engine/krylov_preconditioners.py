@@ -107,6 +107,8 @@ def rpcholesky(given: Given) -> LowRank:
     factor = rp_cholesky(g.kernel, g.points, g.q, g.generator, g.ranks)
     values, U = eigensystem(factor.F, None, g.ranks)
     left = g.ranks.mean(factor.left[:, None], n) / n
+    if g.ridge == 0 and left < _LEAST * g.spectrum.top_eigenvalue:
+        left = values[-1].item() / n  # F F^T is all of K, and nothing else is to be told from it
     return g.made(values / n + left, U, left + g.ridge)
 
 

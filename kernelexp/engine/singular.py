@@ -61,6 +61,11 @@ class DistinctRows:
         """The sum of Y over rows that are equal: (n, c) -> (u, c)."""
         return Y.new_zeros(len(self.counts), Y.shape[1]).index_add_(0, self.group.to(Y.device), Y)
 
+    def means(self, Y: Tensor) -> Tensor:
+        """Y (n, c), each row the mean over those that are equal: what of it a kernel matrix of these rows reaches."""
+        means = self.sums(Y).div_(self.counts.to(Y)[:, None])
+        return means[self.group.to(Y.device)]
+
 
 class PseudoInverse:
     """A^+ of a positive semidefinite A (n, n) of rank r: A = G G^T, G = Q R, A^+ = Q R^-T R^-1 Q^T.

@@ -109,6 +109,46 @@ def test_repeated_points_with_other_targets_are_told(solver):
     assert outputs[0] == outputs[1] == pytest.approx(0.5, abs=1e-4)
 
 
+@pytest.mark.parametrize("preconditioner", ["eigenpro", "nystrom", "rpcholesky", "none"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("copies", [1, 5, 40])
+def test_cg_has_no_weights_that_cancel_where_copies_contradict(preconditioner, dtype, copies):
+    """Weights of copies that grew apart are noise in float32, and so were predictions."""
+    generator = GENERATOR.manual_seed(copies)
+    X = torch.randn(100 + copies, 4, generator=generator, dtype=dtype)
+    X[100:] = X[:copies]
+    Y = torch.randn(len(X), 2, generator=generator, dtype=dtype)
+    K = KERNELS["laplacian"](bandwidth=2.0)(X.double(), X.double())
+    alpha = torch.linalg.pinv(K, rtol=1e-10, hermitian=True) @ Y.double()
+    solver = SOLVERS["cg"](preconditioner=preconditioner, tolerance=1e-9)
+    training = prepare(solver, Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y))
+    list(training.run())
+    assert relative(training.model().weights.double(), alpha) < 1e-6
+    assert training.rkhs_norm().value == pytest.approx((alpha * (K @ alpha)).sum().sqrt().item())
+    assert f"{copies} of {len(X)} points repeat others" in training.warning
+    assert training.stopped_by == "least_squares"
+
+
+@pytest.mark.parametrize("preconditioner", ["eigenpro", "nystrom", "rpcholesky", "none"])
+@pytest.mark.parametrize("kernel", ["linear", "polynomial"])
+def test_cg_stays_at_least_squares_of_few_features(preconditioner, kernel):
+    """Steps are made of curvature, which is rounding where what is left is beyond the features' reach."""
+    k = KERNELS[kernel]()
+    for seed in range(5):
+        X = torch.randn(60, 4, generator=GENERATOR.manual_seed(seed), dtype=torch.float64)
+        Y = torch.randn(60, 2, generator=GENERATOR, dtype=torch.float64)
+        K = k(X, X)
+        fit = K @ (torch.linalg.pinv(K, rtol=1e-10, hermitian=True) @ Y)
+        training = prepare(
+            SOLVERS["cg"](preconditioner=preconditioner, tolerance=1e-9), Problem(k, X, Y)
+        )
+        list(training.run())
+        # To the root of eps, over that of the spectrum's spread.
+        assert relative(training.training_outputs(), fit) < 1e-3
+        assert len(training.records) < 200
+        assert training.warning is not None
+
+
 def test_points_that_repeat_in_agreement_are_no_matter():
     X = torch.randn(60, 3, generator=GENERATOR.manual_seed(0), dtype=torch.float64)
     X[30:] = X[:30]

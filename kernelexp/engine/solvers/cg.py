@@ -20,7 +20,15 @@ from kernelexp.engine.linalg import relative_residual
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.resource import clock
-from kernelexp.engine.singular import SOLVED, is_rounding, rounds_off, too_coarse, unmet, unsolved
+from kernelexp.engine.singular import (
+    SOLVED,
+    is_rounding,
+    rounds_off,
+    too_coarse,
+    unmet,
+    unsolved,
+    zero_pivot,
+)
 from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver
 from kernelexp.engine.solvers.cg_state import CGIterate, CGSystem
 from kernelexp.engine.solvers.problem import Problem
@@ -28,8 +36,8 @@ from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import nystrom_spectrum
 
 _SUBSAMPLE = 2000
-# Nothing of a residual R is within reach of K where |K R| is this share of |K| |R|.
-_OUT_OF_REACH = 1e-11
+# A residual of so many tolerances is not that of the iteration.
+_MET = 2.0
 
 
 @final
@@ -39,7 +47,8 @@ class CG(Solver[CGSystem, CGIterate]):
 
     Solves (K + n ridge I) alpha = Y. Of the two classical iterations for a symmetric K this is the one
     that lowers the residual itself, and so goes to the least-squares solution of smallest norm where K is
-    singular and Y contradicts it (``singular``); a warning says so. With a ridge there is one solution. The
+    singular and Y contradicts it (``singular``); a warning says so. Equal rows have the mean of their targets for that,
+    since weights that cancel would grow without end. With a ridge there is one solution. The
     preconditioner (``krylov_preconditioners``) has as many directions as half the subsample, since it is used once
     an iteration; the number of iterations grows with sqrt((lambda_q + ridge) / (lambda_n + ridge)). An iteration is
     one product with K and counts as an epoch; with K kept (8 n^2 bytes, as far as there is room) it is one pass over
@@ -111,6 +120,7 @@ class CG(Solver[CGSystem, CGIterate]):
             lambda: nystrom_spectrum(kernel, points, s, generator, rank, torch.float64), generator
         )
         given = Given(kernel, points, spectrum, q, self.ridge, generator, ranks)
+        Y = problem.Y.double()
         return CGSystem(
             problem=problem,
             plan=plan,
@@ -118,6 +128,7 @@ class CG(Solver[CGSystem, CGIterate]):
             targets=problem.Y,
             spectrum=spectrum,
             K=kernel(own, points, keep=min(plan.kept_rows, len(own)), dtype=torch.float64),
+            right=Y if self.ridge else problem.distinct.means(Y),
             shift=len(points) * self.ridge,
             preconditioner=PRECONDITIONERS[kind](given),
         )
@@ -143,16 +154,16 @@ class CG(Solver[CGSystem, CGIterate]):
         """One iteration; a residual that meets the tolerance is computed anew."""
         device, precondition = system.problem.device, system.preconditioner.solve
         start = clock(device)
-        Y = system.targets.double()
+        Y = system.right
         if iterate.fresh:
             start_conjugate_residuals(iterate, system.matmul, precondition, Y)
             iterate.fresh = False
         conjugate_residual_step(iterate, system.matmul, precondition)
-        R, KR = iterate.residual, iterate.image
+        R = iterate.residual
         iterate.iterations += 1
         iterate.relative_residual = relative_residual(R, Y)
         iterate.outputs = (Y - R).sub_(iterate.solution, alpha=system.shift)
-        met, stuck = self._ends(Y, R, KR, system.size)
+        met, stuck = self._ends(Y, R, iterate.preconditioned, iterate.image, system.size)
         rounds = is_rounding(iterate.solution, system.size, Y)
         if system.ranks.agreed(bool((met | stuck | rounds).all())):
             self._end(system, iterate, Y, stuck, rounds)
@@ -161,11 +172,16 @@ class CG(Solver[CGSystem, CGIterate]):
         iterate.seconds += clock(device) - start
         return self.record(system, iterate)
 
-    def _ends(self, Y: Tensor, R: Tensor, KR: Tensor, size: float) -> tuple[Tensor, Tensor]:
-        """Of each output: whether it is met, and whether nothing of its residual is within K's reach."""
-        left = R.norm(dim=0)
-        stuck = (KR.norm(dim=0) <= _OUT_OF_REACH * size * left) & (self.ridge == 0)
-        return left <= self.tolerance * Y.norm(dim=0), stuck
+    def _ends(
+        self, Y: Tensor, R: Tensor, Z: Tensor, KZ: Tensor, size: float
+    ) -> tuple[Tensor, Tensor]:
+        """Of each output: whether it is met, and whether K sees no more of Z = M^-1 R than rounding.
+
+        The curvature z^T K z that steps are made of is known to eps |K| |z|^2.
+        """
+        rounding = zero_pivot(Z.new_full((len(Z),), size))
+        stuck = ((Z * KZ).sum(0) <= rounding * Z.square().sum(0)) & (self.ridge == 0)
+        return R.norm(dim=0) <= self.tolerance * Y.norm(dim=0), stuck
 
     def _end(
         self, system: CGSystem, iterate: CGIterate, Y: Tensor, stuck: Tensor, rounds: Tensor
@@ -173,10 +189,11 @@ class CG(Solver[CGSystem, CGIterate]):
         """It is solved by the residual that was carried along; now look at the true one."""
         iterate.outputs = system.outputs(iterate.solution)
         R = (Y - iterate.outputs).sub_(iterate.solution, alpha=system.shift)
-        KR = iterate.image
+        Z, KZ = iterate.preconditioned, iterate.image
         if bool(stuck.any()):
-            KR = system.matmul(system.preconditioner.solve(R))
-        met, stuck = self._ends(Y, R, KR, system.size)
+            Z = system.preconditioner.solve(R)
+            KZ = system.matmul(Z)
+        met, stuck = self._ends(Y, R, Z, KZ, system.size)
         iterate.relative_residual = relative_residual(R, Y)
         iterate.converged = bool((met | stuck | rounds).all())
         iterate.fresh = not iterate.converged  # it had drifted: begin anew from these weights
@@ -185,6 +202,8 @@ class CG(Solver[CGSystem, CGIterate]):
                 self._end_in_least_squares(system, iterate, R * ~met)
             elif iterate.relative_residual > SOLVED:
                 iterate.warning = unsolved(iterate.relative_residual)
+        elif iterate.converged and self.ridge == 0:
+            self._say_what_is_unmet(system, iterate, _MET * self.tolerance)
         held = system.outputs(self.weights(system, iterate).double())
         dtype = system.targets.dtype
         if iterate.converged and rounds_off(held, iterate.outputs, dtype):
@@ -195,7 +214,7 @@ class CG(Solver[CGSystem, CGIterate]):
 
         Not where K sees it, so that f would change: R is then what rounding of large weights left.
         """
-        Y, alpha = system.targets.double(), iterate.solution
+        Y, alpha = system.right, iterate.solution
         along = (alpha * R).sum(0) / R.square().sum(0).clamp_(min=torch.finfo(R.dtype).tiny)
         less = alpha.addcmul(R, along, value=-1)
         outputs, size = system.outputs(less), (Y - iterate.outputs).norm(dim=0)
@@ -208,8 +227,14 @@ class CG(Solver[CGSystem, CGIterate]):
         if iterate.relative_residual > SOLVED:
             iterate.warning = unsolved(iterate.relative_residual)
             return
-        n, distinct = len(Y), len(system.problem.distinct.first)
-        iterate.warning = unmet(relative_residual(left, Y), n, distinct)
+        self._say_what_is_unmet(system, iterate, 0.0)
+
+    def _say_what_is_unmet(self, system: CGSystem, iterate: CGIterate, most: float) -> None:
+        """Where more than ``most`` of the targets' norm is left, which the system did not ask for."""
+        Y, distinct = system.targets.double(), len(system.problem.distinct.first)
+        left = relative_residual(Y - iterate.outputs, Y)
+        if left > most:
+            iterate.warning = unmet(left, len(Y), distinct)
 
     def weights(self, system: CGSystem, iterate: CGIterate) -> Tensor:
         return iterate.solution.to(system.targets.dtype)

@@ -20,12 +20,14 @@ class CGSystem(System):
     Attributes:
         spectrum: of K, from the subsample.
         K: the kernel matrix, kept as far as there is room; of several ranks each has its own rows.
+        right: the targets, (n, c); without a ridge their means over equal rows.
         shift: n ridge.
         preconditioner: of K + shift I.
     """
 
     spectrum: Spectrum
     K: KernelOperator
+    right: Tensor
     shift: float
     preconditioner: LowRank
 
