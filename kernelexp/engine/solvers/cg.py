@@ -27,7 +27,6 @@ from kernelexp.engine.singular import (
     too_coarse,
     unmet,
     unsolved,
-    zero_pivot,
 )
 from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver
 from kernelexp.engine.solvers.cg_state import CGIterate, CGSystem
@@ -120,7 +119,6 @@ class CG(Solver[CGSystem, CGIterate]):
             lambda: nystrom_spectrum(kernel, points, s, generator, rank, torch.float64), generator
         )
         given = Given(kernel, points, spectrum, q, self.ridge, generator, ranks)
-        Y = problem.Y.double()
         return CGSystem(
             problem=problem,
             plan=plan,
@@ -128,10 +126,16 @@ class CG(Solver[CGSystem, CGIterate]):
             targets=problem.Y,
             spectrum=spectrum,
             K=kernel(own, points, keep=min(plan.kept_rows, len(own)), dtype=torch.float64),
-            right=Y if self.ridge else problem.distinct.means(Y),
+            right=problem.Y.double() if self.ridge else self._reached(problem, kernel),
             shift=len(points) * self.ridge,
             preconditioner=PRECONDITIONERS[kind](given),
         )
+
+    @staticmethod
+    def _reached(problem: Problem, kernel: BlockedKernel) -> Tensor:
+        """Targets less what is known to be out of reach of K: differences of equal rows, and rows where K is 0."""
+        seen = kernel.diag(problem.points).to(problem.device) > 0
+        return problem.distinct.means(problem.Y.double()) * seen[:, None]
 
     def start(self, system: CGSystem, weights: Tensor | None = None) -> CGIterate:
         zeros = torch.zeros_like(system.targets, dtype=torch.float64)
@@ -179,7 +183,7 @@ class CG(Solver[CGSystem, CGIterate]):
 
         The curvature z^T K z that steps are made of is known to eps |K| |z|^2.
         """
-        rounding = zero_pivot(Z.new_full((len(Z),), size))
+        rounding = torch.finfo(Z.dtype).eps * size
         stuck = ((Z * KZ).sum(0) <= rounding * Z.square().sum(0)) & (self.ridge == 0)
         return R.norm(dim=0) <= self.tolerance * Y.norm(dim=0), stuck
 
