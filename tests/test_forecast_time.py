@@ -69,6 +69,15 @@ def test_rows_that_are_not_kept_are_evaluated_each_epoch(one_a_second):
     assert difference == pytest.approx(7 * 1000**2 - 1000**2 / 2)
 
 
+def test_gradients_are_averaged_over_the_points_there_are(one_a_second):
+    few, all_points, more = (
+        Stopwatch().of(config("rfm", n=300, epochs=2, agop_points=points)).total
+        for points in (100, None, 10_000)
+    )
+    assert all_points == more
+    assert all_points - few == pytest.approx(2 * 200 * 300)
+
+
 def test_a_machine_is_measured_once(one_a_second):
     stopwatch = Stopwatch()
     for n in (500, 1000, 2000):

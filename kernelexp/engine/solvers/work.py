@@ -235,7 +235,8 @@ def _rfm(solver: RFM, sizes: Sizes, plan: Plan) -> Cost | None:
     once = cost(inner, sizes, plan)
     if once is None:
         return None
-    n, d, c, p = solver.agop_points or sizes.n, sizes.d, sizes.c, plan.n_centers or sizes.n
+    n = min(solver.agop_points or sizes.n, sizes.n)
+    d, c, p = sizes.d, sizes.c, plan.n_centers or sizes.n
     gradients = Work(
         _TYPES[sizes.itemsize],
         entries=n * p,
