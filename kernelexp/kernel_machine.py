@@ -147,6 +147,8 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         kept = slice(None) if weights is None else torch.tensor(weights > 0, device=device)
         X_train = X_train[kept]
         labelled = None if labels is None else torch.tensor(labels, device=device)[kept]
+        if weights is not None and (weights[weights > 0] == weights.max()).all():
+            weights = None  # they have said which points count
         return Problem(
             kernel=kernel.fitted_to(X_train, torch.Generator().manual_seed(seed)),
             X=X_train,

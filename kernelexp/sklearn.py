@@ -88,8 +88,8 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
         """Learn from X (n, d) and labels y (n,), of NumPy, PyTorch or anything array-like.
 
         ``sample_weight``: (n,) of at least 0; a point of weight 2 counts as two of them, one of weight 0 as none. Times
-        those of ``class_weight``. For ``solver="exact"``, or ``"auto"`` where it takes that: solvers without a ridge
-        meet all targets in the end, whatever their weights.
+        those of ``class_weight``. For ``solver="exact"``, or ``"auto"`` where it takes that, with a ridge: without one
+        all targets are met, whatever their weights, and a warning says so.
 
         An error leaves everything as it was before.
 

@@ -1,17 +1,20 @@
 """Weights of points and classes, kernels of one's own, precomputed ones, a ridge for each target."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
+from sklearn.ensemble import AdaBoostClassifier
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem, fit, prepare
+from kernelexp.engine import KERNELS, SOLVERS, Problem, SingularMatrixWarning, fit, prepare
 from kernelexp.sklearn import KernelClassifier, KernelClassifierCV, KernelRegressor
 
 RNG = np.random.default_rng(0)
@@ -69,6 +72,54 @@ def test_weights_of_points_that_coincide():
     K = kernel(twice, twice)
     alpha = np.linalg.solve(K + RIDGE * w.sum() * np.diag(1 / w), targets)
     assert model.predict(NEW) == pytest.approx(kernel(NEW, twice) @ alpha, abs=1e-8)
+
+
+NO_EFFECT = "weights of points, unless 0, had no effect"
+
+
+@pytest.mark.parametrize("solver", ["auto", "exact"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_weights_that_have_no_effect_say_so(solver, dtype):
+    model = KernelRegressor(bandwidth=2.0, solver=solver, dtype=dtype)
+    plain = model.fit(X, Y).predict(NEW)
+    with pytest.warns(UserWarning, match=NO_EFFECT) as told:
+        weighted = model.fit(X, Y, sample_weight=WEIGHTS + 1).predict(NEW)
+    assert len(told) == 1
+    assert weighted == pytest.approx(plain, abs=1e-3 if dtype == "float32" else 1e-9)
+    with pytest.warns(UserWarning, match=NO_EFFECT):
+        KernelClassifier(bandwidth=2.0, class_weight="balanced").fit(X, Y[:, 0] > 0.3)
+
+
+def test_weights_that_have_an_effect_are_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        regressor().fit(X, Y, sample_weight=WEIGHTS)  # a ridge
+        fewer = {"n_centers": 30}
+        KernelRegressor(solver="exact", solver_params=fewer).fit(X, Y, sample_weight=WEIGHTS)
+        KernelRegressor().fit(X, Y, sample_weight=np.full(150, 3.0))
+        some = WEIGHTS > 1
+        masked = KernelRegressor().fit(X, Y, sample_weight=3.0 * some)
+        assert (masked.predict(NEW) == KernelRegressor().fit(X[some], Y[some]).predict(NEW)).all()
+
+
+def test_without_a_ridge_targets_of_points_that_coincide_are_averaged_by_weights():
+    twice, targets = np.concatenate([X, X]), np.concatenate([Y, Y + 1])
+    w = RNG.uniform(0.1, 3, size=300)
+    with pytest.warns(SingularMatrixWarning, match="150 of 300 points repeat others") as told:
+        model = KernelRegressor(bandwidth=2.0).fit(twice, targets, sample_weight=w)
+    assert len(told) == 1
+    share = w[150:, None] / (w[:150] + w[150:])[:, None]
+    assert model.predict(X) == pytest.approx(Y + share, abs=1e-9)
+
+
+@pytest.mark.filterwarnings(f"ignore:{NO_EFFECT}")
+def test_what_weights_points_by_itself_works_without_a_ridge():
+    labels = Y[:, 0] > 0
+    for meta in (
+        AdaBoostClassifier(KernelClassifier()),
+        CalibratedClassifierCV(KernelClassifier()),
+    ):
+        assert meta.fit(X, labels, sample_weight=WEIGHTS + 1).score(X, labels) > 0.9
 
 
 def test_class_weights():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -49,6 +50,11 @@ _RESIDUAL, _PATIENCE = 1e-13, 10
 _ROUNDING, _LITTLE_PATIENCE = 1e-11, 2
 # The second takes out what rounding of the first left.
 _LEAST_SQUARES_STEPS = 2
+# By no name of a setting: estimators have others than the engine.
+_WEIGHTS_IGNORED = (
+    "weights of points, unless 0, had no effect: with ridge=0, the default, all targets are met whatever they are; "
+    "set a ridge above 0, as 1e-3, or leave them out"
+)
 # What a pseudo-inverse holds beside the matrix, of its size: G, Q and what makes them.
 _PSEUDO_INVERSE = 3
 
@@ -66,7 +72,8 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
     Points that coincide are one center, whose target is the mean of theirs. Where the matrix is singular
     the solution is that of least squares with the smallest norm, by its pseudo-inverse (``singular``); a
-    warning says so if targets are not met. The residual is that of the system as stored.
+    warning says so if targets are not met, and another if they are and points have weights. The residual is that of
+    the system as stored.
 
     It solves at once: ``epochs`` and ``stop`` are limits it keeps by doing one "epoch".
 
@@ -195,6 +202,8 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             left = relative_residual(Y - system.at_points(iterate.gamma, image, self.ridge), Y)
             if left > SOLVED:
                 iterate.warning = unmet(left, len(Y), len(system.centers), system.rank_of(factor))
+            elif system.problem.point_weights is not None:
+                warnings.warn(_WEIGHTS_IGNORED, UserWarning, stacklevel=2)
 
     def _held_outputs(self, system: ExactSystem, iterate: ExactIterate, factor: Factor) -> Tensor:
         """f(X) of the weights as the model holds them, (n, c)."""
