@@ -40,7 +40,7 @@ class RunMetrics(_Metrics[Held]):
         train_seconds: seconds of all epochs, without evaluation.
         epochs: epochs done.
         train_accuracy: share of training labels that are predicted, 0 to 1; classification.
-        train_r2: 1 - sum |y - f|^2 / sum |y - mean y|^2 on the training points; regression.
+        train_r2: 1 - sum (y - f)^2 / sum (y - mean y)^2 on the training points, mean over targets; regression.
         train_mse: mean of (y - f)^2 over training points and outputs.
         test_accuracy: as ``train_accuracy``, on the test points.
         test_r2: as ``train_r2``, on the test points.
@@ -147,7 +147,7 @@ class EpochMetrics(_Metrics[Held]):
         epoch_train_mse: mean of (y - f)^2 over training points and outputs.
         epoch_train_accuracy: share of training labels that are predicted, 0 to 1; classification.
         epoch_test_accuracy: share of test labels that are predicted, 0 to 1; classification.
-        epoch_test_r2: R2 on the test points; regression.
+        epoch_test_r2: as ``test_r2``.
         epoch_test_mse: mean of (y - f)^2 over test points and outputs; regression.
         epoch_valid_accuracy: as ``epoch_test_accuracy``, on the validation points.
         epoch_valid_r2: as ``epoch_test_r2``, on the validation points.

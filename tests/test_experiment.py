@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import r2_score
+from sklearn.neighbors import KNeighborsRegressor
 
 from kernelexp import experiment, serving
 from kernelexp.data import SOURCES
@@ -115,6 +117,34 @@ def test_a_constant_target_has_an_r2(tmp_path):
     data = table(tmp_path, np.zeros(40), np.zeros(5))
     metrics = experiment.run(config(dataset=data)).metrics
     assert metrics["train_r2"] == metrics["test_r2"] == 1
+
+
+def test_r2_of_several_targets_is_the_mean_over_them(tmp_path):
+    """As in scikit-learn: the unit of one does not hide the others."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 3))
+    y = np.stack([x[:, 0] * x[:, 1], 1e3 * x[:, 2]], axis=1)
+    path = tmp_path / "two.npz"
+    np.savez(path, x_train=x[:100], y_train=y[:100], x_test=x[100:], y_test=y[100:])
+    own = config(
+        dataset=SOURCES["npz"](path=str(path), scale="none"),
+        solver=SOLVERS["ridge_path"](),
+        dtype=torch.float64,
+        validation=0.2,
+        compare=("nearest_neighbour",),
+    )
+    result = experiment.run(own)
+    train, test = result.setup.dataset.train, result.setup.dataset.test
+    for part, points in (("train", train), ("valid", result.setup.dataset.valid), ("test", test)):
+        r2 = r2_score(points.Y, result.model.predict(points.X))
+        assert result.metrics[f"{part}_r2"] == pytest.approx(r2)
+    peer = KNeighborsRegressor(1).fit(train.X, train.Y)
+    r2 = r2_score(test.Y, peer.predict(test.X))
+    assert result.metrics["nearest_neighbour_test_r2"] == pytest.approx(r2)
+    K, n = own.kernel(train.X, train.X).numpy(), len(train.X)
+    hat = K @ np.linalg.inv(K + n * result.metrics["ridge"] * np.eye(n))
+    left = (train.Y - hat @ train.Y.numpy()) / (1 - hat.diagonal())[:, None]
+    assert result.metrics["loo_r2"] == pytest.approx(r2_score(train.Y, train.Y - left))
 
 
 def test_regression_has_no_training_error_to_stop_at(tmp_path):

@@ -126,3 +126,15 @@ def _own(values: Tensor) -> Tensor:
 def predicted_labels(outputs: Tensor) -> Tensor:
     """The class of each row: the largest of c outputs, or for c = 1 whether it exceeds 1/2."""
     return outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).long()
+
+
+def r2(mse: Tensor, Y: Tensor) -> Tensor:
+    """R2 from the mean square errors (..., c) of predictions of targets Y (n, c): (...,), float64.
+
+    1 - sum (y - f)^2 / sum (y - mean y)^2 of each target, and the mean over targets, as scikit-learn's r2_score: the
+    unit of a target does not matter. Of one that is the same everywhere it is 1 where f is exact, else 0.
+    """
+    spread = (Y - Y.mean(0)).square_().mean(0).double()
+    constant = (Y[:1] == Y).all(0)  # their mean is rounded
+    each = torch.where(constant, (mse == 0).double(), 1 - mse / spread)
+    return each.mean(-1)

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 import torch
+from sklearn.metrics import r2_score
 
 from kernelexp.engine import KERNELS, SOLVERS, KernelModel, Problem, prepare
-from kernelexp.engine.model import predicted_labels
+from kernelexp.engine.model import predicted_labels, r2
 from kernelexp.engine.points import Points
 
 
@@ -81,6 +82,19 @@ def test_load_refuses_what_is_no_model(tmp_path, model):
 def test_predicted_labels():
     assert predicted_labels(torch.tensor([[0.1, 0.9], [0.7, 0.2]])).tolist() == [1, 0]
     assert predicted_labels(torch.tensor([[0.1], [0.7]])).tolist() == [0, 1]
+
+
+def test_r2_is_scikit_learns():
+    Y, f = torch.randn(2, 50, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [1, 1e3, 1, 1]
+    )
+    Y[:, 2] = f[:, 2] = 0.1
+    Y[:, 3] = 0.3  # the same everywhere, and not met
+    for some in ([0, 1, 2, 3], [1], [2], [3]):
+        got = r2((f - Y)[:, some].square().mean(0).double(), Y[:, some])
+        assert got.item() == pytest.approx(r2_score(Y[:, some].double(), f[:, some].double()))
+    mse = torch.stack([(g - Y).square().mean(0).double() for g in (f, Y + 1)])
+    assert r2(mse, Y)[0].item() == pytest.approx(r2_score(Y.double(), f.double()))  # a row each
 
 
 def test_engine_needs_torch_and_numpy_alone():

@@ -13,7 +13,7 @@ from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.linalg import not_semidefinite
-from kernelexp.engine.model import predicted_labels
+from kernelexp.engine.model import predicted_labels, r2
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory
 from kernelexp.engine.resource import clock
@@ -81,7 +81,7 @@ class RidgePathIterate(Iterate):
 
     Attributes:
         loo_mse: mean over points and outputs of (y_i - f_i(x_i))^2, f_i trained without point i.
-        loo_error: share of points whose label f_i does not predict; of targets zeros.
+        loo_score: share of points whose label f_i predicts; of targets the R2 of f_i(x_i).
         gcv: mean (y - f)^2 / (1 - d / n)^2, d the effective dimension.
         norm: ||f||.
         dimension: effective dimension, the trace of K (K + n ridge)^-1.
@@ -90,7 +90,7 @@ class RidgePathIterate(Iterate):
     """
 
     loo_mse: Tensor
-    loo_error: Tensor
+    loo_score: Tensor
     gcv: Tensor
     norm: Tensor
     dimension: Tensor
@@ -203,11 +203,11 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
 
     def start(self, system: RidgePathSystem, weights: Tensor | None = None) -> RidgePathIterate:
         """Nothing: a direct solution gains nothing from given weights."""
-        loo_mse, loo_error, gcv, norm, dimension, mse = system.ridges.new_zeros(
+        loo_mse, loo_score, gcv, norm, dimension, mse = system.ridges.new_zeros(
             6, len(system.ridges)
         )
         return RidgePathIterate(
-            loo_mse=loo_mse, loo_error=loo_error, gcv=gcv, norm=norm, dimension=dimension, mse=mse
+            loo_mse=loo_mse, loo_score=loo_score, gcv=gcv, norm=norm, dimension=dimension, mse=mse
         )
 
     def advance(self, system: RidgePathSystem, iterate: RidgePathIterate) -> EpochRecord:
@@ -226,10 +226,12 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
             iterate.mse[some] = left.square().mean((0, 2))
             left /= kept[:, some, None]
             iterate.loo_mse[some] = left.square().mean((0, 2))
-            if problem.labels is not None:
-                for i in range(left.shape[1]):
-                    wrong = predicted_labels(Y - left[:, i]) != problem.labels
-                    iterate.loo_error[first + i] = wrong.double().mean()
+            if problem.labels is None:
+                iterate.loo_score[some] = r2(left.square().mean(0), Y)
+                continue
+            for i in range(left.shape[1]):
+                right = predicted_labels(Y - left[:, i]) == problem.labels
+                iterate.loo_score[first + i] = right.double().mean()
         share = 1 - system.left(system.ridges)  # S / (S + n ridge), (k, m)
         iterate.dimension[:] = share.sum(0)
         iterate.gcv[:] = iterate.mse / (1 - iterate.dimension / n) ** 2
@@ -262,6 +264,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         return system.kernel(Z, Z).matmul(self.weights(system, iterate))
 
     def path(self, system: RidgePathSystem, iterate: RidgePathIterate) -> dict[str, list[float]]:
+        score = "loo_r2" if system.problem.labels is None else "loo_accuracy"
         found = {
             "ridge": system.ridges,
             "loo_mse": iterate.loo_mse,
@@ -269,12 +272,8 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
             "rkhs_norm": iterate.norm,
             "effective_dimension": iterate.dimension,
             "train_mse": iterate.mse,
+            score: iterate.loo_score,
         }
-        if system.problem.labels is not None:
-            found["loo_accuracy"] = 1 - iterate.loo_error
-        else:
-            spread = (system.targets - system.targets.mean(0)).double().square().mean()
-            found["loo_r2"] = 1 - iterate.loo_mse / spread
         return {name: values.tolist() for name, values in found.items()}
 
     def choice(self, system: RidgePathSystem, iterate: RidgePathIterate) -> dict[str, float]:
