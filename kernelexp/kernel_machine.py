@@ -67,7 +67,7 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             kernel: a name of ``kernelexp.engine.KERNELS``, a Kernel, a function of arrays (n, d) and (m, d) that
                 gives (n, m) (to be pickled, it must be importable), or ``"precomputed"``: X is then K(X, X) in
                 ``fit``, and K of new points with all training points, (m, n), in ``predict``.
-            bandwidth: of a radial kernel, a number or ``"median"`` (of the distances between
+            bandwidth: of a kernel of a distance, a number or ``"median"`` (of the distances between
                 training points); None: the kernel's default.
             kernel_params: other parameters of the kernel by name, as ``{"nu": 2.5}``.
             solver: a name of ``kernelexp.engine.SOLVERS``; ``"auto"`` takes one by the size of the

@@ -302,13 +302,16 @@ def test_refuses_bad_parameters(name, parameters):
         KERNELS[name](**parameters)
 
 
-def test_median_bandwidth():
+@pytest.mark.parametrize(
+    ("name", "metric"), [("laplacian", "euclidean"), ("laplacian_l1", "cityblock")]
+)
+def test_median_bandwidth(name, metric):
     X = torch.tensor(points(300, 4))
-    k = KERNELS["laplacian"](bandwidth="median")
+    k = KERNELS[name](bandwidth="median")
     with pytest.raises(ValueError, match="fitted_to"):
         k(X, X)
     fitted = k.fitted_to(X, torch.Generator().manual_seed(0))
-    distances = cdist(X, X)[np.triu_indices(300, 1)]
+    distances = cdist(X, X, metric)[np.triu_indices(300, 1)]
     assert fitted.bandwidth == pytest.approx(np.median(distances), rel=1e-4)
     with pytest.raises(ValueError, match="coincide"):
         k.fitted_to(torch.ones(10, 2), torch.Generator())
@@ -334,14 +337,15 @@ def test_terms_that_are_none(given, said):
         KERNELS["sum"](**given)
 
 
-def test_terms_are_fitted_and_kept(tmp_path):
+@pytest.mark.parametrize("term", ["gaussian", "laplacian_l1"])
+def test_terms_are_fitted_and_kept(tmp_path, term):
     X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    median = {"name": "gaussian", "bandwidth": "median"}
+    median = {"name": term, "bandwidth": "median"}
     kernel = KERNELS["product"](
         [median, {"name": "sum", "terms": [median, "linear"], "weights": [3, 1]}]
     )
     fitted = kernel.fitted_to(X, torch.Generator().manual_seed(1))
-    own = KERNELS["gaussian"](bandwidth="median").fitted_to(X, torch.Generator().manual_seed(1))
+    own = KERNELS[term](bandwidth="median").fitted_to(X, torch.Generator().manual_seed(1))
     assert fitted.terms[0] == own
     assert fitted.terms[1].terms[0] == own
     model = KernelModel(fitted, X, torch.ones(60, 1, dtype=torch.float64))

@@ -8,13 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kernelexp.engine.checks import number
-from kernelexp.engine.kernels.base import Kernel
+from kernelexp.engine.kernels.distance import DistanceKernel, median_of_pairs
 from kernelexp.engine.points import Points
 
 
 @dataclass(frozen=True)
-class LaplacianL1(Kernel):
+class LaplacianL1(DistanceKernel):
     """k = exp(-|x - z|_1 / s), the product over coordinates of exp(-|x_i - z_i| / s); Rahimi, Recht 2007, figure 1.
 
     As scikit-learn's ``laplacian_kernel`` with gamma = 1 / s. An L1 distance is no matrix product: of 20 coordinates
@@ -26,14 +25,14 @@ class LaplacianL1(Kernel):
     """
 
     name: ClassVar[str] = "laplacian_l1"
-    bandwidth: float = 10.0
-
-    def __post_init__(self) -> None:
-        number("bandwidth", self.bandwidth, above=0)
 
     def matrix(self, X: Points, Z: Points) -> Tensor:
-        distances: Tensor = torch.cdist(X.values, Z.values, p=1)
-        return distances.mul_(-1 / self.bandwidth).exp_()
+        return _distances(X, Z).mul_(-1 / self.scale).exp_()
 
-    def diag(self, X: Tensor) -> Tensor:
-        return X.new_ones(len(X))
+    def median_distance(self, X: Points) -> float:
+        return median_of_pairs(_distances(X, X))
+
+
+def _distances(X: Points, Z: Points) -> Tensor:
+    distances: Tensor = torch.cdist(X.values, Z.values, p=1)
+    return distances

@@ -1,52 +1,26 @@
-"""Kernels of the distance r = |x - z| (Euclidean): all are 1 at x = z.
-
-``bandwidth`` (s below) has the unit of the data; ``"median"`` stands for the median distance between
-training points and is put in by ``fitted_to``.
-"""
+"""Kernels of the distance r = |x - z| (Euclidean); s is their bandwidth."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from kernelexp.engine.checks import number, refuse
-from kernelexp.engine.kernels.base import Kernel
+from kernelexp.engine.kernels.distance import DistanceKernel, median_of_pairs
 from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.points import Points
 
-_MEDIAN_SAMPLE = 2000
 # exp(a) = 2^(a log2 e), which takes a processor half as long.
 _LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True)
-class Radial(Kernel):
-    """k(x, z) = profile(|x - z|^2); subclasses give the profile.
-
-    Raises ``ValueError`` for a bandwidth that is neither a number above 0 nor ``"median"``.
-    """
-
-    bandwidth: float | str = 10.0
-
-    def __post_init__(self) -> None:
-        if self.bandwidth == "median":
-            return
-        try:
-            number("bandwidth", self.bandwidth, above=0)
-        except ValueError as error:
-            raise ValueError(f"{error}, or median") from None
-
-    @property
-    def scale(self) -> float:
-        """The bandwidth as a number; ``ValueError`` while it is still left to the data."""
-        if isinstance(self.bandwidth, str):
-            raise ValueError("bandwidth=median: call kernel.fitted_to(X, generator) first")
-        return self.bandwidth
+class Radial(DistanceKernel):
+    """k(x, z) = profile(|x - z|^2); subclasses give the profile."""
 
     @abstractmethod
     def profile(self, r2: Tensor) -> Tensor:
@@ -66,23 +40,8 @@ class Radial(Kernel):
         b = self.slope(r2).mul_(2).masked_fill_(here, 0)
         return -b, b
 
-    def diag(self, X: Tensor) -> Tensor:
-        return X.new_ones(len(X))
-
-    def fitted_to(self, X: Tensor, generator: torch.Generator) -> Radial:
-        """Replace ``"median"`` by the median distance between up to 2,000 points of X (n, d)."""
-        if self.bandwidth != "median":
-            return self
-        rows = torch.randperm(len(X), generator=generator)[:_MEDIAN_SAMPLE].to(X.device)
-        sample = Points(X[rows])
-        r2 = squared_distances(sample, sample)
-        i, j = torch.triu_indices(len(rows), len(rows), offset=1, device=X.device)
-        median = math.sqrt(r2[i, j].median().item()) if len(rows) > 1 else 0.0
-        if median == 0:
-            raise ValueError(
-                "bandwidth=median: more than half of the points coincide; give a number"
-            )
-        return replace(self, bandwidth=median)
+    def median_distance(self, X: Points) -> float:
+        return math.sqrt(median_of_pairs(squared_distances(X, X)))
 
 
 @dataclass(frozen=True)
