@@ -98,7 +98,8 @@ class KernelModel:
         """
         foreign = f"{path}: not a model that kernelexp saved, or not all of one; save it again"
         try:
-            stored = torch.load(path, map_location=device, weights_only=True)
+            with open(path, "rb") as file:  # of a path torch.load would go by the ending
+                stored = torch.load(file, map_location=device, weights_only=True)
             header = json.loads(stored["header"])
             centers, weights = stored["centers"], stored["weights"]
             known = header["format"] == _FORMAT

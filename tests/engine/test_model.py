@@ -37,9 +37,10 @@ def test_predict_refuses_other_shapes(model):
         model.predict(torch.zeros(3, 4))
 
 
-def test_save_and_load_are_bit_equal(model, tmp_path):
-    model.save(tmp_path / "m.pt")
-    loaded = KernelModel.load(tmp_path / "m.pt")
+@pytest.mark.parametrize("name", ["m.pt", "m.safetensors", "m"])
+def test_save_and_load_are_bit_equal(model, tmp_path, name):
+    model.save(tmp_path / name)
+    loaded = KernelModel.load(tmp_path / name)
     X = torch.randn(50, 5)
     assert loaded.kernel == model.kernel
     assert torch.equal(loaded.predict(X), model.predict(X))
