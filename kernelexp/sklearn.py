@@ -201,9 +201,21 @@ class _ByLeaveOneOut:
 
     ridge = class_weight = validation_fraction = n_iter_no_change = None  # they choose the ridge
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """As of ``KernelClassifier`` or ``KernelRegressor``, without weights: to leave out half a point has no meaning."""
-        return super().fit(X, y)  # type: ignore[misc, no-any-return]
+    def fit(self, X: Any, y: Any, **others: Any) -> Self:
+        """As of ``KernelClassifier`` or ``KernelRegressor``, without weights: to leave out half a point has no meaning.
+
+        So ``sample_weight`` is no parameter by name, which scikit-learn would take for a support of weights.
+
+        Raises:
+            ValueError: also for a ``sample_weight``.
+        """
+        if others.pop("sample_weight", None) is not None:
+            name = type(self).__name__
+            raise ValueError(
+                f"sample_weight: must be None with {name}, where to leave out half a point has no meaning; "
+                f"{name.removesuffix('CV')} takes weights, with a ridge"
+            )
+        return super().fit(X, y, **others)  # type: ignore[misc, no-any-return]
 
     def _solver(self, ridge: float | None) -> SolverOption:
         ridges = None if self.ridges is None else [plain(ridge) for ridge in self.ridges]

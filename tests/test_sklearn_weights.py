@@ -13,9 +13,15 @@ from sklearn.ensemble import AdaBoostClassifier
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.utils.validation import has_fit_parameter
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem, SingularMatrixWarning, fit, prepare
-from kernelexp.sklearn import KernelClassifier, KernelClassifierCV, KernelRegressor
+from kernelexp.sklearn import (
+    KernelClassifier,
+    KernelClassifierCV,
+    KernelRegressor,
+    KernelRegressorCV,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(150, 3))
@@ -179,6 +185,17 @@ def test_solvers_without_weights_say_so():
         Problem(
             KERNELS["gaussian"](), torch.tensor(X), torch.tensor(Y), point_weights=torch.ones(9)
         )
+
+
+@pytest.mark.parametrize("estimator", [KernelClassifierCV, KernelRegressorCV])
+def test_leaving_one_out_has_no_weights_and_says_so(estimator):
+    plain = estimator().fit(X, NOISY)
+    assert estimator().fit(X, NOISY, sample_weight=None).ridge_ == plain.ridge_
+    name = estimator.__name__
+    said = f"^sample_weight: must be None with {name}, .*; {name[:-2]} takes weights, with a ridge"
+    with pytest.raises(ValueError, match=said):
+        plain.fit(X, NOISY, sample_weight=WEIGHTS)
+    assert not has_fit_parameter(plain, "sample_weight")
 
 
 def test_a_ridge_for_each_target():
