@@ -37,11 +37,19 @@ class KernelModel:
     weights: Tensor
     transform: Tensor | None = None
 
+    @property
+    def d(self) -> int:
+        """Coordinates of a point."""
+        return self.centers.shape[1] if self.transform is None else len(self.transform)
+
+    def __repr__(self) -> str:
+        (p, c), dtype = self.weights.shape, str(self.weights.dtype).removeprefix("torch.")
+        return f"KernelModel({self.kernel}, p={p}, d={self.d}, c={c}, {dtype})"
+
     def predict(self, X: Tensor) -> Tensor:
         """f(X) = K(X, Z) alpha: X (n, d) -> (n, c). Needs a few tiles of memory, not K."""
-        d = self.centers.shape[1] if self.transform is None else len(self.transform)
-        if X.ndim != 2 or X.shape[1] != d:
-            raise ValueError(f"X of shape {tuple(X.shape)}: must be (n, {d}), as in training")
+        if X.ndim != 2 or X.shape[1] != self.d:
+            raise ValueError(f"X of shape {tuple(X.shape)}: must be (n, {self.d}), as in training")
         device = self.weights.device  # centers may be on the host
         X = X.to(device, self.centers.dtype)
         points = Points.of(X if self.transform is None else transformed(X, self.transform))

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,12 @@ def test_predict_and_norm_are_the_dense_formulas(model):
     norms = (dense.weights * (K @ dense.weights)).sum(0).sqrt()
     torch.testing.assert_close(dense.rkhs_norm().per_output, norms)
     torch.testing.assert_close(model.rkhs_norm().per_output, norms, rtol=1e-3, atol=0.0)
+
+
+def test_it_is_printed_in_a_line(model):
+    assert repr(model) == "KernelModel(Matern(bandwidth=2.0, nu=2.5), p=700, d=5, c=3, float32)"
+    thin = replace(model, transform=torch.ones(9, 5))
+    assert "p=700, d=9, c=3" in str(thin)
 
 
 def test_predict_refuses_other_shapes(model):
