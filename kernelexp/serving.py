@@ -22,7 +22,7 @@ _COLUMNS = "columns.json"
 
 
 class KernelPredictor:
-    """Serves a KernelModel: inputs, unscaled, -> labels (m,) as they came, or targets (m, c).
+    """Serves a KernelModel: inputs, unscaled, -> labels (m,) as they came, or targets (m, c), one target (m,).
 
     Inputs are an array of the training shape; of a model of a table also a pandas data frame or an Arrow table
     with its columns, in any order and beside others.
@@ -47,7 +47,7 @@ class KernelPredictor:
             self.columns = Columns.from_dict(json.loads((folder / _COLUMNS).read_text()))
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
-        """Inputs (m, ...) or rows of a table -> labels (m,) or outputs (m, c).
+        """Inputs (m, ...) or rows of a table -> labels (m,), or targets (m, c), of one target (m,).
 
         With ``params={"outputs": True}`` a classifier returns its c outputs instead of labels.
 
@@ -58,7 +58,9 @@ class KernelPredictor:
         outputs = self.outputs(model_input)
         if self.classes is not None and not (params or {}).get("outputs"):
             return self.labels_of(outputs)
-        return outputs.numpy()
+        # One target without a second axis: (m, 1) less targets (m,) would be (m, m).
+        one = self.classes is None and outputs.shape[1] == 1
+        return outputs[:, 0].numpy() if one else outputs.numpy()
 
     def labels_of(self, outputs: torch.Tensor) -> np.ndarray:
         """Outputs (m, c) of a classifier -> labels (m,) as they came."""

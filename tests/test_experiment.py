@@ -200,6 +200,16 @@ def test_a_served_model_returns_the_labels_as_they_came(tmp_path):
                 )
 
 
+def test_a_served_model_returns_one_target_as_it_came_and_several_by_columns(tmp_path):
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    for c, shape in ((1, (30,)), (2, (30, 2))):
+        model = KernelModel(KERNELS["gaussian"](), torch.zeros(4, 2), torch.ones(4, c))
+        serving.save_files(tmp_path, model, Preprocessing.fit(x, "none"), None)
+        predictor = serving.KernelPredictor(tmp_path)
+        assert predictor.predict(x).shape == shape
+        assert predictor.outputs(x).shape == (30, c)
+
+
 def test_a_served_model_of_images_takes_them_as_they_are_or_flat(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (30, 2, 4, 3), dtype=np.uint8)
     model = KernelModel(KERNELS["gaussian"](), torch.zeros(2, 24), torch.ones(2, 3))

@@ -64,8 +64,8 @@ def _signature(result: RunResult) -> ModelSignature:
     if data.columns is not None:  # MLflow would refuse whole numbers for a column of others
         return ModelSignature(params=asked)
     scaling = data.preprocessing
-    classifies = data.n_classes is not None
-    out = np.dtype(np.int64 if classifies else np.float32), (-1,) if classifies else (-1, -1)
+    classifies, one = data.n_classes is not None, data.train.Y.shape[1] == 1
+    out = np.dtype(np.int64 if classifies else np.float32), (-1,) if classifies or one else (-1, -1)
     return ModelSignature(
         Schema([TensorSpec(np.dtype(scaling.dtype), (-1, *scaling.shape))]),
         Schema([TensorSpec(*out)]),
