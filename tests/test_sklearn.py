@@ -33,6 +33,10 @@ EXPECTED_FAILURES_FLOAT32 = {
         "wants outputs near 0 to 1e-4 of themselves, whatever the size of the batch; float32 sums of "
         "terms of size 1 have an absolute error of 1e-6 (whether it fails depends on the machine)"
     ),
+    "check_methods_sample_order_invariance": (
+        "wants outputs to 1e-7 of themselves, wherever a row stands; float32 rounds rows at the edge of a tile "
+        "otherwise (whether it fails depends on the machine and on where memory lies)"
+    ),
 }
 
 
