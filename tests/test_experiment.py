@@ -50,6 +50,19 @@ def test_observers_are_told_in_order():
     assert result.metrics["rkhs_norm"] == pytest.approx(result.norm.per_output.norm().item())
 
 
+@pytest.mark.parametrize("name", ["cg", "askotch"])
+@pytest.mark.parametrize("asked", [{"epochs": 1}, {"stop": StopRule(train_mse=1.0)}])
+def test_a_system_that_is_not_solved_is_said_whatever_ended_it(name, asked):
+    result = experiment.run(config(solver=SOLVERS[name](**asked)))
+    assert result.norm.lower_bound
+    left = result.metrics["relative_residual"]
+    assert result.warning.startswith(f"the system is not solved: a relative residual of {left:.2g}")
+    solved = experiment.run(config(solver=SOLVERS[name](epochs=500)))
+    assert solved.stopped_by == "tolerance"
+    assert solved.warning is None
+    assert not solved.norm.lower_bound
+
+
 def test_what_is_reported_is_what_the_model_does():
     result = experiment.run(config(dtype=torch.float64, noise=0.3))
     data = result.setup.dataset
