@@ -119,8 +119,11 @@ def test_a_preset_runs(cli, runs, client, name):
         assert ("nearest_neighbour_test_accuracy" in metrics) == (name in PEERED)
     assert set(parent.data.tags["sweep.varied"].split()) <= VARIED[name]
     report = build(Options(experiments=[name], store=os.environ["MLFLOW_TRACKING_URI"], dpi=40))
-    assert [picture.name for picture in report.pictures] == [name], report.notes
     assert report.runs == len(children)
+    if name == "rfm_low_rank":  # in debug of digits, and its figure is of regression
+        assert report.notes == ["rfm_low_rank: not drawn: no run has epoch_test_mse"]
+        return
+    assert [picture.name for picture in report.pictures] == [name], report.notes
     assert client.list_artifacts(parent.info.run_id, "figures")
 
 

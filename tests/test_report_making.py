@@ -1,5 +1,7 @@
 """One figure of a report: whatever is wrong with it is a note, and nothing that was said before is lost."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -61,6 +63,28 @@ def test_a_figure_that_fails_says_why_and_what_it_left_out(declared, said, tmp_p
     assert made.picture is None
     assert made.notes == [f"mine: {note}" for note in ["1 run without n; left out", *said]]
     pd.testing.assert_frame_equal(frame, runs())
+
+
+@pytest.mark.parametrize(
+    ("table", "history", "said"),
+    [
+        (lambda data: data.history.dropna(subset="loss"), ("loss",), "no run has loss"),
+        (lambda data: data.history, ("loss", "error"), "no run has loss, error"),
+        (lambda data: data.runs.assign(source="a paper"), (), "these runs leave its table empty"),
+        (lambda data: data.runs.assign(source="here")[:0], (), "these runs leave its table empty"),
+    ],
+    ids=["epochs left out", "epochs without values", "the paper alone", "no row"],
+)
+def test_axes_without_a_measured_point_are_not_drawn(table, history, said, tmp_path):
+    class Store:
+        def history(self, runs, metrics):
+            return pd.DataFrame({"run": runs, **dict.fromkeys(metrics, float("nan"))})
+
+    declared = replace(figure(table), history=history)
+    made = make(Wanted("mine", declared, "mine", runs(n=1)), Store(), Options(tmp_path, log=False))
+    assert made.picture is None
+    assert made.notes == [f"mine: not drawn: {said}"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_pictures_that_cannot_be_kept_with_their_sweep_are_drawn_all_the_same(tmp_path):

@@ -14,7 +14,7 @@ from kernelexp.metrics import RUN, SELECTION
 from kernelexp.report import captions, safe
 from kernelexp.report.drawing import draw
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import Data
+from kernelexp.report.frames import Data, here
 from kernelexp.report.options import Options
 from kernelexp.report.page import Picture
 from kernelexp.report.paper_claims import claims
@@ -89,6 +89,7 @@ def _picture(wanted: Wanted, data: Data, store: Store, options: Options) -> Pict
         data.runs = _best(data.runs)
         data.file = store.file(data.runs["run"].iloc[0], figure.file)
     table = figure.table(data)
+    _refuse_nothing(figure, data, table)
     used = data.runs
     extra = {f"{stem}_{end}.csv": of(table) for end, of in figure.extra.items()}
     tables = {f"{stem}.csv": safe.csv(table), **{n: safe.csv(f) for n, f in extra.items()}}
@@ -135,6 +136,19 @@ def _choose(figure: Figure, data: Data) -> None:
         _keep_newest(data, column)
     shared = captions.sharing(data.runs, figure.point)
     data.notes += [shared] if shared else []
+
+
+def _refuse_nothing(figure: Figure, data: Data, table: pd.DataFrame) -> None:
+    """Axes without a point, or with the paper's alone, say less than a reason.
+
+    Raises:
+        ValueError: where nothing measured is in the table.
+    """
+    missing = [metric for metric in figure.history if data.history[metric].isna().all()]
+    measured = here(table) if "source" in table else table
+    if measured.empty or (missing and len(missing) == len(figure.history)):
+        why = f"no run has {', '.join(missing)}" if missing else "these runs leave its table empty"
+        raise ValueError(why)
 
 
 def _best(runs: pd.DataFrame) -> pd.DataFrame:
