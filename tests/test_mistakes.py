@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure as Canvas
 from mlflow.artifacts import load_text
 from report_store import record, sweep
 
 from kernelexp.data import SOURCES, load
 from kernelexp.experiment.mistakes import mistakes
 from kernelexp.report.build import build
-from kernelexp.report.figures.confusion import classes
+from kernelexp.report.figures.confusion import classes, draw
 from kernelexp.report.options import Options
 from kernelexp.report.side_by_side import side_by_side
 from kernelexp.report.store import Store
@@ -106,6 +107,21 @@ def test_recall_and_precision(report_store, tmp_path):
     assert residuals["residual"].abs().to_list() == [0.5] * 20
     facts = {p.name: p.facts for p in report.pictures}
     assert "a is taken for b: 3 times, 10.0% of its points" in facts["confusion"][1]
+
+
+def test_where_nothing_is_wrong_there_is_no_scale_and_the_table_is_whole(client, tmp_path):
+    right = {"classes": ["a", "b"], "counts": [[0, 0, 30], [1, 1, 30]], "pairs": [], "shape": None}
+    job = {"params": {}, "metrics": {"test_accuracy": 1.0}, "mistakes": right}
+    sweep(client, "confusion", [job], tmp_path)
+    options = Options(("confusion",), f"sqlite:///{tmp_path}/mlflow.db", out=tmp_path, log=False)
+    [picture] = build(options).pictures
+    [(header, rows)] = picture.extra
+    assert header[:4] == ["class", "points", "recall", "precision"]
+    assert [row[1:4] for row in rows] == [["30", "100", "100"]] * 2
+    canvas = Canvas()
+    draw(pd.read_csv(tmp_path / "confusion.csv"), canvas)
+    assert len(canvas.axes) == 1  # a bar of colours would be one more
+    assert "1 run of" in (tmp_path / "index.html").read_text("utf-8")
 
 
 def test_runs_without_the_file_and_of_the_other_kind(report_store, tmp_path):

@@ -80,11 +80,10 @@ def _text(value: float) -> str:
     return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
-def rows(table: pd.DataFrame, all_columns: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a small table, without columns that have one value throughout, if not all are wanted."""
-    kept = [
-        c for c in table if all_columns or table[c].nunique(dropna=False) > 1 or len(table) == 1
-    ]
+def rows(table: pd.DataFrame, settings: Iterable[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a small table, without those ``settings`` that have one value throughout."""
+    told = {*settings} if len(table) > 1 else set()
+    kept = [c for c in table if c not in told or table[c].nunique(dropna=False) > 1]
     body = [[_cell(value) for value in row] for row in table[kept].itertuples(index=False)]
     return [name.replace("_", " ") for name in kept], body
 

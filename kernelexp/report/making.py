@@ -112,7 +112,11 @@ def _picture(wanted: Wanted, data: Data, store: Store, options: Options) -> Pict
         runs=[captions.short_id(run) for run in used["run"]],
         sweeps=[captions.short_id(run) for run in used["parent"].dropna().unique()],
         tables=list(tables.items()),
-        extra=[captions.rows(frame) for frame in extra.values() if len(frame)],
+        extra=[
+            captions.rows(frame, (*figure.point, "source", "runs"))
+            for frame in extra.values()
+            if len(frame)
+        ],
         claims=claims(figure, table),
     )
 

@@ -17,6 +17,7 @@ import kernelexp
 from kernelexp.report import captions, paper_claims, safe
 from kernelexp.report.comparison import readable
 from kernelexp.report.drawing import Drawn
+from kernelexp.report.frames import counted
 from kernelexp.report.side_by_side import SideBySide
 
 
@@ -80,16 +81,14 @@ def write(
         store=shown_store(store),
         pictures=pictures,
         notes=notes,
-        n_runs=len(runs),
+        n_runs=counted(len(runs), "run"),
         days=captions.days(runs),
         devices=captions.devices(runs),
         commits=captions.commits(runs),
         text=("kernel", "dataset", "solver", "also", "warning"),
         comparisons=[(name, *readable(own)) for name, own in table.groupby("experiment")],
         compared=compared and compared.title,
-        tables=[(title, *captions.rows(one, all_columns=True)) for title, one in compared.tables]
-        if compared
-        else [],
+        tables=[(title, *captions.rows(one)) for title, one in compared.tables] if compared else [],
         comparison_csv=safe.csv(table),
         verdict=paper_claims.verdict(claimed) if len(claimed) else "",
         claims=paper_claims.readable(claimed) if len(claimed) else ([], []),

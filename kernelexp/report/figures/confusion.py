@@ -53,10 +53,10 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         if len(shown) <= _NUMBERED:
             ax.text(place[j], place[i], f"{count:,}", ha="center", va="center", fontsize=7,
                     color=style.GREY if i == j else style.BLACK)  # fmt: skip
-    drawn = ax.imshow(
-        shares, cmap="Oranges", vmin=0, vmax=max(1.6 * np.nanmax(shares, initial=0), 1e-9)
-    )
-    figure.colorbar(drawn, ax=ax, label="of the true class, wrong (%)", shrink=0.8)
+    most = np.nanmax(shares, initial=0)
+    drawn = ax.imshow(shares, cmap="Oranges", vmin=0, vmax=1.6 * most or 1)
+    if most:
+        figure.colorbar(drawn, ax=ax, label="of the true class, wrong (%)", shrink=0.8)
     labels = [names[number] for number in shown]
     ax.set_xticks(range(len(shown)), labels, rotation=45 if max(map(len, labels)) > 2 else 0)
     ax.set_yticks(range(len(shown)), labels)
