@@ -1,4 +1,4 @@
-"""What a machine has learned of the coordinates: of a (d, d) matrix its diagonal, its largest eigenvectors, and all of it if it is small."""
+"""What a machine has learned of the coordinates: of the matrix of its kernel the diagonal, the largest eigenvectors, and all of it if it is small."""
 
 from __future__ import annotations
 
@@ -15,20 +15,27 @@ from kernelexp.metrics import RUN
 _VECTORS, _WHOLE, _DIGITS = 5, 256, 6
 
 
-def features(dataset: Dataset, M: Tensor | None) -> dict[str, Any]:
-    """Of M (d, d), symmetric, as a file can have it; empty for None.
+def features(dataset: Dataset, T: Tensor | None) -> dict[str, Any]:
+    """Of M = T T^T, of a kernel that sees x T, as a file can have it; empty for None, where M is 1.
 
-    ``names`` of the coordinates where they have any, ``diagonal`` (d,), the largest ``eigenvalues``, their ``eigenvectors``, (., d),
-    the ``shape`` of images, and ``matrix``, M to six digits, where d is at most 256, else None.
+    ``names`` of the coordinates where they have any, the ``shape`` of images, ``diagonal`` (d,), the largest ``eigenvalues``, their
+    ``eigenvectors``, (., d), and ``matrix``, M to six digits, where d is at most 256, else None. Of T (d,) M is its diagonal, and
+    the others are empty.
     """
-    if M is None:
+    if T is None:
         return {}
+    found = {
+        "names": None if dataset.columns is None else dataset.columns.names,
+        "shape": image_shape(dataset),
+        "diagonal": T.double().square().reshape(len(T), -1).sum(1).tolist(),
+    }
+    if T.ndim == 1:
+        return {**found, "eigenvalues": [], "eigenvectors": [], "matrix": None}
+    M = T.double() @ T.double().mT
     values, vectors = torch.linalg.eigh(M)
     kept = slice(-_VECTORS, None)
     return {
-        "names": None if dataset.columns is None else dataset.columns.names,
-        "shape": image_shape(dataset),
-        "diagonal": M.diagonal().tolist(),
+        **found,
         "eigenvalues": values[kept].flip(0).tolist(),
         "eigenvectors": vectors[:, kept].mT.flip(0).tolist(),
         "matrix": _rounded(M) if len(M) <= _WHOLE else None,

@@ -52,7 +52,7 @@ def result(prepared: Prepared, trained: Trained, validated: dict[str, float]) ->
         warning,
         training.path(),
         mistakes(setup.dataset, trained.test_outputs),
-        features(setup.dataset, training.features()),
+        features(setup.dataset, model.transform),
     )
 
 

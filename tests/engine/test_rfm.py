@@ -126,7 +126,7 @@ def test_images_in_bytes_and_the_best_round():
     result = experiment.run(config)
     assert result.metrics["test_accuracy"] > 0.9
     assert result.features["shape"] == [8, 8]
-    assert max(result.features["diagonal"]) == 1
+    assert max(result.features["diagonal"]) == pytest.approx(1)
     assert np.diag(result.features["matrix"]) == pytest.approx(
         result.features["diagonal"], rel=1e-5
     )

@@ -24,7 +24,9 @@ def table(data: Data) -> pd.DataFrame:
     for i, vector in enumerate(file["eigenvectors"][:_VECTORS], 1):
         frame[f"eigenvector_{i}"] = vector
     shape = "" if file["shape"] is None else "x".join(map(str, file["shape"]))
-    share = file["eigenvalues"][0] / max(sum(file["diagonal"]), 1e-300)
+    share = (
+        file["eigenvalues"][0] / max(sum(file["diagonal"]), 1e-300) if file["eigenvalues"] else None
+    )
     return frame.assign(shape=shape, first_share=share, runs=data.shown, source=HERE)
 
 
@@ -40,7 +42,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         return
     sizes = [int(size) for size in shape.split("x")]
     columns = ["diagonal", *(c for c in frame if c.startswith("eigenvector_"))]
-    for ax, column in zip(figure.subplots(1, len(columns)), columns, strict=True):
+    for ax, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
         image = frame[column].to_numpy().reshape(sizes)
         image = image.mean(2) if image.ndim == 3 else image
         if column == "diagonal":
@@ -58,14 +60,15 @@ def facts(frame: pd.DataFrame) -> list[str]:
     said = ", ".join(
         f"{c} {v:.3g}" for c, v in zip(most["coordinate"], most["diagonal"], strict=True)
     )
-    share = 100 * frame["first_share"].iloc[0]
-    return [f"Largest entries: {said}.", f"The first eigenvector has {share:.0f}% of the trace."]
+    share = 100 * frame["first_share"].astype(float).iloc[0]
+    first = "" if np.isnan(share) else f"The first eigenvector has {share:.0f}% of the trace."
+    return [f"Largest entries: {said}.", first]
 
 
 FIGURE = Figure(
     title="What was learned of the coordinates",
-    shows="The average outer product of the machine's gradients, over its largest entry, of the run that is best on held-out points or, "
-    "without any, of the newest: its diagonal, and of images its largest eigenvectors.",
+    shows="M of the kernel k(M^(1/2) x, M^(1/2) z) that the run which is best on held-out points or, without any, the newest has learned: its "
+    "diagonal, and of images its largest eigenvectors where all of M was learned.",
     needs=("kernel", "dataset", "solver.agop_power"),
     point=("run",),
     table=table,

@@ -20,15 +20,15 @@ _BEGUN, _OVER = 0.05, 0.95
 def table(data: Data) -> pd.DataFrame:
     """Accuracy by round, mean over the runs, and below the rows of M of the newest: columns ``m0``, ``m1``, ...
 
-    M is the average gradient outer product to the power ``solver.agop_power``, as the next round would use it. ``circulant`` and
-    ``hankel``: the shares of the squared norm of its upper right block, (d/2, d/2), that the nearest circulant matrix
-    (one number for each i - j) and Hankel matrix (one for each i + j, modulo d/2) have; ``chance``: that of random numbers, 2/d.
+    M is that of the last round's kernel. ``circulant`` and ``hankel``: the shares of the squared norm of its upper right block,
+    (d/2, d/2), that the nearest circulant matrix (one number for each i - j) and Hankel matrix (one for each i + j, modulo d/2)
+    have; ``chance``: that of random numbers, 2/d.
     """
     if not data.file.get("matrix"):
-        raise ValueError("the run has no M, which is kept of up to 256 coordinates")
+        raise ValueError("the run has no M, which is kept whole of up to 256 coordinates")
     rounds = summary(data.history, ["epoch"], list(_ACCURACIES))
     rounds["seeds"] = data.history.groupby("epoch")["run"].nunique().to_numpy()
-    M = _power(np.array(data.file["matrix"]), float(data.runs["solver.agop_power"].iloc[0]))
+    M = np.array(data.file["matrix"])
     half = len(M) // 2
     i, j = np.mgrid[0:half, 0:half]
     block = M[:half, -half:]
@@ -40,12 +40,6 @@ def table(data: Data) -> pd.DataFrame:
         chance=1 / half,
     )
     return pd.concat([rounds.assign(part=_ROUNDS), rows.assign(part=_MATRIX)], ignore_index=True)
-
-
-def _power(M: np.ndarray, power: float) -> np.ndarray:
-    values, vectors = np.linalg.eigh(M)
-    powered: np.ndarray = (vectors * np.clip(values, 0, None) ** power) @ vectors.T
-    return powered
 
 
 def _share(block: np.ndarray, groups: np.ndarray) -> float:
