@@ -60,6 +60,7 @@ class Terminal:
         """``tracker``: whose run id the table shows, where it is known by then; ``title``: above it."""
         self.tracker = tracker
         self.title = title
+        self.last = 0  # epoch
         self.console = _console()
         self.progress = Progress(
             TextColumn("epoch"),
@@ -97,6 +98,7 @@ class Terminal:
 
     def epoch(self, number: int, metrics: dict[str, float]) -> None:
         """Move the bar."""
+        self.last = number
         shown = (
             EPOCH.epoch_train_mse,
             EPOCH.epoch_valid_mse,
@@ -120,6 +122,7 @@ class Terminal:
         # Theirs that it was compared with, as svm_test_accuracy.
         score = RUN.test_accuracy if classifies else RUN.test_r2
         scores += [name for name in m if name.endswith(f"_{score}")]
+        best = f"the best of {self.last}; " if m[RUN.epochs] < self.last else ""
         predicted = (RUN.test_mse, RUN.predicted_test_mse) if RUN.predicted_test_mse in m else ()
         rows = {
             "kernel": str(setup.kernel),
@@ -127,7 +130,7 @@ class Terminal:
             "n": f"{len(setup.dataset.train.X):,}",
             **({"m*": f"{m[RUN.m_star]:.2f}"} if RUN.m_star in m else {}),
             **{label: f"{m[name]:,.0f}" for name, label in _COUNTS.items() if name in m},
-            "epochs": f"{m[RUN.epochs]:.0f} (stopped by {result.stopped_by})",
+            "epochs": f"{m[RUN.epochs]:.0f} ({best}stopped by {result.stopped_by})",
             "seconds": f"{m[RUN.setup_seconds]:.2f} set-up, {m[RUN.train_seconds]:.2f} training",
             **{name.replace("_", " "): f"{scale * m[name]:.2f}" for name in scores if name in m},
             **(

@@ -11,6 +11,7 @@ from test_going_on import Watcher, killed_again_and_again
 from kernelexp import experiment
 from kernelexp.checkpoint import CheckpointConfig, checkpoints
 from kernelexp.checkpoint.search import Run
+from kernelexp.console import Terminal
 from kernelexp.data import SOURCES, load
 from kernelexp.data.held_out import Fold, held_out
 from kernelexp.engine import KERNELS, SOLVERS, StopRule
@@ -110,6 +111,17 @@ def test_patience_goes_back_to_the_best_epoch():
     assert torch.equal(result.model.weights, there.model.weights)
     same = {"valid_accuracy", "test_accuracy", "train_accuracy", "rkhs_norm"}
     assert {n: result.metrics[n] for n in same} == {n: there.metrics[n] for n in same}
+
+
+@pytest.mark.parametrize(("epochs", "ended"), [(12, "epochs")])
+def test_the_table_says_which_epoch_is_the_best(epochs, ended, capsys):
+    terminal, watcher = Terminal(None), Watcher()
+    own = config(patience=11, epochs=epochs)  # the default is 10
+    result = experiment.run(own, [terminal, watcher])
+    best, last = int(result.metrics["epochs"]), len(watcher.epochs)
+    assert result.stopped_by == ended
+    assert best < last == 12
+    assert f"{best} (the best of {last}; stopped by {ended})" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("last", [2, 3])
