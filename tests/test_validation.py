@@ -113,14 +113,16 @@ def test_patience_goes_back_to_the_best_epoch():
     assert {n: result.metrics[n] for n in same} == {n: there.metrics[n] for n in same}
 
 
-@pytest.mark.parametrize(("epochs", "ended"), [(12, "epochs")])
-def test_the_table_says_which_epoch_is_the_best(epochs, ended, capsys):
+@pytest.mark.parametrize(("epochs", "ended"), [(None, "patience"), (12, "epochs")])
+def test_patience_has_the_epochs_of_a_rule_and_the_table_says_which_is_the_best(
+    epochs, ended, capsys
+):
     terminal, watcher = Terminal(None), Watcher()
     own = config(patience=11, epochs=epochs)  # the default is 10
     result = experiment.run(own, [terminal, watcher])
     best, last = int(result.metrics["epochs"]), len(watcher.epochs)
     assert result.stopped_by == ended
-    assert best < last == 12
+    assert best < last == (best + 11 if epochs is None else 12)
     assert f"{best} (the best of {last}; stopped by {ended})" in capsys.readouterr().out
 
 

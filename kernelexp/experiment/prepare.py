@@ -172,7 +172,9 @@ def early_stopping(config: Config) -> tuple[SolverOption, EarlyStopping]:
     if config.validation is None or solver.stop.patience is None:
         return solver, EarlyStopping(None)
     stop = replace(solver.stop, patience=None)
-    return replace(solver, stop=stop), EarlyStopping(solver.stop.patience)
+    # Without a rule the solver would end at its default number of epochs.
+    without = replace(solver, stop=stop, epochs=solver.max_epochs)
+    return without, EarlyStopping(solver.stop.patience)
 
 
 def _pinned(checkpoints: Checkpoints | None) -> Plan | None:
