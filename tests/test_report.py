@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import report_store as made
+from matplotlib.figure import Figure as Canvas
 
 from kernelexp.report import frames, growth, paper, safe
 from kernelexp.report.build import build
@@ -583,6 +584,14 @@ def test_seconds_to_the_best_error_of_any_solver(built):
     assert near["best_percent"].to_list() == pytest.approx([10.0] * 6)
     assert near.loc[("fmnist", "askotch"), "residual"] == 1e-6
     assert pd.isna(near.loc[("fmnist", "eigenpro2"), "residual"])
+
+
+def test_preconditioners_of_equal_iterations_do_not_cover_each_other(table):
+    canvas = Canvas()
+    discover()["preconditioners"].draw(table("preconditioners").assign(epochs=20), canvas)
+    heights = [height for line in canvas.axes[0].lines for height in line.get_ydata()]
+    assert len(heights) == len(set(heights)) == 16
+    assert all(abs(height - round(height)) < 0.3 for height in heights)  # in their rows
 
 
 def test_the_page_is_for_dark_and_narrow_screens_too(built):

@@ -13,6 +13,8 @@ from kernelexp.report.frames import Data, summary
 _RIDGE = "solver.ridge"
 _BY = ["dataset", "n", "kernel", "bandwidth", "preconditioner", _RIDGE]
 _MARKERS = "osD^v"
+# Of the distance between two rows, how much the markers of one take.
+_SPREAD = 0.5
 
 
 def table(data: Data) -> pd.DataFrame:
@@ -31,10 +33,12 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     rows = {name: place for place, name in enumerate(order.index)}
     ridges = sorted(set(frame[_RIDGE]))
     markers = {ridge: _MARKERS[i % len(_MARKERS)] for i, ridge in enumerate(ridges)}
-    for (kernel, ridge), own in frame.groupby(["kernel", _RIDGE]):
+    series = list(frame.groupby(["kernel", _RIDGE]))
+    for i, ((kernel, ridge), own) in enumerate(series):
+        below = _SPREAD * (i / max(len(series) - 1, 1) - 0.5)  # equal numbers are side by side
         ax.plot(
             own[RUN.epochs],
-            [rows[name] for name in own["preconditioner"]],
+            [rows[name] - below for name in own["preconditioner"]],
             color=style.kernel_colour(kernel),
             marker=markers[ridge],
             linestyle="",
