@@ -594,10 +594,11 @@ def test_preconditioners_of_equal_iterations_do_not_cover_each_other(table):
     assert all(abs(height - round(height)) < 0.3 for height in heights)  # in their rows
 
 
-def test_the_page_is_for_dark_and_narrow_screens_too(built):
+def test_the_page_is_for_dark_narrow_and_wide_screens_too(built):
     report_, out, _, _ = built
     page = (out / "index.html").read_text("utf-8")
     assert "prefers-color-scheme: dark" in page
+    assert "#runs .wide { position: relative" in page  # wider than the text, where there is room
     keys = [picture.name for picture in report_.pictures if picture.drawn.key]
     without = {"kernels", "tables", "confusion", "confused_pairs", "residuals", "features"}
     assert set(NAMES) - set(keys) == without
