@@ -36,9 +36,9 @@ _OF_CLASSES = (
     RUN.train_accuracy, RUN.valid_accuracy, RUN.test_accuracy, RUN.cv_accuracy, RUN.cv_accuracy_spread,
 )  # fmt: skip
 _OF_TARGETS = (RUN.train_r2, RUN.valid_r2, RUN.test_r2, RUN.cv_r2, RUN.cv_r2_spread)
+_STARS = {RUN.m_star: "m*", RUN.m_star_adapted: "adapted m*"}
 _COUNTS = {
     RUN.n_centers: "centers",
-    RUN.m_star_adapted: "adapted m*",
     RUN.batch_size: "batch",
     RUN.q: "q",
 }
@@ -128,7 +128,7 @@ class Terminal:
             "kernel": str(setup.kernel),
             "dataset": setup.dataset.name,
             "n": f"{len(setup.dataset.train.X):,}",
-            **({"m*": f"{m[RUN.m_star]:.2f}"} if RUN.m_star in m else {}),
+            **{s: f"{m[k]:,.{0 if m[k] >= 100 else 2}f}" for k, s in _STARS.items() if k in m},
             **{label: f"{m[name]:,.0f}" for name, label in _COUNTS.items() if name in m},
             "epochs": f"{m[RUN.epochs]:.0f} ({best}stopped by {result.stopped_by})",
             "seconds": f"{m[RUN.setup_seconds]:.2f} set-up, {m[RUN.train_seconds]:.2f} training",

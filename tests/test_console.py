@@ -51,11 +51,26 @@ def test_the_norms_error_is_an_estimate(result, table, error, shown):
     assert shown in table(replace(result, norm=replace(result.norm, relative_error=error)))
 
 
-def test_what_it_was_compared_with_is_shown(result, table):
-    def rows(result):
+@pytest.fixture
+def rows(table):
+    """The rows of the table by name."""
+
+    def read(result):
         lines = (line.split("│") for line in table(result).splitlines())
         return {cells[1].strip(): cells[2].strip() for cells in lines if len(cells) == 4}
 
+    return read
+
+
+def test_numbers_that_are_equal_look_so(result, rows):
+    """The two m* of a solver that deflates nothing."""
+    for value, shown in ((2.95, "2.95"), (1234.5, "1,234")):
+        stars = {"m_star": value, "m_star_adapted": value}
+        found = rows(replace(result, metrics={**result.metrics, **stars}))
+        assert found["m*"] == found["adapted m*"] == shown
+
+
+def test_what_it_was_compared_with_is_shown(result, rows):
     assert not {"svm test accuracy %", "test mse"} & set(rows(result))
     theirs = {"svm_test_accuracy": 0.875, "svm_test_mse": 0.1, "boosting_test_accuracy": 0.5}
     predicted = {"test_mse": 0.021, "predicted_test_mse": 0.02}
