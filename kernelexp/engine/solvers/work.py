@@ -34,6 +34,8 @@ _REFINEMENT = 4
 _POWER_ITERATIONS, _BLOCK_STEPS = 30, 8
 # Passes over what it carries for each point and output, of each block.
 _CARRIED = 30
+# Passes over a row of a stored matrix that is picked: it is copied, and what is copied is read.
+_PICKED = 2
 # Of the largest number of directions, and of the largest batch, what the spectra of practice make of them.
 _USED_Q, _USED_BATCH = 0.75, 0.3
 
@@ -102,7 +104,7 @@ def _full_sgd(solver: FullSGD, sizes: Sizes, plan: Plan) -> Cost:
                 dtype,
                 entries=entries + within,
                 operations=n * (B + 4 * q) * c,
-                read=read + corrections + n * B,
+                read=_PICKED * (read + n * B) + corrections,
                 steps=steps,
             )
         ],
