@@ -189,10 +189,10 @@ def stop_after_folds(monkeypatch):
     left, trained = [None], []
     scores = cross_validation._scores
 
-    def counted(config, fold, ranks):
+    def counted(config, fold, *others):
         if left[0] == len(trained):
             os.kill(os.getpid(), signal.SIGTERM)
-        found = scores(config, fold, ranks)
+        found = scores(config, fold, *others)
         trained.append(fold.index)
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import mean, stdev
 
@@ -10,7 +11,7 @@ from kernelexp.checkpoint import Checkpoints, Untrained
 from kernelexp.data.held_out import Fold
 from kernelexp.engine.ranks import Ranks
 from kernelexp.experiment.config import Config
-from kernelexp.experiment.prepare import load_data, prepare
+from kernelexp.experiment.prepare import prepare
 from kernelexp.experiment.train import train
 
 
@@ -24,19 +25,22 @@ def cross_validation(
     """
     if config.cv is None:
         return {}
-    found: list[dict[str, float]] = []
-    if checkpoints is not None:
-        # All of the data, since that is what a run that goes on must have again.
-        checkpoints.begin(load_data(config, ranks).digest)
-        found += checkpoints.folds
+    found = [] if checkpoints is None else list(checkpoints.folds)
+    before = len(found)
+
+    def prepared(digest: str) -> None:
+        """The data have the digest of all of them, whichever fold is held out."""
+        if checkpoints is not None and len(found) == before:
+            checkpoints.begin(digest)
+
     try:
-        for index in range(len(found), config.cv):
+        for index in range(before, config.cv):
             interrupts.check()
-            found.append(_scores(config, Fold(index, config.cv), ranks))
+            found.append(_scores(config, Fold(index, config.cv), ranks, prepared))
             if checkpoints is not None:
                 checkpoints.fold(found[-1])
     except interrupts.Interrupted:
-        if checkpoints is not None and found:
+        if checkpoints is not None and len(found) > before:
             checkpoints.write(Untrained())
         raise
     metrics: dict[str, float] = {}
@@ -46,10 +50,14 @@ def cross_validation(
     return metrics
 
 
-def _scores(config: Config, fold: Fold, ranks: Ranks) -> dict[str, float]:
-    """Of the points of a fold, by a training on the others."""
+def _scores(
+    config: Config, fold: Fold, ranks: Ranks, prepared: Callable[[str], None]
+) -> dict[str, float]:
+    """Of the points of a fold, by a training on the others; ``prepared``: told the digest of the data before it."""
     others = replace(config, cv=None, validation=fold, compare=())
-    trained = train(prepare(others, None, lambda: None, ranks), (), None)
+    ready = prepare(others, None, lambda: None, ranks)
+    prepared(ready.setup.dataset.digest)
+    trained = train(ready, (), None)
     ranks.end_following()
     held = {name: value for name, value in trained.scores.items() if name.startswith("valid_")}
     return {name.removeprefix("valid_"): value for name, value in held.items()}
