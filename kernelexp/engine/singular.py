@@ -17,6 +17,8 @@ from kernelexp.engine.linalg import CholeskyFactor, not_semidefinite, relative_r
 
 # Up to this relative residual a linear system counts as solved.
 SOLVED = 1e-6
+# Targets that can be met are, up to this many times the tolerance of an iteration.
+MET = 2.0
 # A pivot is zero below this many times sqrt(n) eps max_i A_ii: sums of n rounded terms are off by about
 # sqrt(n) eps.
 _PIVOT_ROUNDING = 4.0

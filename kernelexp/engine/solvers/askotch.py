@@ -18,7 +18,7 @@ from kernelexp.engine.nystrom_block import DampedNystrom
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.resource import clock
-from kernelexp.engine.singular import unmet, unsolved
+from kernelexp.engine.singular import MET, unmet, unsolved
 from kernelexp.engine.solvers.askotch_state import AskotchIterate, AskotchSystem, Momentum
 from kernelexp.engine.solvers.base import DivergenceError, Solver
 from kernelexp.engine.solvers.problem import Problem
@@ -36,8 +36,6 @@ _RANK, _RANK_SHARE = 100, 2
 _LOOK = 10
 # Training has diverged at this relative residual; it begins with 1.
 _GROWTH = 10.0
-# Targets of points that coincide are met up to this many times the tolerance.
-_MET = 2.0
 
 
 @final
@@ -257,7 +255,7 @@ class Askotch(Solver[AskotchSystem, AskotchIterate]):
         if iterate.converged and not self.ridge and u < n:
             Y = system.targets.double()
             left = relative_residual(Y - self._outputs(system, iterate), Y)
-            iterate.warning = unmet(left, n, u) if left > _MET * self.tolerance else None
+            iterate.warning = unmet(left, n, u) if left > MET * self.tolerance else None
         elif last and self.epochs is None and not iterate.converged:
             iterate.warning = unsolved(iterate.relative_residual)
 

@@ -21,6 +21,7 @@ from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import (
+    MET,
     SOLVED,
     is_rounding,
     rounds_off,
@@ -35,8 +36,6 @@ from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import nystrom_spectrum
 
 _SUBSAMPLE = 2000
-# A residual of so many tolerances is not that of the iteration.
-_MET = 2.0
 
 
 @final
@@ -207,7 +206,7 @@ class CG(Solver[CGSystem, CGIterate]):
             elif iterate.relative_residual > SOLVED:
                 iterate.warning = unsolved(iterate.relative_residual)
         elif iterate.converged and self.ridge == 0:
-            self._say_what_is_unmet(system, iterate, _MET * self.tolerance)
+            self._say_what_is_unmet(system, iterate, MET * self.tolerance)
         held = system.outputs(self.weights(system, iterate).double())
         dtype = system.targets.dtype
         if iterate.converged and rounds_off(held, iterate.outputs, dtype):
