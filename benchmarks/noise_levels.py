@@ -14,15 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import torch
-from results_file import RESULTS, machine, write
+from results_file import RESULTS, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
-from kernelexp.report import drawing, paper
-from kernelexp.report.figures import label_noise
-from kernelexp.report.frames import summary, with_noisy_test_labels, with_paper
+from kernelexp.report import paper
+from kernelexp.report.frames import with_noisy_test_labels
 
 LEVELS = (0, 0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 BANDWIDTHS = {"gaussian": 5.0, "laplacian": 10.0}
@@ -32,7 +30,6 @@ STOPS = {
     "interpolated": (SOLVERS["exact"](precision="float64"), torch.float64),
 }
 _CLASSES = 10
-_PAPERS_N = 60_000
 
 
 def measured(training, columns, test):
@@ -103,18 +100,6 @@ def published(figure, value):
     return shown
 
 
-def draw(rows):
-    """Fig. 5b, as the report draws it, of the levels at the paper's size."""
-    frame = pd.DataFrame([row for row in rows if row["n"] == _PAPERS_N])
-    frame = frame.assign(dataset="mnist", classes=_CLASSES, run="")
-    by = ["dataset", "n", "kernel", "stop", "noise", "classes"]
-    errors = ["noisy_test_error_percent", "clean_test_error_percent"]
-    table = with_paper(summary(frame, by, errors), paper.points("label_noise"))
-    here = machine()
-    below = f"n = {_PAPERS_N:,}, 1 seed · commit {here['commit'][:7]} · {here['machine']}"
-    drawing.draw(label_noise.FIGURE, table, below, [RESULTS / "noise_levels.png"], 160)
-
-
 def main(kernel, stop, n, minutes=600.0, levels=None):
     file = RESULTS / "noise_levels.json"
     asked = [float(level) for level in levels.split(",")] if levels else LEVELS
@@ -139,8 +124,6 @@ def main(kernel, stop, n, minutes=600.0, levels=None):
         "training labels wrong": lambda r: r["wrong"],
     }
     write("noise_levels", "MNIST, norm and test error by noise level", {}, rows, columns)
-    if int(n) == _PAPERS_N:
-        draw(rows)
 
 
 if __name__ == "__main__":
