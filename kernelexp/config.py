@@ -178,7 +178,7 @@ def checkpoint(cfg: DictConfig) -> CheckpointConfig:
 
 
 def _make(group: str, values: dict[str, Any]) -> Any:
-    given = dict(values[group])
+    given = {key: _here(value) for key, value in values[group].items()}
     options = _GROUPS[group]
     name = given.pop("name", next(iter(options)))
     one_of(f"{group}.name", name, options)
@@ -192,6 +192,12 @@ def _make(group: str, values: dict[str, Any]) -> Any:
         return cls(**given)
     except ValueError as error:
         raise ValueError(f"{group}.{error}") from error
+
+
+def _here(value: Any) -> Any:
+    """A text that begins as a path in somebody's folder, which shells leave as it is after ``dataset.path=``."""
+    home = isinstance(value, str) and value.startswith("~")
+    return str(Path(value).expanduser()) if home else value
 
 
 def _refuse_unknown(prefix: str, given: set[str], known: list[str]) -> None:

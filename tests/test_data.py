@@ -126,6 +126,9 @@ def test_missing_files_are_named(name, tmp_path, monkeypatch):
         ({"x_train": np.ones((30, 4))}, "x_train: all numbers are 1"),
         ({"x_train": np.ones((0, 4)), "y_train": np.ones(0, dtype=int)}, "x_train: shape"),
         ({"y_test": None}, "has no array y_test"),
+        ({"y_train": np.array(["a", "b"] * 15)}, "y_train: shape .* of labels their places, np.uni"),
+        ({"x_train": np.ones((30, 4), ">f8")}, "x_train: >f8; must be numbers of up to 64 bits"),
+        ({"y_train": np.ones(30, np.longdouble)}, "y_train: .*; must be numbers of up to 64 bits"),
         ({"x_train": np.array([{}] * 30)}, "own.npz: an array is broken, or holds objects"),
     ],
 )
@@ -212,6 +215,13 @@ def test_scales():
         SOURCES["digits"](scale="max")
     with pytest.raises(ValueError, match="grayscale=True: must be false for dataset=digits"):
         SOURCES["digits"](grayscale=True)
+
+
+def test_standard_scale_of_films():
+    x = np.random.default_rng(0).normal(3, 2, (20, 2, 5, 6, 3)) * [1, 10, 100]
+    X = Preprocessing.fit(x, "standard")(x, torch.float64).reshape(-1, 3)
+    assert X.mean(0).numpy() == pytest.approx(0, abs=1e-12)
+    assert X.std(0, correction=0).numpy() == pytest.approx(1)
 
 
 def test_standard_scale_of_tables_and_colours():

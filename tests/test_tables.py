@@ -80,6 +80,60 @@ def test_every_format_gives_the_same(kind, frame, table, tmp_path):
     assert here.digest == there.digest
 
 
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+@pytest.mark.parametrize("role", ["target", "group"])
+def test_categories_are_labels_and_groups(role, ending, frame, table, tmp_path):
+    name = {"target": "left", "group": "city"}[role]
+    options = {} if role == "target" else {"group": name}
+    made = frame.assign(**{name: frame[name].astype("category")})
+    path = tmp_path / f"typed.{ending}"
+    getattr(made, f"to_{ending}")(path)
+    there = loaded(SOURCES["table"](path=str(path), target="left", drop=["when"], **options))
+    assert there.digest == loaded(table(**options)).digest
+
+
+def test_types_of_other_writers_are_numbers_and_texts(frame, table, tmp_path):
+    rows = pa.Table.from_pandas(frame, preserve_index=False)
+    cents = rows["patient"].cast(pa.decimal128(21, 2))
+    plain = table(target="patient")
+    for ending, city in (("parquet", pa.string()), ("arrow", pa.string_view())):
+        made = rows.set_column(1, "city", rows["city"].cast(city)).set_column(4, "patient", cents)
+        path = tmp_path / f"typed.{ending}"
+        writer = parquet.write_table if ending == "parquet" else feather.write_feather
+        writer(made, path)
+        there = loaded(SOURCES["table"](path=str(path), target="patient", drop=["when"]))
+        assert there.classes is None
+        here = loaded(SOURCES["table"](**{**plain.__dict__, "task": "regression"}))
+        assert here.train.X.equal(there.train.X)
+        assert here.train.Y.equal(there.train.Y)
+
+
+def test_other_names_labels_and_groups_are_other_data(frame, tmp_path):
+    def digest(made, **options):
+        path = tmp_path / "made.csv"
+        made.to_csv(path, index=False)
+        return loaded(
+            SOURCES["table"](path=str(path), target="left", drop=["when"], **options)
+        ).digest
+
+    first = digest(frame)
+    assert digest(frame) == first
+    assert digest(frame.rename(columns={"income": "pay"})) != first
+    assert digest(frame.assign(left=frame.left.map({"yes": "gone", "no": "here"}))) != first
+    others = frame.assign(patient=frame.patient.sample(frac=1, random_state=1).to_numpy())
+    assert digest(frame, group="patient", test=0.5) != digest(others, group="patient", test=0.5)
+
+
+def test_a_word_among_the_numbers_of_test_targets_is_named(frame, tmp_path):
+    frame[:80].to_csv(tmp_path / "train.csv", index=False)
+    test = frame[80:].astype({"income": object})
+    test.loc[90, "income"] = "unknown"
+    test.to_csv(tmp_path / "test.csv", index=False)
+    paths = {"path": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
+    with pytest.raises(ValueError, match=r"test.csv: income=unknown: must be a number"):
+        loaded(SOURCES["table"](**paths, target="income", drop=["when"]))
+
+
 def test_test_rows_have_each_class_by_its_share(table):
     data = loaded(table(test=0.25))
     both = [np.bincount(part.labels, minlength=2) for part in (data.train, data.test)]

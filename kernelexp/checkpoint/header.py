@@ -128,7 +128,8 @@ class Header:
         """Back from ``to_dict``."""
         known = {f.name: values[f.name] for f in fields(cls)}
         epochs = (Epoch(EpochRecord(**e["record"]), e["metrics"]) for e in known.pop("epochs"))
-        origin, folds = Origin(**known.pop("origin")), tuple(known.pop("folds"))
+        # Files of before there were folds say none.
+        origin, folds = Origin(**known.pop("origin")), tuple(known.pop("folds", ()))
         return cls(origin=origin, epochs=tuple(epochs), folds=folds, **known)
 
 

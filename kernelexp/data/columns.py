@@ -151,11 +151,12 @@ class Columns:
         """The target column: labels as int64 (m,), or numbers (m,) of the type they have.
 
         Raises:
-            ValueError: for labels that training rows do not have, or missing ones.
+            ValueError: for labels that training rows do not have, texts for numbers, or missing ones.
         """
         values = table[self.target]
         refuse_missing(self.target, values, what, "remove such rows")
         if self.classes is None:
+            refuse_no_numbers(self.target, values, what)
             return np.array(values.to_numpy())
         places = pc.index_in(as_texts(values), pa.array(self.classes, pa.string()))
         if places.null_count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,13 @@ from kernelexp.data.cache import own_file
 
 
 def digest(arrays: Arrays) -> str:
-    """Of shapes, types and numbers."""
+    """Of shapes, types and numbers; of a table also of what names, labels and groups make of them."""
     state = hashlib.blake2b(digest_size=16)
+    if arrays.columns is not None:
+        state.update(json.dumps(arrays.columns.to_dict()).encode())
+    for order in (arrays.groups, arrays.times):
+        if order is not None:
+            state.update(order.tobytes())
     for array in arrays.named().values():
         state.update(f"{array.dtype.str} {array.shape}".encode())
         state.update(np.ascontiguousarray(array).data)

@@ -109,9 +109,6 @@ def load(
         y_train = corrupt(y_train, len(classes), noise, noise_kind, _rng(seed, "noise"))
     x_train, x_valid, y_valid = arrays.x_train, None, None
     if validation is not None:
-        if source.mapped:
-            fitting = "null where points stay in their file; dataset.n_train=... reads them"
-            raise refuse("validation", validation, fitting)
         labels = None if classes is None else y_train
         held = held_out(
             validation,
@@ -171,6 +168,12 @@ def check(arrays: Arrays, dtype: torch.dtype, scaled: bool) -> None:
     """
     for part in ("train", "test"):
         x, y = (getattr(arrays, f"{axis}_{part}") for axis in "xy")
+        for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
+            if array.dtype.kind in "iuf" and (not array.dtype.isnative or array.itemsize > 8):
+                fitting = "numbers of up to 64 bits, in this machine's byte order"
+                raise ValueError(
+                    f"{name}: {array.dtype.str}; must be {fitting}: .astype('float64')"
+                )
         if x.ndim < 2 or not x.size or x.dtype.kind not in "biuf":
             raise ValueError(
                 f"x_{part}: shape {x.shape}, {x.dtype}; must be numbers, (n, d) or images"
@@ -180,7 +183,11 @@ def check(arrays: Arrays, dtype: torch.dtype, scaled: bool) -> None:
                 f"x_test: shape {x.shape}; must be like x_train, {arrays.x_train.shape}"
             )
         if y.ndim < 1 or len(y) != len(x) or not y.size or y.dtype.kind not in "biuf":
-            raise ValueError(f"y_{part}: shape {y.shape}, {y.dtype}; must be {len(x)} numbers")
+            texts = "; of labels their places, np.unique(labels, return_inverse=True)[1]"
+            raise ValueError(
+                f"y_{part}: shape {y.shape}, {y.dtype}; must be {len(x)} numbers"
+                + (texts if y.dtype.kind in "USO" else "")
+            )
         used = (torch.float64, x.size) if scaled else (dtype, x[0].size)
         check_numbers(f"x_{part}", x, *used)
         if y.dtype.kind == "f":

@@ -20,7 +20,7 @@ from kernelexp.engine.checks import refuse
 class NPZ(DatasetSource):
     """``x_train, y_train, x_test, y_test`` of an .npz file.
 
-    y are whole numbers, labels of any kind, or floating-point targets (n,) or (n, c): see ``task``.
+    y are whole numbers, the labels of classes, or floating-point targets (n,) or (n, c): see ``task``.
 
     Attributes:
         path: the file.

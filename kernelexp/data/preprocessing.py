@@ -94,7 +94,7 @@ def _gray(x: np.ndarray) -> np.ndarray:
 
 def _standard(x: np.ndarray) -> tuple[Tensor, Tensor]:
     """Shift and factor to mean 0, variance 1: per column of tables, per channel of images."""
-    axes = (0,) if x.ndim == 2 else (0, 1, 2)
+    axes = (0,) if x.ndim == 2 else tuple(range(max(3, x.ndim - 1)))
     mean = x.mean(axes, dtype=np.float64)
     std = _spread(x, axes, mean)
     std = np.where(std > 0, std, 1.0)  # a constant column stays constant

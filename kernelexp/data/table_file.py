@@ -167,6 +167,20 @@ def read_table(path: Path) -> pa.Table:
         raise ValueError(f"{path}: {len(twice)} names of columns occur twice, as {twice[0]!r}")
     if not len(table):
         raise ValueError(f"{path}: has no rows")
+    return _plain(table)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Decimals as floating-point numbers, and texts of newer writers as the texts that Arrow computes with."""
+    for i, field in enumerate(table.schema):
+        kind = field.type
+        if pa.types.is_decimal(kind):
+            plain = pa.float64()
+        elif pa.types.is_string_view(kind):
+            plain = pa.string()
+        else:
+            continue
+        table = table.set_column(i, field.with_type(plain), table.column(i).cast(plain))
     return table
 
 
@@ -189,6 +203,8 @@ def _refuse_separator(path: Path, error: Exception | None = None) -> None:
 
 def _codes(values: pa.ChunkedArray) -> np.ndarray:
     """Places of the values among the distinct ones in order, (n,)."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
     distinct = pc.unique(values)
     order = pc.sort_indices(distinct)
     places = pc.index_in(values.combine_chunks(), distinct.take(order))

@@ -51,6 +51,10 @@ class Config:
         if self.cv is not None and self.solver.stop.patience is not None:
             allowed = "null with cv; validation=0.1 holds out points that it can look at"
             raise refuse("solver.stop.patience", self.solver.stop.patience, allowed)
+        for key, held in (("cv", self.cv), ("validation", self.validation)):
+            if held is not None and self.dataset.mapped:
+                allowed = "null where points stay in their file; dataset.n_train=... reads them"
+                raise refuse(key, held, allowed)
         if self.seed >= 2**63:
             raise refuse("seed", self.seed, "a whole number from 0 to 2^63 - 1")
         number("seed", self.seed, 0, whole=True)
