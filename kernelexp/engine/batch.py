@@ -34,11 +34,6 @@ def critical_batch_size(beta: float, top_eigenvalue: float) -> float:
     return beta / top_eigenvalue
 
 
-def removed_weights(values: Tensor, q: int) -> Tensor:
-    """sigma_i - sigma_{q+1} for i <= q, by which the adapted kernel deflates: (k,) -> (q,)."""
-    return values[:q] - values[q]
-
-
 def adapted_betas(spectrum: Spectrum) -> Tensor:
     """beta(k_G) on the subsample for every q = 0 ... k-1: (k,), with e_i(x_j) = sqrt(s) V_ji."""
     squares = spectrum.vectors.square()  # (s, k)
@@ -49,18 +44,28 @@ def adapted_betas(spectrum: Spectrum) -> Tensor:
 
 
 def choose_q(spectrum: Spectrum, max_batch_size: int, ridge: float = 0.0, n: int = 0) -> int:
-    """Q = max { q : m*(k_G) <= m_max }; Ma, Belkin 2019, eq. 7.
+    """The largest q with m*(k_G) <= m_max; Ma, Belkin 2019, eq. 7.
 
     m_max is cut to ``RESOLVED`` x s, and eigenvalues that rounding has made meaningless are left
     out, so that a kernel of finite rank gets no more than its rank. With a ridge and n points m* is that of
     k + n ridge delta (``preconditioner``), of which the subsample's part stays resolved.
     """
-    reliable = 100 * torch.finfo(spectrum.values.dtype).eps * spectrum.values[0]
+    reliable = _reliable(spectrum)
     betas, values = adapted_betas(spectrum), spectrum.values.clamp(min=reliable)
     resolved = betas / values <= RESOLVED * spectrum.size
     within = (betas + n * ridge) / (values + ridge) <= max_batch_size
     allowed = resolved & within & (spectrum.values > reliable)
     return int(allowed.nonzero().max()) if allowed.any() else 0
+
+
+def most_q(spectrum: Spectrum) -> int:
+    """The most directions that can be deflated: sigma_{q+1} must be more than rounding."""
+    return max(0, int((spectrum.values > _reliable(spectrum)).sum()) - 1)
+
+
+def _reliable(spectrum: Spectrum) -> Tensor:
+    """What an eigenvalue must exceed to be more than rounding."""
+    return 100 * torch.finfo(spectrum.values.dtype).eps * spectrum.values[0]
 
 
 def critical(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
@@ -84,7 +89,7 @@ def eighth_of_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) 
 
 
 def least_time_of_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
-    """M*(k_G) by 8, 16 or 32, whichever takes an epoch's progress the least time; a ``BatchRule``.
+    """A batch of m*(k_G) by 8, 16 or 32, whichever takes an epoch's progress the least time; a ``BatchRule``.
 
     A batch of m* / D loses a share of 1 / (D + 1) of the progress of a sample (``default_batch_size``), and an
     epoch has n D / m* batches of some calls each, which count where n is small. Costs are in multiplications

@@ -93,7 +93,7 @@ class CenterRule:
         return self.chosen != "kmeans" and self.count(n) >= n
 
     def count(self, n: int) -> int:
-        """P, at most, of n points.
+        """How many of n points: p, at most.
 
         Raises:
             ValueError: where there are more centers than points.

@@ -71,7 +71,11 @@ def predicted_mse(
     mse = n / (n - learned.square().sum().item()) * (left + noise) - noise
     if sample is None:
         return mse
-    return mse * (sample - n * (ridge / kappa) ** 2) / (sample - n)
+    # On the points that were learned f is off by ridge / kappa of what it is off elsewhere, and by what it took of
+    # their noise.
+    kept = ridge / kappa
+    trained = kept**2 * mse + (1 - kept) ** 2 * noise
+    return (sample * mse - n * trained) / (sample - n)
 
 
 def _kappa(eigenvalues: Tensor, n: int, ridge: float) -> float:

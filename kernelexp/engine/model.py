@@ -16,6 +16,7 @@ from kernelexp.engine.kernels import KERNELS, Kernel
 from kernelexp.engine.norms import RKHSNorm, rkhs_norm
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
+from kernelexp.engine.registry import made
 
 _FORMAT, _VERSION = "kernelexp model", 2
 
@@ -82,9 +83,9 @@ class KernelModel:
             ValueError: for a kernel that is not of this package. Its name can be stored, its code
                 cannot: keep centers and weights, and rebuild the model from them.
         """
-        if type(self.kernel) is not KERNELS.get(getattr(self.kernel, "name", "")):
+        if (foreign := _foreign(self.kernel)) is not None:
             raise ValueError(
-                f"{type(self.kernel).__name__}: only kernels of kernelexp can be saved "
+                f"{type(foreign).__name__}: only kernels of kernelexp can be saved "
                 f"({', '.join(KERNELS)}); of others keep model.centers and model.weights"
             )
         header = {
@@ -122,8 +123,17 @@ class KernelModel:
                 f"{path}: a model of format version {header['version']}; this kernelexp reads "
                 f"version {_VERSION}: use the kernelexp that saved it"
             )
-        kernel = KERNELS[header["kernel"]["name"]](**header["kernel"]["parameters"])
+        named = {"name": header["kernel"]["name"], **header["kernel"]["parameters"]}
+        kernel = made(f"{path}: kernel", named, KERNELS, "one of this kernelexp")
         return cls(kernel, centers, weights, stored.get("transform"))
+
+
+def _foreign(kernel: Kernel) -> Kernel | None:
+    """What of a kernel, itself or a term of it, is not of this package."""
+    if type(kernel) is not KERNELS.get(getattr(kernel, "name", "")):
+        return kernel
+    terms = getattr(kernel, "terms", ())
+    return next((found for term in terms if (found := _foreign(term)) is not None), None)
 
 
 def _own(values: Tensor) -> Tensor:

@@ -186,6 +186,15 @@ def test_what_was_not_reached_is_said():
         fit(SOLVERS["askotch"](ridge=1e-12, tolerance=1e-12), p)
 
 
+def test_without_a_ridge_it_says_what_singular_kernels_need():
+    X = torch.randn(80, 3, generator=torch.Generator().manual_seed(0))
+    p = Problem(KERNELS["linear"](), X, torch.randn(80, 1))
+    with pytest.warns(
+        SingularMatrixWarning, match="which solver=askotch needs where K is singular"
+    ):
+        fit(SOLVERS["askotch"](ridge=0.0), p)
+
+
 def test_a_step_that_is_too_long_is_halved_and_then_refused(monkeypatch):
     p = problem(LAPLACIAN)
     expected = fit(SOLVERS["askotch"](ridge=1e-4), p).weights
@@ -195,7 +204,7 @@ def test_a_step_that_is_too_long_is_halved_and_then_refused(monkeypatch):
         pytest.warns(RuntimeWarning, match="training diverged; started again with half"),
         pytest.raises(
             DivergenceError,
-            match="also with half the step and the least acceleration: set solver.block_size below 64",
+            match="the least acceleration: set a larger solver.ridge, solver.block_size below 64 or",
         ),
     ):
         fit(SOLVERS["askotch"](ridge=1e-4), p)

@@ -32,8 +32,8 @@ def test_it_is_the_error_of_gaussian_features(n, ridge, noise):
     assert predicted == pytest.approx(simulated(n, ridge, noise), rel=0.12)
 
 
-@pytest.mark.parametrize("ridge", [0.0, 1e-2])
-def test_a_kernel_of_points(ridge):
+@pytest.mark.parametrize(("ridge", "noise"), [(0.0, 0.0), (1e-2, 0.0), (1e-3, 1.0)])
+def test_a_kernel_of_points(ridge, noise):
     generator = torch.Generator().manual_seed(1)
 
     def draw(n):
@@ -45,11 +45,14 @@ def test_a_kernel_of_points(ridge):
     for n in (30, 120):
         errors = []
         for _ in range(20):
-            f = fit(SOLVERS["exact"](ridge=ridge), Problem(kernel, *draw(n)))
+            X, Y = draw(n)
+            Y += math.sqrt(noise) * torch.randn(n, 2, generator=generator, dtype=torch.float64)
+            f = fit(SOLVERS["exact"](ridge=ridge), Problem(kernel, X, Y))
             X, Y = draw(1000)
             errors.append((f.predict(X) - Y).square().mean().item())
         mean = sum(errors) / len(errors)
-        assert predicted_mse(*frame, n, ridge, sample=800) == pytest.approx(mean, rel=0.08)
+        predicted = predicted_mse(*frame, n, ridge, noise, sample=800)
+        assert predicted == pytest.approx(mean, rel=0.08)
 
 
 def test_coefficients_hold_all_of_the_target():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import r2_score
 
-from kernelexp.engine import KERNELS, SOLVERS, KernelModel, Problem, prepare
+from kernelexp.engine import KERNELS, SOLVERS, FunctionKernel, KernelModel, Problem, prepare
 from kernelexp.engine.model import predicted_labels, r2
 from kernelexp.engine.points import Points
 
@@ -51,6 +51,22 @@ def test_save_and_load_are_bit_equal(model, tmp_path, name):
     X = torch.randn(50, 5)
     assert loaded.kernel == model.kernel
     assert torch.equal(loaded.predict(X), model.predict(X))
+
+
+def test_what_cannot_be_saved_or_is_not_known_is_one_line(model, tmp_path):
+    own = FunctionKernel(lambda X, Z: X @ Z.mT, lambda X: X.square().sum(1))
+    for kernel in (own, KERNELS["sum"]([own])):
+        with pytest.raises(
+            ValueError, match="^FunctionKernel: only kernels of kernelexp can be saved"
+        ):
+            replace(model, kernel=kernel).save(tmp_path / "m.pt")
+    model.save(tmp_path / "m.pt")
+    stored = torch.load(tmp_path / "m.pt")
+    torch.save(
+        {**stored, "header": stored["header"].replace("matern", "mattern")}, tmp_path / "m.pt"
+    )
+    with pytest.raises(ValueError, match=r"m.pt: kernel=mattern: must be one of arc_cosine, "):
+        KernelModel.load(tmp_path / "m.pt")
 
 
 def test_a_slice_is_saved_without_the_rest(tmp_path):

@@ -13,6 +13,14 @@ from kernelexp.engine.solvers.projection import make_projection
 LAPLACIAN = KERNELS["laplacian"](bandwidth=3.0)
 
 
+@pytest.mark.parametrize("solver", [EigenPro3, EigenPro4])
+def test_a_batch_that_is_cut_is_told(solver):
+    p = problem(LAPLACIAN, limits=ResourceLimits(max_batch_size=40))
+    with pytest.warns(RuntimeWarning, match="solver.batch_size=90 exceeds .*: 40 is used"):
+        training = prepare(solver(n_centers=50, batch_size=90), p)
+    assert training.system.batch_size == 40
+
+
 def weights(solver, p):
     training = prepare(solver, p)
     list(training.run())

@@ -104,13 +104,40 @@ def test_divergence_is_answered_once_by_half_the_step():
     assert epochs == [*range(1, len(epochs) - 29), *range(1, 31)]  # those of the model
 
 
-def test_divergence_ends_in_an_error_that_helps():
-    wrong = with_step(EigenPro2(epochs=30, batch_size=20, q=20), 100)
+@pytest.mark.parametrize(
+    ("solver", "dtype", "help"),
+    [
+        (EigenPro2(epochs=30, batch_size=20, q=20), torch.float64, "batch_size below 20 or solver.q below 20"),
+        (EigenPro2(epochs=30, batch_size=1, q=20), torch.float32, "q below 20 or dtype=float64"),
+        (SGD(epochs=30, batch_size=1), torch.float64, "another solver, as exact or cg"),
+    ],
+)  # fmt: skip
+def test_divergence_ends_in_an_error_that_helps(solver, dtype, help):
+    training = prepare(
+        with_step(solver, 100), problem(KERNELS["laplacian"](bandwidth=3.0), dtype=dtype)
+    )
     with (
         pytest.warns(RuntimeWarning, match="diverged"),
-        pytest.raises(DivergenceError, match=r"set solver.batch_size below 20, solver.q below 20"),
+        pytest.raises(DivergenceError, match=f": set (solver.)?{help}$"),
     ):
-        list(prepare(wrong, problem(KERNELS["laplacian"](bandwidth=3.0))).run())
+        list(training.run())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["few features", "repeated rows"])
+def test_directions_of_rounding_are_not_deflated(kind, dtype):
+    """A q beyond the rank of K: what is deflated then is noise, and the step it allows has no limit."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(100, 3, generator=generator, dtype=dtype)
+    kernel, q, rank = KERNELS["linear"](), 8, 3
+    if kind == "repeated rows":
+        kernel, q, rank = KERNELS["laplacian"](bandwidth=3.0), 40, 20
+        X = torch.randn(20, 5, generator=generator, dtype=dtype).repeat(10, 1)
+    p = Problem(kernel, X, X[:, :2])
+    with pytest.warns(RuntimeWarning, match=f"solver.q={q} exceeds .*: {rank - 1} is used"):
+        training = prepare(EigenPro2(epochs=20, q=q), p)
+    losses = [record.train_mse for record in training.run()]
+    assert losses[-1] < 1e-5
 
 
 def test_max_batch_size_limits_the_preconditioner():

@@ -184,3 +184,7 @@ def test_auto_solves_a_long_table_of_few_cells_at_once():
     p = Problem(KERNELS["laplacian"](), torch.rand(40_000, 3), X[:, :1])
     other, _ = own.choose(own.sizes(p), p.measured_limits(), p.device)
     assert other.name == "eigenpro2"
+    with_ridge = SOLVERS["auto"](ridge=1e-3)
+    other, reason = with_ridge.choose(with_ridge.sizes(p), p.measured_limits(), p.device)
+    assert other.name == "falkon"
+    assert reason.endswith("on 4,000 of the points as centers (solver.n_centers)")

@@ -28,7 +28,7 @@ class Radial(DistanceKernel):
 
     @abstractmethod
     def slope(self, r2: Tensor) -> Tensor:
-        """D k / d r^2, any shape; where that is infinite, at r = 0, any value. May overwrite its argument."""
+        """The slope dk / d(r^2), any shape; where that is infinite, at r = 0, any value. May overwrite its argument."""
 
     def matrix(self, X: Points, Z: Points) -> Tensor:
         return self.profile(squared_distances(X, Z))

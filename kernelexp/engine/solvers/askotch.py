@@ -36,6 +36,10 @@ _RANK, _RANK_SHARE = 100, 2
 _LOOK = 10
 # Training has diverged at this relative residual; it begins with 1.
 _GROWTH = 10.0
+# Said where it has no ridge and does not arrive: its preconditioner divides by what rounding leaves of K's rank.
+_SINGULAR = (
+    ", which solver=askotch needs where K is singular; solver=cg and exact end in least squares"
+)
 
 
 @final
@@ -69,7 +73,7 @@ class Askotch(Solver[AskotchSystem, AskotchIterate]):
     operations beside.
 
     Attributes:
-        ridge: >= 0, in the units of a mean loss.
+        ridge: >= 0, in the units of a mean loss; 0 where K is far from singular alone, else see ``cg`` and ``exact``.
         block_size: b; null: n / 100, at least 64.
         rank: r of the approximation; null: half the block, or where that is all points b; at most 100.
         tolerance: stop at this relative residual |y - (K + n ridge I) alpha| / |y| of every output.
@@ -231,8 +235,8 @@ class Askotch(Solver[AskotchSystem, AskotchIterate]):
             return False
         if iterate.step_scale < 1:
             raise DivergenceError(
-                "training diverges, also with half the step and the least acceleration: set "
-                f"solver.block_size below {system.plan.block_size}, a larger solver.ridge or dtype=float64"
+                "training diverges, also with half the step and the least acceleration: set a larger "
+                f"solver.ridge, solver.block_size below {system.plan.block_size} or dtype=float64"
             )
         warnings.warn(
             "training diverged; started again with half of the step and the least acceleration",
@@ -257,7 +261,7 @@ class Askotch(Solver[AskotchSystem, AskotchIterate]):
             left = relative_residual(Y - self._outputs(system, iterate), Y)
             iterate.warning = unmet(left, n, u) if left > MET * self.tolerance else None
         elif last and self.epochs is None and not iterate.converged:
-            iterate.warning = unsolved(iterate.relative_residual)
+            iterate.warning = unsolved(iterate.relative_residual) + _SINGULAR * (self.ridge == 0)
 
     def _outputs(self, system: AskotchSystem, iterate: AskotchIterate) -> Tensor:
         """f(X) in float64, (n, c)."""

@@ -38,7 +38,7 @@ class Auto(SolverOption):
 
     Attributes:
         centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
-        n_centers: p; null: all.
+        n_centers: p; null: all, and max(1,000, n / 10) with ``falkon`` or ``eigenpro4``.
         ridge: >= 0, in the units of a mean loss; 0: interpolation, or least squares.
         tolerance: the relative residual wanted; null: predictions as good as a few epochs make them.
 
@@ -100,11 +100,18 @@ class Auto(SolverOption):
         if self.ridge > 0:
             tolerance = Falkon.tolerance if self.tolerance is None else self.tolerance
             falkon = Falkon(epochs, stop, centers, n_centers, self.ridge, tolerance)
-            return falkon, f"{takes}, which is much; with a ridge its preconditioner is the best"
+            why = "which is much; with a ridge its preconditioner is the best"
+            return falkon, f"{takes}, {why}{_on(falkon, n, self.restricted)}"
         if self.restricted or n > _MANY_POINTS:
             eigenpro4 = EigenPro4(epochs, stop, centers=centers, n_centers=n_centers)
-            return eigenpro4, f"{takes}, which is much"
+            return eigenpro4, f"{takes}, which is much{_on(eigenpro4, n, self.restricted)}"
         if self.tolerance is not None:
             cg = CG(epochs, stop, self.tolerance)
             return cg, f"a residual is asked for and the matrix of {size} does not fit"
         return EigenPro2(epochs, stop), f"{takes}, which is much"
+
+
+def _on(solver: Falkon | EigenPro4, n: int, asked: bool) -> str:
+    """On how many of n points as centers, where nobody has asked for so few."""
+    p = solver.center_rule.count(n)
+    return "" if asked or p >= n else f", on {p:,} of the points as centers (solver.n_centers)"

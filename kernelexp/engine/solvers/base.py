@@ -122,7 +122,7 @@ class Solver(SolverOption, Generic[S, It]):
 
     @abstractmethod
     def start(self, system: S, weights: Tensor | None = None) -> It:
-        """F = 0, or the function of given weights (p, c) at the centers of the system."""
+        """The function f = 0, or that of given weights (p, c) at the centers of the system."""
 
     @abstractmethod
     def advance(self, system: S, iterate: It) -> EpochRecord | None:

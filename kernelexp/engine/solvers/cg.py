@@ -41,7 +41,7 @@ _SUBSAMPLE = 2000
 @final
 @dataclass(frozen=True)
 class CG(Solver[CGSystem, CGIterate]):
-    """Conjugate residuals in float64, the top q directions of K taken down to the size of the next.
+    """Conjugate residuals in float64, the top q directions of K deflated to the size of the next.
 
     Solves (K + n ridge I) alpha = Y. Of the two classical iterations for a symmetric K this is the one
     that lowers the residual itself, and so goes to the least-squares solution of smallest norm where K is
@@ -207,9 +207,11 @@ class CG(Solver[CGSystem, CGIterate]):
                 iterate.warning = unsolved(iterate.relative_residual)
         elif iterate.converged and self.ridge == 0:
             self._say_what_is_unmet(system, iterate, MET * self.tolerance)
+        if not iterate.converged:
+            return
         held = system.outputs(self.weights(system, iterate).double())
         dtype = system.targets.dtype
-        if iterate.converged and rounds_off(held, iterate.outputs, dtype):
+        if rounds_off(held, iterate.outputs, dtype):
             iterate.warning = iterate.warning or too_coarse(dtype, "f is rounded off")
 
     def _end_in_least_squares(self, system: CGSystem, iterate: CGIterate, R: Tensor) -> None:

@@ -12,13 +12,14 @@ The table of the family (SGD, EigenPro 1 and 2; EigenPro 3 and 4 deflate within 
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from kernelexp.engine.batch import choose_q
+from kernelexp.engine.batch import choose_q, most_q
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
 from kernelexp.engine.preconditioner import Preconditioner
@@ -99,7 +100,15 @@ class SubsampleDeflation(Deflation):
         ridge: float,
     ) -> Preconditioner:
         q = self.fixed_q(most)
-        q = choose_q(spectrum, m_max, ridge, len(X)) if q is None else q
+        if q is None:
+            q = choose_q(spectrum, m_max, ridge, len(X))
+        elif (rank := most_q(spectrum)) < q:
+            warnings.warn(
+                f"solver.q={self.q} exceeds what the kernel has of eigenvalues above rounding: {rank} is used",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            q = rank
         return Preconditioner.from_spectrum(kernel, X, spectrum, q, ranks, ridge)
 
 

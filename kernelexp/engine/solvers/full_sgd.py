@@ -29,7 +29,6 @@ to interpolation. The step follows from k + n ridge delta (``preconditioner``).
 from __future__ import annotations
 
 import math
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +46,7 @@ from kernelexp.engine.sharded import square_operator
 from kernelexp.engine.solvers.block import Block
 from kernelexp.engine.solvers.deflation import Deflation
 from kernelexp.engine.solvers.full_state import FullIterate, FullSystem
-from kernelexp.engine.solvers.minibatch import MiniBatchSolver
+from kernelexp.engine.solvers.minibatch import MiniBatchSolver, limited
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.solvers.subsample import least_time_subsample
@@ -180,15 +179,7 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
     def _batch_size(self, system: FullSystem) -> int:
         n, most = len(system.targets), system.plan.max_batch_size
         m = self.batch_size or self.batch_rule(system.m_star, system.m_star_adapted, n, most)
-        m = min(m, n)
-        used = max(1, min(m, most))
-        if self.batch_size is not None and used < m:
-            warnings.warn(
-                f"solver.batch_size={self.batch_size} exceeds resource.max_batch_size: {used} is used",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return used
+        return limited(min(m, n), self.batch_size, most)
 
     def start(self, system: FullSystem, weights: Tensor | None = None) -> FullIterate:
         Y = system.targets

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from kernelexp.engine.batch import critical_batch_size, step_size
@@ -199,10 +200,13 @@ class MiniBatchSolver(Solver[MS, MI], Generic[MS, MI]):
         m = system.batch_size
         step = iterate.step_scale * system.step_size(m)
         if iterate.step_scale < 1:
+            q, coarse = system.preconditioner.q, system.targets.dtype != torch.float64
+            ways = [f"solver.batch_size below {m}"] if m > 1 else []
+            ways += [f"solver.q below {q}"] if q else []
+            ways += ["dtype=float64"] if coarse else []
             raise DivergenceError(
-                f"training diverges, also with half the step ({step:.3g}): "
-                f"set solver.batch_size below {m}, solver.q below "
-                f"{system.preconditioner.q} or dtype=float64"
+                f"training diverges, also with half the step ({step:.3g}): set "
+                + (" or ".join(ways) or "another solver, as exact or cg")
             )
         warnings.warn(
             f"training diverged with step {step:.3g}; started again with half of it",
@@ -213,6 +217,18 @@ class MiniBatchSolver(Solver[MS, MI], Generic[MS, MI]):
         iterate.step_scale /= 2
         iterate.epoch = iterate.position = 0
         iterate.losses = iterate.losses[:1]
+
+
+def limited(m: int, asked: int | None, most: int) -> int:
+    """The batch size m, or ``most`` where that is less, which is told where m was asked for."""
+    used = max(1, min(m, most))
+    if asked is not None and used < m:
+        warnings.warn(
+            f"solver.batch_size={asked} exceeds resource.max_batch_size: {used} is used",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return used
 
 
 def _batches(order: Tensor, count: int, first: int, last: int) -> list[Tensor]:

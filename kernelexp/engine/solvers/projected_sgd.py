@@ -37,7 +37,7 @@ from kernelexp.engine.model import predicted_labels
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.solvers.minibatch import MiniBatchSolver
+from kernelexp.engine.solvers.minibatch import MiniBatchSolver, limited
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.projected_plan import plan_projected
 from kernelexp.engine.solvers.projected_state import ProjectedIterate, ProjectedSystem
@@ -175,7 +175,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         )
         rule = self.batch_rule(exact)
         m = self.batch_size or rule(system.m_star, system.m_star_adapted, n, m_max)
-        m = min(m, n, plan.max_batch_size)
+        m = limited(min(m, n), self.batch_size, plan.max_batch_size)
         inflation = P.curvature_inflation(kernel, points, m, generator, ranks)
         return replace(
             system,

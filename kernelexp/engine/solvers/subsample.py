@@ -26,7 +26,7 @@ _KEPT_POINTS = 64_000
 
 
 def least_time_subsample(sizes: Sizes, epochs: int) -> int:
-    """S for a training of so many epochs."""
+    """The size s for a training of so many epochs."""
     candidates = {min(s, sizes.n) for s in _CANDIDATES}
     return min(sorted(candidates), key=lambda s: _cost(s, sizes, epochs))
 
