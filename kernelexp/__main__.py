@@ -180,7 +180,11 @@ def main() -> None:
     from kernelexp.rank_place import Place
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ranks lose is said in one line
-    place = Place.found()
+    try:
+        place = Place.found()
+    except (ValueError, KeyError) as error:
+        print(f"kernelexp: {error}, as torchrun and srun do", file=sys.stderr)
+        sys.exit(2)
     if place is None:
         _typed()
         return

@@ -193,6 +193,8 @@ SELECTION = {
     RUN.loo_accuracy: RUN.loo_mse,
     RUN.loo_r2: RUN.loo_mse,
 }
+# The parameters of a run that say which data it is of: scores on different ones are not compared.
+DATA = ("dataset.name", "dataset.path", "dataset.target", "dataset.id")
 # Before the names of what is recorded for each value of a grid, one after the other.
 PATH = "path_"
 # The file of a run that says what its model gets wrong on the test points.

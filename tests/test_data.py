@@ -126,7 +126,10 @@ def test_missing_files_are_named(name, tmp_path, monkeypatch):
         ({"x_train": np.ones((30, 4))}, "x_train: all numbers are 1"),
         ({"x_train": np.ones((0, 4)), "y_train": np.ones(0, dtype=int)}, "x_train: shape"),
         ({"y_test": None}, "has no array y_test"),
-        ({"y_train": np.array(["a", "b"] * 15)}, "y_train: shape .* of labels their places, np.uni"),
+        (
+            {"y_train": np.array(["a", "b"] * 15)},
+            "y_train: shape .* of labels their places, np.uni",
+        ),
         ({"x_train": np.ones((30, 4), ">f8")}, "x_train: >f8; must be numbers of up to 64 bits"),
         ({"y_train": np.ones(30, np.longdouble)}, "y_train: .*; must be numbers of up to 64 bits"),
         ({"x_train": np.array([{}] * 30)}, "own.npz: an array is broken, or holds objects"),

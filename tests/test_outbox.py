@@ -19,7 +19,7 @@ from kernelexp.store import outbox as outbox_module
 from kernelexp.store.__main__ import main
 from kernelexp.store.beginning import beginning, create_run
 from kernelexp.store.entries import Begin, End, Metrics, Model, Tags, from_line, to_line
-from kernelexp.store.journal import UNSENT, Journal, read
+from kernelexp.store.journal import _LINES, UNSENT, Journal, read
 
 GROUPS = {group: {"name": group} for group in ("kernel", "dataset", "solver")}
 
@@ -379,6 +379,17 @@ def test_help_and_what_is_not_there(capsys, workdir):
     assert "python -m kernelexp.store send" in capsys.readouterr().out
     assert main(["sned"]) == 2
     assert capsys.readouterr().err == "kernelexp: sned: must be send or list; --help says more\n"
+
+
+def test_what_another_version_kept_is_said(capsys, workdir):
+    folder = workdir / UNSENT / "abc"
+    folder.mkdir(parents=True)
+    (folder / _LINES).write_text('{"kind": "Later", "when": 1}\n')
+    for command in ("list", "send"):
+        assert main([command]) == 1
+        said = capsys.readouterr()
+        assert "nothing is kept" not in said.out
+        assert f"{UNSENT / 'abc'} cannot be read" in said.err.splitlines()[0]
 
 
 def interrupted(tracker, epochs):

@@ -153,6 +153,14 @@ def test_ranks_that_contradict_a_launcher(cli, monkeypatch):
         2, "kernelexp: resource.ranks=3: must be 2, as many as were launched, or 1")  # fmt: skip
 
 
+def test_a_launcher_that_says_too_little_is_one_line(cli, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    done = cli(*FEW)
+    assert (done.code, done.err.strip()) == (
+        2, "kernelexp: RANK=0: MASTER_ADDR must be set with it, as torchrun and srun do")  # fmt: skip
+
+
 def test_where_slurm_says_a_rank_is(monkeypatch):
     assert Place.found() is None
     slurm = {

@@ -35,6 +35,13 @@ EPOCH_METRICS = {
 SMALL = ("dataset.n_train=300", "solver.epochs=2", "tracking.log_model=false")
 
 
+def test_tags_of_ours_stay_ours(cli, runs):
+    done = cli(*SMALL, "+tracking.tags.process=mine", "+tracking.tags.whose=mine")
+    assert done.code == 0, done.err
+    [run] = runs()
+    assert (run.data.tags["whose"], run.data.tags["process"] == "mine") == ("mine", False)
+
+
 def test_a_run(cli, client, runs):
     done = cli("solver.epochs=3", "kernel=gaussian", "kernel.bandwidth=2", "+tracking.tags.a=b")
     assert done.code == 0, done.err

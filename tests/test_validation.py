@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_going_on import Watcher, killed_again_and_again
@@ -16,6 +17,7 @@ from kernelexp.data import SOURCES, load
 from kernelexp.data.held_out import Fold, held_out
 from kernelexp.engine import KERNELS, SOLVERS, StopRule
 from kernelexp.loading import find
+from kernelexp.report.making import _best
 from kernelexp.sweep_outcome import SweepOutcome
 
 DIGITS = SOURCES["digits"](n_train=300, n_test=100)
@@ -174,10 +176,12 @@ def test_points_that_stay_in_their_file_can_not_be_held_out(tmp_path):
                            (np.eye(8), np.arange(8.0), np.eye(8), np.arange(8.0)), strict=True):  # fmt: skip
         np.save(tmp_path / f"{name}.npy", array)
     source = SOURCES["npy"](path=str(tmp_path))
-    with pytest.raises(
-        ValueError, match="validation=2: must be null where points stay in their file"
-    ):
-        load(source, None, validation=2)
+    parts = {"kernel": KERNELS["gaussian"](), "solver": SOLVERS["exact"]()}
+    for held in ({"validation": 2}, {"cv": 2}):
+        [(key, value)] = held.items()
+        message = f"{key}={value}: must be null where points stay in their file"
+        with pytest.raises(ValueError, match=message):
+            experiment.Config(dataset=source, **parts, **held)
     assert len(load(replace(source, n_train=8), None, validation=2).valid.X) == 2
 
 
@@ -220,7 +224,13 @@ def test_of_equal_accuracies_the_smaller_error_is_the_better(client):
     assert SweepOutcome(found[:3], parent).best is found[1]
     assert SweepOutcome(found, parent).best is None  # not the same data
     assert SweepOutcome(found[3:], parent).best is found[3]
+    with pytest.raises(ValueError, match=r"are of 2 data sets, .* \(iris; wine\); give the id of"):
+        find(client, "best:tied")
+    client.delete_run(found[3].info.run_id)
     assert find(client, "best:tied").info.run_id == found[1].info.run_id
+    frame = pd.DataFrame([run.data.metrics for run in found])
+    assert list(_best(frame[:3]).index) == [1]  # of a report
+    assert list(_best(frame[["cv_accuracy"]]).index) == [0]
 
 
 def test_ranks_hold_out_and_stop_alike(cli, client):

@@ -126,10 +126,10 @@ class Header:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Header:
         """Back from ``to_dict``."""
+        values = {"folds": (), **values}  # which files of before do not have
         known = {f.name: values[f.name] for f in fields(cls)}
         epochs = (Epoch(EpochRecord(**e["record"]), e["metrics"]) for e in known.pop("epochs"))
-        # Files of before there were folds say none.
-        origin, folds = Origin(**known.pop("origin")), tuple(known.pop("folds", ()))
+        origin, folds = Origin(**known.pop("origin")), tuple(known.pop("folds"))
         return cls(origin=origin, epochs=tuple(epochs), folds=folds, **known)
 
 

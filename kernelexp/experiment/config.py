@@ -61,5 +61,14 @@ class Config:
         check_precision(self.precision, self.dtype, self.device)
         for name in self.compare:
             one_of("compare", name, [*COMPARISONS, LEARNING_CURVE])
-        if LEARNING_CURVE in self.compare and self.noise:
+        if LEARNING_CURVE in self.compare:
+            self._check_learning_curve()
+
+    def _check_learning_curve(self) -> None:
+        """The theory is of ridge regression on all training points, whose ridge is known beforehand."""
+        if self.noise:
             raise refuse("noise", self.noise, f"0 with compare=[{LEARNING_CURVE}]")
+        solver = self.solver
+        if not hasattr(solver, "ridge") or getattr(solver, "n_centers", None) is not None:
+            allowed = "one with a ridge, on all points"
+            raise refuse("solver", solver.name, f"{allowed}, with compare=[{LEARNING_CURVE}]")

@@ -72,7 +72,7 @@ def prepare(
     for name, outputs in compared.items():
         there |= scores(f"{name}_test", outputs, dataset.test)
     if LEARNING_CURVE in config.compare:
-        ridge = getattr(config.solver, "ridge", 0.0)
+        ridge: float = config.solver.ridge  # type: ignore[attr-defined]  # as Config has seen
         test = dataset.test
         there[RUN.predicted_test_mse] = predicted_test_mse(problem, ridge, test.X, test.Y)
     if config.compare:

@@ -101,15 +101,20 @@ def with_stop(data: Data) -> None:
     """Add the column ``stop``; leave out runs that have none of the three.
 
     Overfitted: ``solver.stop.train_error=0``, and the error did get there; ``EARLY`` where it did not.
-    Interpolated: solved.
+    Interpolated: solved on all points, without ridge.
     """
     runs = data.runs
-    solved = runs["solver"].isin(["exact", "cg"])
+    ridge = pd.Series(runs.get("solver.ridge", 0.0), runs.index, dtype=float).fillna(0)
+    centers = pd.Series(runs.get("p", np.nan), runs.index, dtype=float)
+    solved = runs["solver"].isin(["exact", "cg"]) & (ridge == 0) & ~(centers < runs["n"])
     reached = runs["stopped_by"].eq(BY_TRAIN_ERROR)
     stop = np.select([solved, reached], [INTERPOLATED, OVERFITTED], EARLY)
     rule = pd.Series(runs.get("solver.stop.train_error", np.nan), runs.index, dtype=float)
     data.runs = runs.assign(stop=stop)
-    data.keep(solved | (rule == 0), "neither overfitted (solver.stop.train_error=0) nor exact")
+    data.keep(
+        solved | (rule == 0),
+        "neither overfitted (solver.stop.train_error=0) nor interpolated (exact, no ridge)",
+    )
     early = int(data.runs["stop"].eq(EARLY).sum())
     if early:
         data.notes.append(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kernelexp.metrics import RUN, SELECTION
+from kernelexp.metrics import DATA, RUN, SELECTION
 from kernelexp.report import captions, safe
 from kernelexp.report.drawing import draw
 from kernelexp.report.figures import Figure
@@ -86,6 +86,8 @@ def _picture(wanted: Wanted, data: Data, store: Store, options: Options) -> Pict
     if figure.history:
         data.history = store.history(data.runs["run"], figure.history)
     if figure.file:
+        for column in DATA:
+            _keep_newest(data, column)
         data.runs = _best(data.runs)
         data.file = store.file(data.runs["run"].iloc[0], figure.file)
     table = figure.table(data)
@@ -158,9 +160,11 @@ def _refuse_nothing(figure: Figure, data: Data, table: pd.DataFrame) -> None:
 def _best(runs: pd.DataFrame) -> pd.DataFrame:
     """The best run by held-out points; where none has been held out, the newest. A frame of one row."""
     whole = runs[runs[PARTIAL].isna()] if PARTIAL in runs else runs
-    for name in SELECTION:
+    for name, tie_breaker in SELECTION.items():
         if name in whole and whole[name].notna().any():
-            return whole.loc[[whole[name].idxmax()]]
+            keys = [name, *([tie_breaker] if tie_breaker in whole else [])]
+            whole = whole.sort_values(keys, ascending=[False, True][: len(keys)], kind="stable")
+            break
     return whole.iloc[[0]]
 
 

@@ -7,7 +7,7 @@ import sys
 from kernelexp.store.entries import SweepEnd
 from kernelexp.store.journal import UNSENT
 from kernelexp.store.reach import StoreAway, first_line
-from kernelexp.store.unsent import Kept, kept, open_for, send
+from kernelexp.store.unsent import Kept, kept, open_for, send, unreadable
 
 _HELP = f"""kernelexp.store: what was kept while the MLflow store was away.
 
@@ -33,17 +33,16 @@ def main(arguments: list[str] | None = None) -> int:
         case ["list"]:
             for one in kept():
                 print(_shown(one))
-            return 0
+            return min(1, _say_unreadable())
     typed = " ".join(given)
     print(f"kernelexp: {typed}: must be send or list; --help says more", file=sys.stderr)
     return 2
 
 
 def _send() -> int:
-    found = kept()
-    if not found:
+    found, failed, away = kept(), _say_unreadable(), set[str]()
+    if not found and not failed:
         print(f"nothing is kept in {UNSENT}")
-    failed, away = 0, set[str]()
     for one in found:
         uri = one.begin.uri
         if uri in away:
@@ -63,6 +62,14 @@ def _send() -> int:
     if failed:
         print(f"kernelexp: {failed} still kept in {UNSENT}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _say_unreadable() -> int:
+    """What no command here can send: how many there are."""
+    lines = unreadable()
+    for line in lines:
+        print(f"kernelexp: {line}; the version that wrote it sends it", file=sys.stderr)
+    return len(lines)
 
 
 def _send_one(one: Kept) -> str | None:

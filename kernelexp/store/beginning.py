@@ -30,10 +30,10 @@ def beginning(
     A name that is too long is cut, and whole in a tag.
     """
     own = {
+        **config.tags,
         PROCESS_TAG: str(this_process()),
         HEARTBEAT_TAG: sign(),
         **code_tags(),
-        **config.tags,
         **tags,
     }
     if len(name) > LONGEST_NAME:

@@ -51,6 +51,17 @@ def kept() -> list[Kept]:
     return found
 
 
+def unreadable() -> list[str]:
+    """A line for each that cannot be read, as what another version of this program has written."""
+    lines = []
+    for folder in unsent():
+        try:
+            read(folder)
+        except (OSError, ValueError) as error:
+            lines.append(f"{folder} cannot be read ({first_line(error)})")
+    return lines
+
+
 def given_up(uri: str) -> bool:
     """Whether a run waited for this store in vain, and it was not reached since."""
     return any(one.begin.uri == uri and was_given_up(one.folder) for one in kept())
