@@ -29,7 +29,11 @@ def ask_for_memory(launcher: DictConfig, jobs: Iterable[Job]) -> None:
 
 
 def _gigabytes(job: Job) -> float:
-    plan, resource = planned_memory(job.checked), job.checked.resource
+    config, resource = job.checked, job.checked.resource
+    try:
+        plan = planned_memory(config)
+    except ValueError:  # more than this machine has, which need not be the one that trains
+        plan = planned_memory(config, anywhere=True)
     of_rank = plan.peak_gb if plan is not None else _UNKNOWN
     kept = resource.cache_gb or 0.0
     return resource.ranks * ((resource.memory_gb or of_rank + kept) + _BESIDE)

@@ -27,11 +27,12 @@ _ENDLESS = 1 << 62
 _EIGENSYSTEM = 8
 
 
-def planned_memory(config: Config) -> Plan | None:
+def planned_memory(config: Config, anywhere: bool = False) -> Plan | None:
     """The memory plan of a run, None where the data's sizes are not known without reading them.
 
     The solver's own plan for these sizes, of points that all differ, and the data, with codes as if they
     were bytes. Kernel rows that a solver keeps for speed are left out: they come as far as there is room.
+    ``anywhere``: on a machine that has the memory.
 
     Raises:
         ValueError: where the run does not fit, or a size exceeds the data.
@@ -39,9 +40,10 @@ def planned_memory(config: Config) -> Plan | None:
     shape = config.dataset.shape()
     if shape is None:
         return None
-    plans = [planned(config, shape)[2]]
+    plans = [planned(config, shape, anywhere)[2]]
     if "exact" in config.compare:
-        plans.append(planned(replace(config, solver=EXACT, dtype=torch.float64), shape)[2])
+        exact = replace(config, solver=EXACT, dtype=torch.float64)
+        plans.append(planned(exact, shape, anywhere)[2])
     plan = max(plans, key=lambda plan: plan.peak_gb)
     n, n_test, d, c = shape
     numbers = n * c + n_test * (d + c) + (0 if config.dataset.mapped else n * d)
@@ -82,10 +84,12 @@ def _fewest_trained(config: Config, n: int) -> int:
     return n - held_out_count(held, n, "validation")
 
 
-def planned(config: Config, shape: Shape) -> tuple[AnySolver, Sizes, Plan]:
+def planned(config: Config, shape: Shape, anywhere: bool = False) -> tuple[AnySolver, Sizes, Plan]:
     """The solver, what its plan is for, and its plan without the data and without the memory of rows that are kept."""
     resource = config.resource
-    return _planned(config, shape, resource.measured(config.device, _BUSY_BLOCK, resource.ranks))
+    here = resource.measured(config.device, _BUSY_BLOCK, resource.ranks)
+    limits = replace(here, allowed=_ENDLESS) if anywhere else here
+    return _planned(config, shape, limits)
 
 
 def _planned(config: Config, shape: Shape, limits: Limits) -> tuple[AnySolver, Sizes, Plan]:

@@ -35,14 +35,22 @@ def load(run: str, store: str | None = None) -> KernelPredictor:
     from mlflow.exceptions import MlflowException
 
     from kernelexp.serving import KernelPredictor
-    from kernelexp.store.reach import check_reachable, sqlite_file
+    from kernelexp.store.reach import check_reachable, first_line, sqlite_file, without_password
 
     uri = store or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if Path(uri).is_file():  # which MLflow would take for a folder
+        raise ValueError(f"{uri}: must be an address, as sqlite:///{uri}")
     check_reachable(uri)
     file = sqlite_file(uri)
     if file is not None and not file.is_file():  # which MLflow would make
         raise ValueError(f"{uri}: no such store; train something first, or name another")
-    found = find(MlflowClient(uri), run).info
+    try:
+        found = find(MlflowClient(uri), run).info
+    except ValueError:
+        raise
+    except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
+        shown = without_password(uri)
+        raise ValueError(f"{shown}: must be a store that opens ({first_line(error)})") from error
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         folder = download_artifacts(f"runs:/{found.run_id}/model", tracking_uri=uri)
@@ -51,6 +59,13 @@ def load(run: str, store: str | None = None) -> KernelPredictor:
             f"run {found.run_id[:8]} ({found.run_name}): has no model; train it with "
             "tracking.log_model=true"
         ) from error
+    if not (
+        Path(folder) / "data"
+    ).is_dir():  # the path that is recorded, if it is one of this machine
+        raise ValueError(
+            f"run {found.run_id[:8]} ({found.run_name}): its model is recorded in {found.artifact_uri}, which is "
+            "not there; move mlruns back to where it was made"
+        )
     return KernelPredictor(Path(folder) / "data")
 
 

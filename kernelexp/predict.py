@@ -78,7 +78,10 @@ def predictions(model: KernelPredictor, data: Path, outputs: bool = False) -> pa
                 file=sys.stderr,
             )
     elif data.suffix == ".npy":
-        inputs = np.load(data, allow_pickle=False)
+        try:
+            inputs = np.load(data, allow_pickle=False)
+        except EOFError as error:
+            raise ValueError(f"{data}: not a readable .npy file; write it anew") from error
     else:
         shape = ", ".join(map(str, model.preprocessing.shape))
         raise ValueError(f"{data}: the run was trained on arrays; must be a .npy file (m, {shape})")

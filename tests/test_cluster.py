@@ -62,6 +62,17 @@ def test_a_job_that_makes_room_is_queued_again_and_goes_on(workdir, cli, runs):
         (["dataset=fmnist"], 2, 5),
         (["dataset=fmnist", "resource.ranks=2", "resource.cache_gb=7"], 18, 24),
         (["resource.memory_gb=10"], 12, 12),
+        # More than any machine of tests has: another one trains it.
+        (
+            [
+                "dataset=synthetic1",
+                "dataset.n_train=2000000",
+                "solver=eigenpro3",
+                "solver.n_centers=400000",
+            ],
+            1000,
+            9000,
+        ),
         (["dataset=npz", "dataset.path=my.npz"], 2, 4),  # its header tells the sizes
         (["hydra.launcher.mem_gb=3"], 3, 3),
     ],

@@ -140,3 +140,8 @@ def test_the_learning_curve_needs_points_and_no_noise():
             solver=SOLVERS["exact"](ridge=1.0))  # fmt: skip
     with pytest.raises(ValueError, match=r"noise=0.1: must be 0 with compare=\[learning_curve\]"):
         run("learning_curve")
+    for solver in ("ridge_path", "rfm"):
+        with pytest.raises(ValueError, match=f"solver={solver}: must be one with a ridge, on all"):
+            run("learning_curve", noise=0.0, solver=SOLVERS[solver]())
+    with pytest.raises(ValueError, match="solver=exact: must be one with a ridge, on all points"):
+        run("learning_curve", noise=0.0, solver=SOLVERS["exact"](n_centers=50))

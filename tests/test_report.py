@@ -572,6 +572,24 @@ def test_scores_come_first(built):
     assert all(len(row) == len(header) for row in rows)
 
 
+def test_interpolated_are_solutions_without_a_ridge_and_of_all_centers():
+    runs = pd.DataFrame(
+        {
+            "solver": ["exact", "exact", "cg", "exact", "eigenpro2"],
+            "solver.ridge": [0.0, 1e-3, 0.0, np.nan, 0.0],
+            "p": [100, 100, np.nan, 50, np.nan],
+            "n": 100,
+            "stopped_by": ["tolerance"] * 4 + ["train_error"],
+            "solver.stop.train_error": [np.nan] * 4 + [0.0],
+        }
+    )
+    data = frames.Data(runs)
+    frames.with_stop(data)
+    assert list(data.runs["stop"]) == ["interpolated", "interpolated", "overfitted"]
+    assert list(data.runs.index) == [0, 2, 4]
+    assert data.notes[0].startswith("2 runs neither overfitted")
+
+
 def test_seconds_to_the_best_error_of_any_solver(built):
     """Errors are 10% and 10% / 2^e more: the first within 1% of the best, 10%, is that of the seventh epoch."""
     near = pd.read_csv(built[1] / "krr_testbed_near.csv").set_index(["dataset", "solver"])

@@ -1,7 +1,10 @@
 """A user's own tables: read, cut, made numbers, trained on, predicted for; what is wrong is one line."""
 
 import json
+import shutil
+import sqlite3
 import warnings
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -305,11 +308,21 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
         (("best:people", "new.csv", "--out", "a.csv"), "--out a.csv: is a folder; must be a file"),
         (("best:people",), "the following arguments are required: FILE"),
         (("best:people", "new.csv", "--store", "sqlite:///no.db"), "sqlite:///no.db: no such store"),
+        (("best:people", "new.csv", "--store", "mlflow.db"), "must be an address, as sqlite:///mlflow.db"),
+        (("best:people", "new.csv", "--store", "sqlite:///old.db"), "old.db: must be a store that opens ("),
     ]:  # fmt: skip
+        shutil.copy("mlflow.db", "old.db")
+        with closing(sqlite3.connect("old.db")) as old, old:
+            old.execute("UPDATE alembic_version SET version_num = 'of another program'")
         done = cli(*arguments, module="kernelexp.predict")
         assert done.code == 2
         assert message in done.err
         assert len(done.err.strip().splitlines()) == 1
+    Path("mlruns").rename("elsewhere")
+    done = cli("best:people", "new.csv", module="kernelexp.predict")
+    assert (done.code, len(done.err.strip().splitlines())) == (2, 1)
+    assert "mlruns" in done.err
+    assert "which is not there; move mlruns back to where it was made" in done.err
     assert not (tmp_path / "no.db").exists()
 
 

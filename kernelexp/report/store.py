@@ -159,9 +159,11 @@ class Store:
                 )
                 found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         except (MlflowException, OSError) as error:
-            raise ValueError(
-                f"run {run[:8]} has no {name}, as runs before it was recorded"
-            ) from error
+            place = self.client.get_run(run).info.artifact_uri.removeprefix("file://")
+            why = "as runs before it was recorded"
+            if place.startswith("/") and not Path(place).is_dir():
+                why = f"whose files are recorded in {place}, which is not there"
+            raise ValueError(f"run {run[:8]} has no {name}, {why}") from error
         return found
 
     def log(self, run: str, path: Path) -> None:

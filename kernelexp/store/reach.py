@@ -58,10 +58,14 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def cannot_open(uri: str, reason: str) -> StoreAway:
-    """The error to raise for a store that does not open; a password in ``uri`` is not shown."""
-    shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", uri)
+    """The error to raise for a store that does not open."""
     allowed = f"a store that opens ({reason}); tracking.enabled=false runs without one"
-    return StoreAway(refuse("tracking.uri", shown, allowed))
+    return StoreAway(refuse("tracking.uri", without_password(uri), allowed))
+
+
+def without_password(uri: str) -> str:
+    """An address as it may be shown."""
+    return re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", uri)
 
 
 def is_of_the_store(error: Exception) -> bool:
