@@ -70,8 +70,8 @@ def test_a_job_that_makes_room_is_queued_again_and_goes_on(workdir, cli, runs):
                 "solver=eigenpro3",
                 "solver.n_centers=400000",
             ],
-            1000,
-            9000,
+            600,
+            700,
         ),
         (["dataset=npz", "dataset.path=my.npz"], 2, 4),  # its header tells the sizes
         (["hydra.launcher.mem_gb=3"], 3, 3),
