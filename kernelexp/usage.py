@@ -11,12 +11,16 @@ _TEXT = """kernelexp: train a kernel machine, record the run with MLflow.
   python -m kernelexp [KEY=VALUE ...]              one run
   python -m kernelexp --multirun KEY=A,B,C ...     a run for each combination
   python -m kernelexp experiment=NAME              a preset: the runs of a figure
+  python -m kernelexp.search KEY=LOW..HIGH ...     the best of ranges and choices, by held-out points
+  python -m kernelexp.report                       a page of what was recorded
+  python -m kernelexp.predict RUN FILE             what a run's model says of new rows
 
 for example
   python -m kernelexp kernel=laplacian dataset=fmnist
   python -m kernelexp --multirun noise=0,0.05,0.1
 
-Keys: noise, seed, device, dtype, precision, data_dir, compare, and GROUP.KEY of the groups below;
+Keys: noise, validation (0.1, say, of the training points, to choose by), cv (folds), seed, device, dtype, precision,
+data_dir, compare, and GROUP.KEY of the groups below;
 of presets scale=small (default) or paper; rerun=true also what a sweep would skip; resume=false starts a run
 that was killed from its beginning; dry_run=true runs nothing; retries=2 tries again what was killed or had no memory.
 --cfg job shows the whole configuration with these overrides, --version the version, --hydra-help Hydra's
