@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from kernelexp.current_sweep import told
 from kernelexp.metrics import EPOCH, RUN, SELECTION
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _COUNTS = {
 def title(overrides: list[str]) -> str | None:
     """What a job of a sweep varies, ``noise=0.1``; None outside sweeps."""
     varied = os.environ.get(VARIED_VARIABLE, "").split()
-    return ",".join(o for o in overrides if o.split("=")[0].lstrip("+") in varied) or None
+    return told(overrides, varied) or None
 
 
 class Terminal:

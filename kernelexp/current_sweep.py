@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 
 # A sweep's parent run, for the jobs it starts in this process and in others.
@@ -55,4 +56,9 @@ class Sweep:
 
     def name_of(self, overrides: list[str]) -> str:
         """What the job with these overrides varies, ``noise=0.1,seed=2``."""
-        return ",".join(o for o in overrides if o.split("=")[0].lstrip("+") in self.varied)
+        return told(overrides, self.varied)
+
+
+def told(overrides: list[str], varied: Container[str]) -> str:
+    """Those of a job's overrides that set one of the keys ``varied``."""
+    return ",".join(o for o in overrides if o.split("=")[0].lstrip("+") in varied)

@@ -53,7 +53,7 @@ ALLOWED = {
     "search/trials.py": {"optuna", "kernelexp.search"},
     "search/pruning.py": {"mlflow", "kernelexp.experiment", "kernelexp.metrics"},
     "search/rungs.py": set(),
-    "console.py": {"rich", "kernelexp.experiment", "kernelexp.forecast_time", "kernelexp.metrics", "kernelexp.resume", "kernelexp.tracking"},
+    "console.py": {"rich", "kernelexp.current_sweep", "kernelexp.experiment", "kernelexp.forecast_time", "kernelexp.metrics", "kernelexp.resume", "kernelexp.tracking"},
     "sklearn.py": {"sklearn", "numpy", "kernelexp.engine", "kernelexp.estimator_parameters", "kernelexp.estimator_refit", "kernelexp.kernel_machine"},
     "kernel_machine.py": {"sklearn", "scipy", "torch", "numpy", "kernelexp.engine", "kernelexp.estimator_parameters", "kernelexp.estimator_refit", "kernelexp.estimator_validation"},
     "estimator_refit.py": {"torch", "kernelexp.engine"},
