@@ -55,6 +55,28 @@ def test_at_the_centers_themselves(name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.startswith(("arc", "relu", "sum-", "product-"))]
+)
+def test_of_rows_of_zeros(case, dtype):
+    """Which have no angle: their gradient is 0, with a bias the kernel's, and no other row's changes."""
+    kernel = KERNELS[case.split("-")[0]](**CASES[case])
+    X, Z = draw(6, 4), draw(5, 4, seed=1)
+    X[2], Z[3] = 0, 0
+    a, b = kernel.gradient_factors(Points.of(X.to(dtype)), Points.of(Z.to(dtype)))
+    assert a.isfinite().all()
+    assert b.isfinite().all()
+    found = a[..., None] * Z + b[..., None] * X[:, None]
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-6
+    for i, x in enumerate(X):
+        if i == 2 and not case.endswith("-0.4"):
+            assert case.startswith(("sum", "product")) or not found[i].any()
+            continue
+        expected = by_differences(lambda y: kernel(y[None], Z)[0], x).T
+        assert found[i].numpy() == pytest.approx(expected.numpy(), rel=tolerance, abs=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("diagonal", [None, False, True])
 def test_the_average_outer_product(dtype, diagonal, monkeypatch):
     monkeypatch.setattr(gradients, "_NUMBERS", 100)  # several parts

@@ -8,7 +8,7 @@ import torch
 
 from kernelexp import experiment
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem, StopRule, fit, prepare
+from kernelexp.engine import KERNELS, SOLVERS, DivergenceError, Problem, StopRule, fit, prepare
 from kernelexp.sklearn import KernelClassifier, KernelRegressor
 
 RIDGE = 1e-4
@@ -136,6 +136,23 @@ def test_images_in_bytes_and_the_best_round():
         config.kernel, result.setup.dataset.train.X, result.setup.dataset.train.Y, result.setup.dataset.train.labels
     ))  # fmt: skip
     assert (there.predict(X) - result.model.predict(X)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kernel", [KERNELS["relu_ntk"](), KERNELS["arc_cosine"](order=0)])
+def test_a_row_of_zeros_does_not_stop_it(kernel):
+    points = X.clone()
+    points[5] = 0
+    solver = SOLVERS["rfm"](epochs=2, inner={"name": "exact", "ridge": RIDGE})
+    machine = fit(solver, Problem(kernel, points, Y))
+    assert machine.predict(NEW).isfinite().all()
+    assert (machine.transform - torch.eye(4)).abs().max() > 0.01
+
+
+def test_gradients_that_are_not_finite_end_it():
+    p = Problem(KERNELS["gaussian"](bandwidth=1.5e-3), X.float() / 1000, 1e17 * Y.float())
+    solver = SOLVERS["rfm"](epochs=2, inner={"name": "exact", "ridge": RIDGE})
+    with pytest.raises(DivergenceError, match="round 1 of solver=rfm: .* not finite in torch"):
+        fit(solver, p)
 
 
 def test_estimators():

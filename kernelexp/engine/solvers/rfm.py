@@ -18,7 +18,7 @@ from kernelexp.engine.plan import GB, Limits, Plan, Sizes
 from kernelexp.engine.registry import made
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SingularMatrixWarning
-from kernelexp.engine.solvers.base import Solver, SolverOption
+from kernelexp.engine.solvers.base import DivergenceError, Solver, SolverOption
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
@@ -121,8 +121,12 @@ class RFM(Solver[System, RFMIterate]):
         )
 
     def advance(self, system: System, iterate: RFMIterate) -> EpochRecord:
-        """A round: coordinates, a training, its gradients."""
-        problem = system.problem
+        """A round: coordinates, a training, its gradients.
+
+        Raises:
+            DivergenceError: where these are not finite.
+        """
+        problem, Y = system.problem, system.targets
         start = clock(problem.device)
         if iterate.epoch:
             iterate.transform = self._root(iterate.agop).to(iterate.transform.dtype)
@@ -139,6 +143,11 @@ class RFM(Solver[System, RFMIterate]):
         rows = torch.randperm(len(X), generator=problem.generator())[: self.agop_points]
         points, kernel = problem.X[rows.to(problem.X.device)], problem.kernel
         M = agop(kernel, iterate.centers, iterate.alpha, points, iterate.transform, self.centred)
+        if not M.isfinite().all():
+            raise DivergenceError(
+                f"round {iterate.epoch + 1} of solver=rfm: the gradients of its machine are not finite in {Y.dtype}: "
+                "take dtype=float64, a larger ridge or another solver.inner"
+            )
         largest = M.diagonal().max()  # of a positive semidefinite matrix it is there
         if largest > 0:
             iterate.agop = M / largest
