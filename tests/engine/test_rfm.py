@@ -118,6 +118,19 @@ def test_a_training_that_is_taken_up_gives_the_same_digits(inner):
     assert torch.equal(on.model().predict(NEW), whole.model().predict(NEW))
 
 
+def test_the_model_is_that_of_the_round_also_before_its_record(monkeypatch):
+    """By which f(X) as carried along is judged: it had been taken without the coordinates of the second round."""
+    solver = SOLVERS["rfm"](epochs=3)  # which interpolates
+    drifts, own = [], type(solver)._drift
+    monkeypatch.setattr(
+        type(solver), "_drift", lambda *args: drifts.append(own(*args)) or drifts[-1]
+    )
+    training = prepare(solver, Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y))
+    list(training.run())
+    assert len(drifts) == 3
+    assert max(drifts) < 1e-20
+
+
 def test_images_in_bytes_and_the_best_round():
     config = experiment.Config(
         dataset=SOURCES["digits"](n_train=300, n_test=200), kernel=KERNELS["laplacian"](bandwidth=5.0),

@@ -30,7 +30,7 @@ class RFMIterate(Iterate):
     """The machine of the last round, and what it says of the coordinates.
 
     Attributes:
-        transform: M^(1/2), of the round: (d, d), or (d,) where M is diagonal.
+        transform: M^(1/2), of the round: (d, d), or (d,) where M is diagonal; (0,) in the first, where M is 1.
         centers: (p, d), transformed.
         alpha: weights (p, c).
         outputs: f(X), (n, c).
@@ -44,6 +44,11 @@ class RFMIterate(Iterate):
     outputs: Tensor
     at_centers: Tensor
     agop: Tensor
+
+    @property
+    def coordinates(self) -> Tensor | None:
+        """The transform; None where M is 1."""
+        return self.transform if len(self.transform) else None
 
 
 @final
@@ -110,9 +115,8 @@ class RFM(Solver[System, RFMIterate]):
         """M = 1; given weights are of no use to another metric."""
         X, Y = system.problem.X, system.targets
         d = X.shape[1]
-        one = Y.new_ones(d) if self.diagonal else torch.eye(d, dtype=Y.dtype, device=Y.device)
         return RFMIterate(
-            transform=one,
+            transform=Y.new_empty(0),
             centers=X[:0].to(Y.device),
             alpha=Y[:0].clone(),
             outputs=torch.zeros_like(Y),
@@ -130,19 +134,21 @@ class RFM(Solver[System, RFMIterate]):
         start = clock(problem.device)
         if iterate.epoch:
             iterate.transform = self._root(iterate.agop).to(iterate.transform.dtype)
-        X = transformed(problem.X.to(problem.device), iterate.transform)
+        T, moved = iterate.coordinates, problem
+        if T is not None:
+            moved = replace(problem, X=transformed(problem.X.to(problem.device), T))
         with warnings.catch_warnings():  # it is told at the end, of the last round
             warnings.simplefilter("ignore", SingularMatrixWarning)
-            training = prepare(self.inner, replace(problem, X=X))
+            training = prepare(self.inner, moved)
             for _ in training.run():
                 pass
         iterate.warning = training.warning
         iterate.centers, iterate.alpha = training.system.centers, training.weights().clone()
         iterate.outputs = training.training_outputs().clone()
         iterate.at_centers = training.solver.center_outputs(training.system, training.iterate)
-        rows = torch.randperm(len(X), generator=problem.generator())[: self.agop_points]
+        rows = torch.randperm(len(Y), generator=problem.generator())[: self.agop_points]
         points, kernel = problem.X[rows.to(problem.X.device)], problem.kernel
-        M = agop(kernel, iterate.centers, iterate.alpha, points, iterate.transform, self.centred)
+        M = agop(kernel, iterate.centers, iterate.alpha, points, T, self.centred)
         if not M.isfinite().all():
             raise DivergenceError(
                 f"round {iterate.epoch + 1} of solver=rfm: the gradients of its machine are not finite in {Y.dtype}: "
@@ -164,9 +170,9 @@ class RFM(Solver[System, RFMIterate]):
         return root
 
     def model(self, system: System, iterate: RFMIterate) -> KernelModel:
-        transform = iterate.transform.clone() if iterate.epoch > 1 else None  # M = 1 in the first
-        alpha = iterate.alpha.clone()
-        return KernelModel(system.problem.kernel, iterate.centers, alpha, transform)
+        T, alpha = iterate.coordinates, iterate.alpha.clone()
+        own = None if T is None else T.clone()
+        return KernelModel(system.problem.kernel, iterate.centers, alpha, own)
 
     def weights(self, system: System, iterate: RFMIterate) -> Tensor:
         return iterate.alpha
