@@ -4,7 +4,8 @@
     AGOP = (1/n) sum_i sum_c grad f_c(x_i) grad f_c(x_i)^T               (Radhakrishnan et al. 2024, eq. 3)
 
 A tile of factors is used for all outputs at once: n p d c operations for the products beside what the factors take, and
-n c d^2 for the outer products.
+n c d^2 for the outer products. Of points far from the origin the two terms cancel where k is a function of x - z; there they
+are taken from an origin o amid the centers: a (z - o) + b (x - o) + (a + b) o, whose last term is then exactly 0.
 """
 
 from __future__ import annotations
@@ -36,17 +37,27 @@ def gradients(
     Z = Z.to(alpha.device)
     (p, c), d = alpha.shape, Z.shape[1]
     centers = Points.of(Z)
+    origin = centers.common_origin
     columns = min(p, tiling(alpha.device).tile)
     rows = max(1, min(_ROWS, _NUMBERS // (columns * c)))
     for some in ranges(len(X), rows):
         x = X[some].to(alpha)
         points = Points.of(x)
-        own, others = x.new_zeros(c, len(x)), x.new_zeros(c * len(x), d)
+        own, both = x.new_zeros(2, c, len(x))
+        others = x.new_zeros(c * len(x), d)
         for part in ranges(p, columns):
             a, b = kernel.gradient_factors(points, centers[part])
+            z = Z[part]
             own += alpha[part].mT @ b.mT
-            others += (a * alpha[part].mT[:, None, :]).reshape(c * len(x), -1) @ Z[part]
-        yield some, others.reshape(c, len(x), d) + own[..., None] * x
+            if origin is not None:
+                z = z - origin
+                both += alpha[part].mT @ (a + b).mT
+            others += (a * alpha[part].mT[:, None, :]).reshape(c * len(x), -1) @ z
+        G = others.reshape(c, len(x), d)
+        if origin is not None:
+            x = x - origin
+            G += both[..., None] * origin
+        yield some, G + own[..., None] * x
 
 
 def agop(

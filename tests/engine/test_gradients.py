@@ -102,6 +102,29 @@ def test_the_average_outer_product(dtype, diagonal, monkeypatch):
     )
 
 
+RADIAL = [{"name": "gaussian", "bandwidth": 1.3}, {"name": "cauchy", "bandwidth": 2.0}]
+FAR = {
+    **{name: CASES[name] for name in ("gaussian", "laplacian", "matern")},
+    "polynomial": {"degree": 2},  # whose terms do not cancel
+    "sum": {"terms": RADIAL},
+    "product": {"terms": RADIAL},
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+@pytest.mark.parametrize("offset", [0, 1e3, 1e5])
+def test_far_from_the_origin(name, offset):
+    """As exact as the kernel: a z and b x, which cancel there, are not added up apart."""
+    kernel, alpha = KERNELS[name](**FAR[name]), draw(25, 2, seed=2).float()
+    X, Z = (draw(40, 3) + offset).float(), (draw(25, 3, seed=1) + offset).float()
+    x, z = X.double(), Z.double()
+    a, b = kernel.gradient_factors(Points(x), Points(z))  # (40, 25)
+    G = torch.einsum("jc,ijd->cid", alpha.double(), a[..., None] * z + b[..., None] * x[:, None])
+    expected = torch.einsum("cid,cie->de", G, G) / 40
+    found = KernelModel(kernel, Z, alpha).agop(X)
+    assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
 def test_a_model_with_a_transform_is_kept(tmp_path):
     model = KernelModel(KERNELS["gaussian"](), draw(5, 2), draw(5, 1, seed=1), draw(3, 2, seed=2))
     model.save(tmp_path / "model.pt")
