@@ -67,27 +67,31 @@ def agop(
     X: Tensor,
     T: Tensor | None = None,
     centred: bool = False,
+    diagonal: bool = False,
 ) -> Tensor:
-    """The average gradient outer product of f over points X (n, d): (d, d), float64.
+    """The average gradient outer product of f over points X (n, d): (d, d), or with ``diagonal`` that alone, (d,), float64.
 
     ``T``: what transforms points before the kernel sees them, see ``transformed``; gradients are in the coordinates
-    before. ``centred``: of gradients less their mean over the points, of each output.
+    before; (d,) with ``diagonal``. ``centred``: of gradients less their mean over the points, of each output.
     """
+    assert T is None or T.ndim == 1 or not diagonal
     seen = X.to(alpha) if T is None else transformed(X.to(alpha), T)
     d, c = seen.shape[1], alpha.shape[1]
-    M = torch.zeros(d, d, dtype=torch.float64, device=seen.device)
+    M = torch.zeros((d,) if diagonal else (d, d), dtype=torch.float64, device=seen.device)
     total = torch.zeros(c, d, dtype=torch.float64, device=seen.device)
     for _, G in gradients(kernel, Z, alpha, seen):
         flat = G.reshape(-1, d)
-        M += (flat.mT @ flat).double()
         total += G.sum(1, dtype=torch.float64)
+        M += flat.square_().sum(0, dtype=M.dtype) if diagonal else (flat.mT @ flat).double()
     M /= len(X)
     if centred:
         mean = total / len(X)
-        M -= mean.mT @ mean
+        M -= mean.square().sum(0) if diagonal else mean.mT @ mean
     if T is None:
         return M
     root = T.double()
+    if diagonal:
+        return M * root.square()
     return root[:, None] * M * root if T.ndim == 1 else root @ M @ root.mT
 
 

@@ -100,6 +100,14 @@ def test_the_average_outer_product(dtype, diagonal, monkeypatch):
     assert own.agop(X.to(dtype), centred=True).numpy() == pytest.approx(
         centred.numpy(), rel=tolerance, abs=tolerance
     )
+    if diagonal is not False:  # of which it can be had alone
+        for less, whole in ((False, expected), (True, centred)):
+            found = gradients.agop(
+                kernel, own.centers, own.weights, X.to(dtype), own.transform, less, True
+            )
+            assert found.numpy() == pytest.approx(
+                whole.diagonal().numpy(), rel=tolerance, abs=tolerance
+            )
 
 
 RADIAL = [{"name": "gaussian", "bandwidth": 1.3}, {"name": "cauchy", "bandwidth": 2.0}]

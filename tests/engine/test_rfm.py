@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernelexp import experiment
 from kernelexp.data import SOURCES, load
@@ -116,6 +117,43 @@ def test_a_training_that_is_taken_up_gives_the_same_digits(inner):
     )
     assert [record.epoch for record in on.run()] == [3, 4]
     assert torch.equal(on.model().predict(NEW), whole.model().predict(NEW))
+
+
+def test_a_diagonal_goes_on_from_all_of_its_matrix():
+    """As checkpoints had it."""
+    solver, problem = SOLVERS["rfm"](epochs=3, diagonal=True), Problem(KERNELS["gaussian"](), X, Y)
+    whole, begun = prepare(solver, problem), prepare(solver, problem)
+    list(whole.run())
+    rounds = begun.run()
+    next(rounds), next(rounds)
+    begun.iterate.agop = torch.diag(begun.iterate.agop) + 0.1
+    begun.iterate.agop.diagonal().sub_(0.1)
+    list(rounds)
+    torch.testing.assert_close(begun.model().transform, whole.model().transform)
+
+
+class Sizes(TorchDispatchMode):
+    """Of the tensors that are made, the most numbers."""
+
+    most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.most = max(self.most, made.untyped_storage().nbytes() // made.element_size())
+        return made
+
+
+def test_a_diagonal_alone_takes_no_matrix():
+    d = 1500
+    wide = Problem(KERNELS["gaussian"](bandwidth=40.0), draw(30, d), draw(30, 2, seed=1))
+    solver = SOLVERS["rfm"](epochs=2, diagonal=True, centred=True)
+    with Sizes() as sizes:
+        training = prepare(solver, wide)
+        list(training.run())
+        training.saved()
+    assert training.features().shape == training.model().transform.shape == (d,)
+    assert sizes.most < d * d / 4
 
 
 def test_the_model_is_that_of_the_round_also_before_its_record(monkeypatch):

@@ -35,7 +35,8 @@ class RFMIterate(Iterate):
         alpha: weights (p, c).
         outputs: f(X), (n, c).
         at_centers: f at the centers, (p, c).
-        agop: of the machine, (d, d), float64, its largest entry 1; the next round's M, before its power.
+        agop: of the machine, (d, d), or (d,) its diagonal where that is M, float64, its largest entry 1; the next round's M,
+            before its power.
     """
 
     transform: Tensor
@@ -114,14 +115,14 @@ class RFM(Solver[System, RFMIterate]):
     def start(self, system: System, weights: Tensor | None = None) -> RFMIterate:
         """M = 1; given weights are of no use to another metric."""
         X, Y = system.problem.X, system.targets
-        d = X.shape[1]
+        one = torch.ones(X.shape[1], dtype=torch.float64, device=Y.device)
         return RFMIterate(
             transform=Y.new_empty(0),
             centers=X[:0].to(Y.device),
             alpha=Y[:0].clone(),
             outputs=torch.zeros_like(Y),
             at_centers=Y[:0].clone(),
-            agop=torch.eye(d, dtype=torch.float64, device=Y.device),
+            agop=one if self.diagonal else one.diag(),
         )
 
     def advance(self, system: System, iterate: RFMIterate) -> EpochRecord:
@@ -148,23 +149,26 @@ class RFM(Solver[System, RFMIterate]):
         iterate.at_centers = training.solver.center_outputs(training.system, training.iterate)
         rows = torch.randperm(len(Y), generator=problem.generator())[: self.agop_points]
         points, kernel = problem.X[rows.to(problem.X.device)], problem.kernel
-        M = agop(kernel, iterate.centers, iterate.alpha, points, T, self.centred)
+        Z, alpha = iterate.centers, iterate.alpha
+        M = agop(kernel, Z, alpha, points, T, self.centred, self.diagonal)
         if not M.isfinite().all():
             raise DivergenceError(
                 f"round {iterate.epoch + 1} of solver=rfm: the gradients of its machine are not finite in {Y.dtype}: "
                 "take dtype=float64, a larger ridge or another solver.inner"
             )
-        largest = M.diagonal().max()  # of a positive semidefinite matrix it is there
+        # Of a positive semidefinite matrix it is on the diagonal.
+        largest = (M if self.diagonal else M.diagonal()).max()
         if largest > 0:
             iterate.agop = M / largest
         iterate.seconds += clock(problem.device) - start
         return self.record(system, iterate)
 
     def _root(self, M: Tensor) -> Tensor:
-        """M^(power / 2)."""
+        """M^(power / 2): (d, d) -> (d, d), or (d,) -> (d,) where M is diagonal."""
         power = self.agop_power / 2
         if self.diagonal:
-            return M.diagonal().clamp(min=0).pow(power)
+            M = M if M.ndim == 1 else M.diagonal()  # of a checkpoint that has all of it
+            return M.clamp(min=0).pow(power)
         values, vectors = torch.linalg.eigh(M)
         root: Tensor = (vectors * values.clamp(min=0).pow(power)) @ vectors.mT
         return root
