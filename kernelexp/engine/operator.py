@@ -122,7 +122,7 @@ class TiledKernel:
     def picked(self, index: Tensor, memory: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield slice(0, len(index)), self.rows(index, memory[: len(index)])
 
-    def entries(self, index: Tensor, columns: Tensor) -> Tensor:
+    def entries(self, index: Tensor | slice, columns: Tensor | slice) -> Tensor:
         X = self.X[index]
         symmetric = columns is index and self.Z is self.X
         return replace(self, X=X, Z=X if symmetric else self.Z[columns]).dense()
