@@ -180,7 +180,7 @@ def _exact(solver: Exact, sizes: Sizes, plan: Plan) -> Cost:
 @cost.register
 def _ridge_path(solver: RidgePath, sizes: Sizes, plan: Plan) -> Cost:
     n, p = sizes.n, plan.n_centers
-    if p == n:
+    if p == n and solver.center_rule.takes_all(n):
         return Cost(
             [Work(torch.float64, entries=n * n / 2, stored=n * n, operations=ALL_PAIRS * n**3)]
         )
