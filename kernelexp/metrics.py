@@ -79,8 +79,8 @@ class RunMetrics(_Metrics[Held]):
         rkhs_norm_error: how far ``rkhs_norm`` may be off, relative to it; infinite where not known.
         relative_residual: |y - K alpha| / |y|, largest over outputs, of solvers of linear systems.
         projection_residual: relative residual of the last projection onto the centers.
-        subspace_error: sine of the largest angle between the first r eigenvectors of the average gradient outer product and the r
-            directions that the targets depend on, where the data know them.
+        subspace_error: sine of the largest angle between the first r eigenvectors of the average gradient outer product, or of
+            its diagonal where that alone is kept, and the r directions that the targets depend on, where the data know them.
         prediction_drift: root mean square of f(X) as carried along less f(X) from the weights.
         peak_memory_gb: most memory held, in 10^9 bytes.
     """

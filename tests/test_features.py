@@ -39,6 +39,14 @@ def test_the_sine_of_an_angle_that_is_known(data, angle):
     assert found == pytest.approx(np.sin(angle), rel=1e-5, abs=1e-14)
 
 
+def test_of_a_diagonal_eigenvectors_are_coordinates(data):
+    for largest, sine in (([0, 1, 5], 0), ([0, 1, 6], 1)):
+        M = torch.full((20,), 0.1, dtype=torch.float64)
+        M[largest] = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)
+        assert subspace_error(data, M)["subspace_error"] == pytest.approx(sine, abs=1e-14)
+        assert subspace_error(data, M) == pytest.approx(subspace_error(data, torch.diag(M)))
+
+
 def test_without_a_matrix_or_directions_there_is_nothing(data):
     assert subspace_error(data, None) == features(data, None) == {}
     assert subspace_error(replace(data, subspace=None), torch.eye(20)) == {}

@@ -4,7 +4,8 @@
     AGOP = (1/n) sum_i sum_c grad f_c(x_i) grad f_c(x_i)^T               (Radhakrishnan et al. 2024, eq. 3)
 
 A tile of factors is used for all outputs at once: n p d c operations for the products beside what the factors take, and
-n c d^2 for the outer products.
+n c d^2 for the outer products. Of points far from the origin the two terms cancel where k is a function of x - z; there they
+are taken from an origin o amid the centers: a (z - o) + b (x - o) + (a + b) o, whose last term is then exactly 0.
 """
 
 from __future__ import annotations
@@ -36,17 +37,27 @@ def gradients(
     Z = Z.to(alpha.device)
     (p, c), d = alpha.shape, Z.shape[1]
     centers = Points.of(Z)
+    origin = centers.common_origin
     columns = min(p, tiling(alpha.device).tile)
     rows = max(1, min(_ROWS, _NUMBERS // (columns * c)))
     for some in ranges(len(X), rows):
         x = X[some].to(alpha)
         points = Points.of(x)
-        own, others = x.new_zeros(c, len(x)), x.new_zeros(c * len(x), d)
+        own, both = x.new_zeros(2, c, len(x))
+        others = x.new_zeros(c * len(x), d)
         for part in ranges(p, columns):
             a, b = kernel.gradient_factors(points, centers[part])
+            z = Z[part]
             own += alpha[part].mT @ b.mT
-            others += (a * alpha[part].mT[:, None, :]).reshape(c * len(x), -1) @ Z[part]
-        yield some, others.reshape(c, len(x), d) + own[..., None] * x
+            if origin is not None:
+                z = z - origin
+                both += alpha[part].mT @ (a + b).mT
+            others += (a * alpha[part].mT[:, None, :]).reshape(c * len(x), -1) @ z
+        G = others.reshape(c, len(x), d)
+        if origin is not None:
+            x = x - origin
+            G += both[..., None] * origin
+        yield some, G + own[..., None] * x
 
 
 def agop(
@@ -56,27 +67,31 @@ def agop(
     X: Tensor,
     T: Tensor | None = None,
     centred: bool = False,
+    diagonal: bool = False,
 ) -> Tensor:
-    """The average gradient outer product of f over points X (n, d): (d, d), float64.
+    """The average gradient outer product of f over points X (n, d): (d, d), or with ``diagonal`` that alone, (d,), float64.
 
     ``T``: what transforms points before the kernel sees them, see ``transformed``; gradients are in the coordinates
-    before. ``centred``: of gradients less their mean over the points, of each output.
+    before; (d,) with ``diagonal``. ``centred``: of gradients less their mean over the points, of each output.
     """
+    assert T is None or T.ndim == 1 or not diagonal
     seen = X.to(alpha) if T is None else transformed(X.to(alpha), T)
     d, c = seen.shape[1], alpha.shape[1]
-    M = torch.zeros(d, d, dtype=torch.float64, device=seen.device)
+    M = torch.zeros((d,) if diagonal else (d, d), dtype=torch.float64, device=seen.device)
     total = torch.zeros(c, d, dtype=torch.float64, device=seen.device)
     for _, G in gradients(kernel, Z, alpha, seen):
         flat = G.reshape(-1, d)
-        M += (flat.mT @ flat).double()
         total += G.sum(1, dtype=torch.float64)
+        M += flat.square_().sum(0, dtype=M.dtype) if diagonal else (flat.mT @ flat).double()
     M /= len(X)
     if centred:
         mean = total / len(X)
-        M -= mean.mT @ mean
+        M -= mean.square().sum(0) if diagonal else mean.mT @ mean
     if T is None:
         return M
     root = T.double()
+    if diagonal:
+        return M * root.square()
     return root[:, None] * M * root if T.ndim == 1 else root @ M @ root.mT
 
 

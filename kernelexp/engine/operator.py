@@ -122,7 +122,7 @@ class TiledKernel:
     def picked(self, index: Tensor, memory: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield slice(0, len(index)), self.rows(index, memory[: len(index)])
 
-    def entries(self, index: Tensor, columns: Tensor) -> Tensor:
+    def entries(self, index: Tensor | slice, columns: Tensor | slice) -> Tensor:
         X = self.X[index]
         symmetric = columns is index and self.Z is self.X
         return replace(self, X=X, Z=X if symmetric else self.Z[columns]).dense()
@@ -147,15 +147,16 @@ class TiledKernel:
         return K
 
     def matmul(self, W: Tensor, out: Tensor | None = None) -> Tensor:
-        if out is None:
-            out = W.new_zeros(len(self.X), W.shape[1])
-        W_T, size = W.mT.contiguous(), self.tiling.tile
+        out = W.new_zeros(len(self.X), W.shape[1]) if out is None else out
+        symmetric, size, W_T = self.Z is self.X, self.tiling.tile, W.mT.contiguous()
         all_columns = tiles_again(self.Z, size, W)
         for rows, X_rows in tiles(self.X, size, W):
             product = W.new_zeros(W.shape[1], len(X_rows))  # transposed, see ``narrow``
-            for columns, Z_columns in all_columns(0):
+            for columns, Z_columns in all_columns(rows.start if symmetric else 0):
                 tile = kernel_tile(self.kernel, X_rows, Z_columns)
                 product.addmm_(W_T[:, columns], tile.mT)
+                if symmetric and columns.start > rows.start:  # as in ``dense``
+                    out[columns].add_((W_T[:, rows] @ tile).mT)
                 del tile  # as above
             out[rows].add_(product.mT)
         return out

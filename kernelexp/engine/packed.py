@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.linalg import eliminate_
-from kernelexp.engine.operator import KernelOperator
+from kernelexp.engine.operator import TiledKernel
 from kernelexp.engine.tiles import ranges
 
 # Columns of a panel: as wide as products need to be fast, and the width of the blocks that are factored densely.
@@ -26,7 +26,7 @@ class PackedFactor:
         smallest_pivot: the smallest L_ii^2.
     """
 
-    def __init__(self, K: KernelOperator, scales: Tensor, shift: float, zero: float) -> None:
+    def __init__(self, K: TiledKernel, scales: Tensor, shift: float, zero: float) -> None:
         """Fill and factor: n^3 / 3 operations; K (n, n) symmetric, of the type of L; scales (n, 1).
 
         Raises:
@@ -42,8 +42,7 @@ class PackedFactor:
     def _column(self, k: slice, zero: float) -> Tensor:
         """The panel of the columns k, from all before it (left-looking: each panel is written once)."""
         n, b = len(self.scales), k.stop - k.start
-        below, columns = torch.arange(k.start, n), torch.arange(k.start, k.stop)
-        panel = self.K.entries(below, columns)
+        panel = self.K.entries(slice(k.start, n), k)
         scales = self.scales.to(panel.dtype)
         panel.mul_(scales[k.start :]).mul_(scales[k].mT).diagonal().add_(self.shift)
         for start, done in zip(range(0, k.start, _PANEL), self.panels, strict=True):

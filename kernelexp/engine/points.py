@@ -25,7 +25,7 @@ from kernelexp.engine.checks import refuse
 # auto: exact where coordinates are bytes, else ieee. ieee: the arithmetic of the data's own type.
 # tf32: 10 bits of mantissa, CUDA. bf16: 8 bits. bf16x3: 16 bits, three products of the 8-bit parts.
 PRECISIONS = ("auto", "ieee", "tf32", "bf16x3", "bf16")
-# Points are far from the origin where they are this many times as far from it as from their mean, by
+# Points are far from the origin where they are this many times as far from it as from their median, by
 # this many of them. Less costs half a digit; images, which are not to pay, are at 1 to 2.
 _FAR_RATIO, _PROBED_POINTS = 3.0, 16
 _EPS = {"tf32": 2**-11, "bf16x3": 2**-16, "bf16": 2**-8}
@@ -87,10 +87,11 @@ class Points:
         if not X.numel():
             return None
         probed = X[:: -(-len(X) // _PROBED_POINTS)]
+        origin = probed.median(0).values  # the mean would follow an outlier
         # A GPU's host would wait for the answer, and moving costs nothing there.
-        if not X.is_cuda and not _middle(probed) > _FAR_RATIO * _middle(probed - probed.mean(0)):
+        if not X.is_cuda and not _middle(probed) > _FAR_RATIO * _middle(probed - origin):
             return None
-        return probed.median(0).values  # the mean would follow an outlier
+        return origin
 
     @property
     def norms(self) -> Tensor:

@@ -28,6 +28,8 @@ _TRUNCATION_POWER = 2 / 3
 # Columns of the pivoted factor computed together, and the share of the largest remaining pivot that a column
 # must have to be among them: pivots are then nearly the largest, as in the algorithm one by one.
 _BLOCK, _PIVOT_SHARE = 128, 1 / 16
+# What a pseudo-inverse holds beside its matrix, in numbers of n times its rank: G, Q and what makes them.
+_PSEUDO_INVERSE = 3
 # A v may differ from the factor's G G^T v by this share where A is positive semidefinite.
 _INDEFINITE = 1e-3
 
@@ -81,18 +83,21 @@ class PseudoInverse:
         coarse: whether it is that of a type coarser than A's.
     """
 
-    def __init__(
-        self, A: Tensor, most: int | None = None, dtype: torch.dtype | None = None
-    ) -> None:
-        """``most``: the largest rank there is memory for; ``dtype``: of the weights, if not that of A.
+    def __init__(self, A: Tensor, most: int | None = None) -> None:
+        """``most``: the largest rank there is memory for.
 
         Raises:
             ValueError: where A is not positive semidefinite, or its rank exceeds ``most``.
         """
-        self.array, self.coarse = A, dtype not in (None, A.dtype)
-        G, _ = _pivoted_cholesky(
-            A, len(A) if most is None else most, _truncation(A, dtype or A.dtype)
-        )
+        self.array = A
+        self.truncate(A.dtype, most)
+
+    def truncate(self, dtype: torch.dtype, most: int | None = None) -> None:
+        """Make it for weights of type ``dtype``, in place of what it was."""
+        A = self.array
+        self.Q = self.R = A.new_empty(0, 0)  # there is no memory for two of them
+        self.coarse = dtype != A.dtype
+        G, _ = _pivoted_cholesky(A, len(A) if most is None else most, _truncation(A, dtype))
         probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
         image = A @ probe
         if not (image - G @ (G.mT @ probe)).norm() <= _INDEFINITE * image.norm():
@@ -110,6 +115,11 @@ class PseudoInverse:
     def matmul(self, W: Tensor) -> Tensor:
         """A W: (n, c) -> (n, c)."""
         return (self.array @ W.to(self.array.dtype)).to(W.dtype)
+
+
+def largest_rank(room: float, n: int, itemsize: int) -> int:
+    """Of a pseudo-inverse of a matrix (n, n) of such numbers, for which there is ``room``, bytes, beside it."""
+    return max(1, int(room // (_PSEUDO_INVERSE * itemsize * n)))
 
 
 def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInverse:
@@ -221,7 +231,8 @@ def _pivoted_cholesky(A: Tensor, most: int, zero: float = 0.0) -> tuple[Tensor, 
         if sum(map(len, parts)) > most:
             raise ValueError(
                 f"the kernel matrix of {len(A):,} points is singular, and there is memory for a rank of "
-                f"{most:,} alone: take a ridge above 0, fewer points, more memory, or solver=cg"
+                f"{most:,} alone: take a ridge above 0, fewer points or centers, more memory, solver=cg, or of projections "
+                "projection=inexact"
             )
     return torch.cat(parts).mT, torch.cat(all_pivots)
 

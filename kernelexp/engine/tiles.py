@@ -64,9 +64,10 @@ def tiles_again(
 ) -> Callable[[int], Iterator[tuple[slice, Points]]]:
     """``tiles`` to be gone through several times, from a given row on, a multiple of ``size``.
 
-    Where nothing is copied a tile is made once, and so what it finds out about itself is known.
+    Where nothing is copied a tile is made once, and so what it finds out about itself is known. Copies, to a device or
+    to another type, are made each time: all of them together would be the points once more.
     """
-    if points.values.device == like.device:
+    if (points.values.device, points.values.dtype) == (like.device, like.dtype):
         made = list(tiles(points, size, like))
         return lambda first: iter(made[first // size :])
 

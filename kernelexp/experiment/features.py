@@ -43,14 +43,19 @@ def features(dataset: Dataset, T: Tensor | None) -> dict[str, Any]:
 
 
 def subspace_error(dataset: Dataset, M: Tensor | None) -> dict[str, float]:
-    """The sine of the largest angle between the first r eigenvectors of M (d, d) and the r directions of the data.
+    """The sine of the largest angle between the first r eigenvectors of M and the r directions of the data.
 
-    |(1 - V V^T) U|_2 for orthonormal V, U (d, r), which is exact for small angles. Empty where either is not known.
+    |(1 - V V^T) U|_2 for orthonormal V, U (d, r), which is exact for small angles. Of a diagonal M, (d,), eigenvectors are
+    coordinates. Empty where either is not known.
     """
     if M is None or dataset.subspace is None:
         return {}
     U = torch.from_numpy(dataset.subspace).to(M)
-    V = torch.linalg.eigh(M)[1][:, -U.shape[1] :]
+    r = U.shape[1]
+    if M.ndim == 1:
+        V = torch.nn.functional.one_hot(M.topk(r).indices, len(M)).mT.to(U)
+    else:
+        V = torch.linalg.eigh(M)[1][:, -r:]
     return {RUN.subspace_error: torch.linalg.matrix_norm(U - V @ (V.mT @ U), 2).item()}
 
 

@@ -55,6 +55,28 @@ def test_at_the_centers_themselves(name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.startswith(("arc", "relu", "sum-", "product-"))]
+)
+def test_of_rows_of_zeros(case, dtype):
+    """Which have no angle: their gradient is 0, with a bias the kernel's, and no other row's changes."""
+    kernel = KERNELS[case.split("-")[0]](**CASES[case])
+    X, Z = draw(6, 4), draw(5, 4, seed=1)
+    X[2], Z[3] = 0, 0
+    a, b = kernel.gradient_factors(Points.of(X.to(dtype)), Points.of(Z.to(dtype)))
+    assert a.isfinite().all()
+    assert b.isfinite().all()
+    found = a[..., None] * Z + b[..., None] * X[:, None]
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-6
+    for i, x in enumerate(X):
+        if i == 2 and not case.endswith("-0.4"):
+            assert case.startswith(("sum", "product")) or not found[i].any()
+            continue
+        expected = by_differences(lambda y: kernel(y[None], Z)[0], x).T
+        assert found[i].numpy() == pytest.approx(expected.numpy(), rel=tolerance, abs=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("diagonal", [None, False, True])
 def test_the_average_outer_product(dtype, diagonal, monkeypatch):
     monkeypatch.setattr(gradients, "_NUMBERS", 100)  # several parts
@@ -78,6 +100,37 @@ def test_the_average_outer_product(dtype, diagonal, monkeypatch):
     assert own.agop(X.to(dtype), centred=True).numpy() == pytest.approx(
         centred.numpy(), rel=tolerance, abs=tolerance
     )
+    if diagonal is not False:  # of which it can be had alone
+        for less, whole in ((False, expected), (True, centred)):
+            found = gradients.agop(
+                kernel, own.centers, own.weights, X.to(dtype), own.transform, less, True
+            )
+            assert found.numpy() == pytest.approx(
+                whole.diagonal().numpy(), rel=tolerance, abs=tolerance
+            )
+
+
+RADIAL = [{"name": "gaussian", "bandwidth": 1.3}, {"name": "cauchy", "bandwidth": 2.0}]
+FAR = {
+    **{name: CASES[name] for name in ("gaussian", "laplacian", "matern")},
+    "polynomial": {"degree": 2},  # whose terms do not cancel
+    "sum": {"terms": RADIAL},
+    "product": {"terms": RADIAL},
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+@pytest.mark.parametrize("offset", [0, 1e3, 1e5])
+def test_far_from_the_origin(name, offset):
+    """As exact as the kernel: a z and b x, which cancel there, are not added up apart."""
+    kernel, alpha = KERNELS[name](**FAR[name]), draw(25, 2, seed=2).float()
+    X, Z = (draw(40, 3) + offset).float(), (draw(25, 3, seed=1) + offset).float()
+    x, z = X.double(), Z.double()
+    a, b = kernel.gradient_factors(Points(x), Points(z))  # (40, 25)
+    G = torch.einsum("jc,ijd->cid", alpha.double(), a[..., None] * z + b[..., None] * x[:, None])
+    expected = torch.einsum("cid,cie->de", G, G) / 40
+    found = KernelModel(kernel, Z, alpha).agop(X)
+    assert (found - expected).norm() < 1e-5 * expected.norm()
 
 
 def test_a_model_with_a_transform_is_kept(tmp_path):

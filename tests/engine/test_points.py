@@ -47,6 +47,17 @@ def test_bytes_in_float64_are_exact_on_any_processor():
     assert np.array_equal(points.codes.inner_products(points.codes).numpy(), levels @ levels.T)
 
 
+@pytest.mark.parametrize("outlier", [None, 1e6, 1e9])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_an_origin_whatever_one_point_is(offset, outlier):
+    X = torch.randn(512, 10, generator=torch.Generator().manual_seed(0)) + offset
+    if outlier is not None:
+        X[0] = outlier
+    origin = Points(X).common_origin
+    assert (origin is None) == (offset == 0)
+    assert origin is None or (origin - offset).abs().max() < 3
+
+
 def test_what_are_bytes():
     X, _ = images(20, 10)
     assert ByteCodes.of(X).unit == pytest.approx(1 / 255)

@@ -1,11 +1,14 @@
 """EigenPro 3 and 4, centers, projections: what the conformance suite does not see."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from solving import expected_predictions, new_points, problem, relative
 
 from kernelexp.engine import KERNELS, Limits, Problem, ResourceLimits, fit, prepare
 from kernelexp.engine.centers import choose_centers
+from kernelexp.engine.singular import PseudoInverse
 from kernelexp.engine.solvers.eigenpro3 import EigenPro3
 from kernelexp.engine.solvers.eigenpro4 import EigenPro4
 from kernelexp.engine.solvers.projection import make_projection
@@ -137,6 +140,23 @@ def test_projections_solve():
     theta, image = projected("inexact")
     torch.testing.assert_close(theta, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(image, LAPLACIAN(Z, Z) @ theta)
+
+
+def test_a_singular_matrix_of_the_centers_takes_no_more_than_is_planned():
+    p = problem(LAPLACIAN, n=600)
+    Z = p.X.clone()
+    Z[300:] = Z[:300] * (1 + 1e-15)  # near duplicates: K(Z, Z) of rank 300
+    limits, solver = p.measured_limits(), EigenPro4(n_centers=600, projection="exact")
+    limits = replace(limits, allowed=limits.held + 10**8)
+    plan = solver.plan(solver.sizes(p), limits, p.device)
+    left = 10**8 - 1e9 * plan.gigabytes["model"]
+    assert 3 * 8 * 600 * plan.max_rank == pytest.approx(left, rel=1e-3)
+    factor = make_projection(p, plan, Z, 1e-8, 200).factor
+    assert isinstance(factor, PseudoInverse)
+    assert factor.rank == 300
+    little = replace(plan, max_rank=200)
+    with pytest.raises(ValueError, match="memory for a rank of 200 alone: .*projection=inexact"):
+        make_projection(p, little, Z, 1e-8, 200)
 
 
 def test_projects_inexactly_where_the_factor_does_not_fit():

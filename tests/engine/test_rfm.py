@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernelexp import experiment
 from kernelexp.data import SOURCES, load
-from kernelexp.engine import KERNELS, SOLVERS, Problem, StopRule, fit, prepare
+from kernelexp.engine import KERNELS, SOLVERS, DivergenceError, Problem, StopRule, fit, prepare
 from kernelexp.sklearn import KernelClassifier, KernelRegressor
 
 RIDGE = 1e-4
@@ -118,6 +119,56 @@ def test_a_training_that_is_taken_up_gives_the_same_digits(inner):
     assert torch.equal(on.model().predict(NEW), whole.model().predict(NEW))
 
 
+def test_a_diagonal_goes_on_from_all_of_its_matrix():
+    """As checkpoints had it."""
+    solver, problem = SOLVERS["rfm"](epochs=3, diagonal=True), Problem(KERNELS["gaussian"](), X, Y)
+    whole, begun = prepare(solver, problem), prepare(solver, problem)
+    list(whole.run())
+    rounds = begun.run()
+    next(rounds), next(rounds)
+    begun.iterate.agop = torch.diag(begun.iterate.agop) + 0.1
+    begun.iterate.agop.diagonal().sub_(0.1)
+    list(rounds)
+    torch.testing.assert_close(begun.model().transform, whole.model().transform)
+
+
+class Sizes(TorchDispatchMode):
+    """Of the tensors that are made, the most numbers."""
+
+    most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.most = max(self.most, made.untyped_storage().nbytes() // made.element_size())
+        return made
+
+
+def test_a_diagonal_alone_takes_no_matrix():
+    d = 1500
+    wide = Problem(KERNELS["gaussian"](bandwidth=40.0), draw(30, d), draw(30, 2, seed=1))
+    solver = SOLVERS["rfm"](epochs=2, diagonal=True, centred=True)
+    with Sizes() as sizes:
+        training = prepare(solver, wide)
+        list(training.run())
+        training.saved()
+    assert training.features().shape == training.model().transform.shape == (d,)
+    assert sizes.most < d * d / 4
+
+
+def test_the_model_is_that_of_the_round_also_before_its_record(monkeypatch):
+    """By which f(X) as carried along is judged: it had been taken without the coordinates of the second round."""
+    solver = SOLVERS["rfm"](epochs=3)  # which interpolates
+    drifts, own = [], type(solver)._drift
+    monkeypatch.setattr(
+        type(solver), "_drift", lambda *args: drifts.append(own(*args)) or drifts[-1]
+    )
+    training = prepare(solver, Problem(KERNELS["laplacian"](bandwidth=2.0), X, Y))
+    list(training.run())
+    assert len(drifts) == 3
+    assert max(drifts) < 1e-20
+
+
 def test_images_in_bytes_and_the_best_round():
     config = experiment.Config(
         dataset=SOURCES["digits"](n_train=300, n_test=200), kernel=KERNELS["laplacian"](bandwidth=5.0),
@@ -136,6 +187,23 @@ def test_images_in_bytes_and_the_best_round():
         config.kernel, result.setup.dataset.train.X, result.setup.dataset.train.Y, result.setup.dataset.train.labels
     ))  # fmt: skip
     assert (there.predict(X) - result.model.predict(X)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kernel", [KERNELS["relu_ntk"](), KERNELS["arc_cosine"](order=0)])
+def test_a_row_of_zeros_does_not_stop_it(kernel):
+    points = X.clone()
+    points[5] = 0
+    solver = SOLVERS["rfm"](epochs=2, inner={"name": "exact", "ridge": RIDGE})
+    machine = fit(solver, Problem(kernel, points, Y))
+    assert machine.predict(NEW).isfinite().all()
+    assert (machine.transform - torch.eye(4)).abs().max() > 0.01
+
+
+def test_gradients_that_are_not_finite_end_it():
+    p = Problem(KERNELS["gaussian"](bandwidth=1.5e-3), X.float() / 1000, 1e17 * Y.float())
+    solver = SOLVERS["rfm"](epochs=2, inner={"name": "exact", "ridge": RIDGE})
+    with pytest.raises(DivergenceError, match="round 1 of solver=rfm: .* not finite in torch"):
+        fit(solver, p)
 
 
 def test_estimators():

@@ -6,6 +6,7 @@ import torch
 from sklearn.linear_model import RidgeCV
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
+from kernelexp.engine.solvers.work import cost
 
 N = 120
 
@@ -82,6 +83,22 @@ def test_norm_dimension_and_errors_are_those_of_each_training(case):
         assert path["gcv"][i] == pytest.approx(path["train_mse"][i] / share**2, rel=1e-10)
     [record] = records
     assert record.rkhs_norm == pytest.approx(training.rkhs_norm().value, rel=1e-8)
+
+
+@pytest.mark.parametrize("repeated", [0, 1])
+def test_one_row_that_repeats_another_is_planned_for(repeated):
+    """It takes K(X, Z) and two eigendecompositions, of seven matrices, where one of K alone takes four."""
+    n = 1000
+    X = torch.randn(n, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    X[:repeated] = X[n - 1]
+    solver, p = SOLVERS["ridge_path"](), Problem(KERNELS["laplacian"](), X, X[:, :1])
+    sizes = solver.sizes(p)
+    plan = solver.plan(sizes, p.measured_limits(), p.device)
+    assert plan.n_centers == n - repeated
+    held = (plan.gigabytes["model"] + plan.gigabytes["setup"]) * 1e9 / (8 * n**2)
+    assert held > (6.9 if repeated else 4)
+    [work] = cost(solver, sizes, plan).setup
+    assert (work.operations > 25 * n**3) == bool(repeated)  # 8 n^3 beside 10 n^3 twice
 
 
 def test_by_gcv():

@@ -1,5 +1,7 @@
 """Coincident points, numerical rank, least squares: against NumPy and dense float64 algebra."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from kernelexp.engine import (
     SingularMatrixWarning,
     fit,
     prepare,
+    singular,
 )
 from kernelexp.engine.linalg import CholeskyFactor
 from kernelexp.engine.singular import (
@@ -91,6 +94,37 @@ def test_what_has_no_solution_is_refused_at_once(solver, kernel, X, message):
     with pytest.raises(ValueError, match=message) as error:
         fit(SOLVERS[solver](), Problem(kernel, X, torch.ones_like(X[:, :1])))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-15])
+def test_there_is_one_pseudo_inverse_at_a_time(ridge, monkeypatch):
+    """Where float32 cannot hold the weights the second takes the place of the first."""
+    made, taking = [], singular._pivoted_cholesky
+
+    def followed(*args):
+        assert all(Q() is None for Q in made)
+        G, pivots = taking(*args)
+        made.append(weakref.ref(G))
+        return G, pivots
+
+    orthonormal = torch.linalg.qr
+
+    def bases(G):
+        Q, R = orthonormal(G)
+        made.extend([weakref.ref(Q), weakref.ref(R)])
+        return Q, R
+
+    monkeypatch.setattr(singular, "_pivoted_cholesky", followed)
+    monkeypatch.setattr(torch.linalg, "qr", bases)
+    X = torch.rand(200, 1, generator=GENERATOR.manual_seed(0))
+    Y = (20 * X).sin()
+    training = prepare(
+        SOLVERS["exact"](precision="float64", ridge=ridge),
+        Problem(KERNELS["gaussian"](bandwidth=0.5), X, Y),
+    )
+    with pytest.warns(SingularMatrixWarning, match="float32 cannot hold weights"):
+        list(training.run())
+    assert len(made) == 6
 
 
 @pytest.mark.parametrize("solver", ["exact", "cg"])

@@ -1,12 +1,49 @@
 """How points come to the device, tile by tile."""
 
 import contextlib
+import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
 import torch
 
+from kernelexp.engine import KERNELS
+from kernelexp.engine.devices import CPU
+from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.packed import PackedFactor
 from kernelexp.engine.points import Points
 from kernelexp.engine.tiles import tiles
+
+USES = {
+    "dense": lambda K, W: K.dense() @ W,
+    "blocks": lambda K, W: torch.cat([block @ W for _, block in K.blocks(128)]),
+    "matmul": lambda K, W: K.matmul(W),
+    "packed": lambda K, W: PackedFactor(K, torch.ones_like(W), 0.1, 0.0).product(W) - 0.1 * W,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_points_of_another_type_are_converted_tile_by_tile(use, monkeypatch):
+    """Of 16 tiles a few are there at a time, not all points once more."""
+    X = torch.randn(1024, 3, generator=torch.Generator().manual_seed(0))
+    W = torch.randn(1024, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    kernel, to, converted, most = KERNELS["laplacian"](bandwidth=2.0), Points.to, [], []
+
+    def followed(points, dtype, device):
+        made = to(points, dtype, device)
+        if made is not points:
+            converted.append(weakref.ref(made.values))
+            most.append(sum(len(ref()) for ref in converted if ref() is not None))
+        return made
+
+    monkeypatch.setattr(Points, "to", followed)
+    points = Points.of(X)
+    K = BlockedKernel(kernel, replace(CPU, tile=64))(points, points, dtype=torch.float64)
+    found = USES[use](K, W)
+    assert max(most) <= 4 * 64
+    expected = kernel(X.double(), X.double()) @ W
+    assert (found - expected).norm() < 1e-12 * expected.norm()
 
 
 def test_tiles_of_points_on_the_host_are_copied_ahead(monkeypatch):

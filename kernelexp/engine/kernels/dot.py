@@ -119,7 +119,8 @@ class ArcCosine(Kernel):
         return row_norms(X).pow_(2 * self.order).mul_(at_zero_angle)
 
     def gradient_factors(self, X: Points, Z: Points) -> tuple[Tensor, Tensor]:
-        # k is of degree ``order`` in x: x . grad k = order k, which gives b. Nothing points anywhere at an angle of 0.
+        # k is of degree ``order`` in x: x . grad k = order k, which gives b. Nothing points anywhere at an angle of 0,
+        # nor from or to a row of zeros, which has no angle.
         v, p, r = half_angle_squares(X, Z), X.norms[:, None], Z.norms
         rest, cos = 2 * v.sqrt().acos_(), torch.rsub(v, 1, alpha=2)  # pi - theta
         sin = 2 * (v - v * v).sqrt_()
@@ -131,4 +132,5 @@ class ArcCosine(Kernel):
             a = (sin + rest * cos) * p * r * (4 / math.pi)
         size = p.square()
         b = (self.order * self.matrix(X, Z) - a * (p * r * cos)) / size
-        return a, b.masked_fill_(size == 0, 0)
+        nowhere = size * r == 0
+        return a.masked_fill_(nowhere, 0), b.masked_fill_(nowhere, 0)

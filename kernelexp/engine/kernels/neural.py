@@ -100,7 +100,8 @@ class ReLUNetwork(Kernel):
             if not b2:
                 v = (1 - S / P).mul_(0.5).clamp_(0, 1)
         w, own = (T_w, T_u) if self.tangent else (S_w, S_u)
-        return w / d, 2 * own / d
+        nowhere = u * q == 0  # without a bias a row of zeros has no angle
+        return (w / d).masked_fill_(nowhere, 0), (2 * own / d).masked_fill_(nowhere, 0)
 
     def _input_variance(self, X: Tensor) -> Tensor:
         """S_0(x, x), (n,)."""

@@ -166,7 +166,7 @@ class Solver(SolverOption, Generic[S, It]):
         return {}
 
     def features(self, iterate: It) -> Tensor | None:
-        """What was learned of the coordinates, (d, d); None for a solver that learns nothing of them."""
+        """What was learned of the coordinates, (d, d), or (d,) of a diagonal matrix; None for a solver that learns nothing of them."""
         return None
 
     def model(self, system: S, iterate: It) -> KernelModel:

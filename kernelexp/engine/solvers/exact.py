@@ -26,6 +26,7 @@ from kernelexp.engine.singular import (
     SOLVED,
     PseudoInverse,
     is_rounding,
+    largest_rank,
     rounds_off,
     too_coarse,
     unmet,
@@ -55,8 +56,6 @@ _WEIGHTS_IGNORED = (
     "weights of points, unless 0, had no effect: with ridge=0, the default, all targets are met whatever they are; "
     "set a ridge above 0, as 1e-3, or leave them out"
 )
-# What a pseudo-inverse holds beside the matrix, of its size: G, Q and what makes them.
-_PSEUDO_INVERSE = 3
 
 
 @final
@@ -134,7 +133,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             step=8 * 4 * 512 * 512,
         )
         room = (plan.limit_gb - plan.gigabytes["process"]) * GB - w * p * p
-        most = max(1, int(room // (_PSEUDO_INVERSE * w * p)))
+        most = largest_rank(room, p, w)
         return replace(plan, n_centers=p, precision=precision, packed=share < 1, max_rank=most)
 
     def setup(self, problem: Problem, plan: Plan) -> ExactSystem:
@@ -169,8 +168,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         if isinstance(factor, PseudoInverse):
             image = self._least_squares(system, iterate, factor)
             if not self._is_held(system, iterate, image):  # fewer directions, smaller weights
-                dtype = problem.Y.dtype
-                factor = PseudoInverse(factor.array, system.plan.max_rank, dtype)
+                factor.truncate(problem.Y.dtype, system.plan.max_rank)
                 image = self._least_squares(system, iterate, factor)
         self._judge(system, iterate, factor, image)
         if isinstance(factor, PackedFactor) and not self._is_solved(system, iterate, image):

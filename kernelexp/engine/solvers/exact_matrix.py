@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.linalg import add_gram_, mirror_, power_iteration, top_eigenvalue
-from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.operator import BlockedKernel, TiledKernel
 from kernelexp.engine.packed import PackedFactor
 from kernelexp.engine.plan import Limits, Plan, matrix_fits
 from kernelexp.engine.singular import DistinctRows, factorised, zero_pivot
@@ -53,6 +53,7 @@ def of_all_centers(
     K = kernel(centers, centers, dtype=dtype)
     factor: Factor
     if plan.packed:
+        assert isinstance(K, TiledKernel)  # nothing of it is kept
         diagonal = kernel.diag(Z) * scales.squeeze(1).square() + n * ridge
         factor = PackedFactor(K, scales, n * ridge, zero_pivot(diagonal.to(dtype)))
         start = torch.randn(p, 1, generator=generator, dtype=dtype).to(Y.device)

@@ -228,7 +228,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         T = factor_or_rows(K_ZZ, min(held, eps ** (2 / 3) * largest))
         if not isinstance(T, Tensor):
             return Factors.of(T, self.ridge), None, top
-        K_ZZ = K_ZZ[T][:, T].clone()
+        K_ZZ = K_ZZ[T][:, T]
         top = top_eigenvalue(K_ZZ, problem.generator()) / len(T)
         return Factors.of(CholeskyFactor(K_ZZ), self.ridge), T, top
 

@@ -11,6 +11,7 @@ from kernelexp.engine.batch import BatchRule
 from kernelexp.engine.centers import CenterRule
 from kernelexp.engine.checks import number
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
+from kernelexp.engine.singular import largest_rank
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 
 # The share of the memory that is free which a factor of K(Z, Z) may take, where it is a choice.
@@ -67,6 +68,8 @@ def plan_projected(
         )
 
     plan = made(m)
+    # Of K(Z, Z) where that is singular; it is taken apart before rows are kept.
+    room = (plan.limit_gb - plan.gigabytes["process"] - plan.gigabytes["model"]) * GB
     row_bytes = w * own
     plan, keep = with_cache(plan, limits.asked, n, row_bytes, passes)
     plan = replace(
@@ -76,6 +79,7 @@ def plan_projected(
         max_q=q,
         max_batch_size=m,
         kept_rows=keep,
+        max_rank=largest_rank(room, p, w) if exact else 0,
     )
     if exact:
         return plan

@@ -138,7 +138,8 @@ def make_projection(
     )
     if plan.projection is None:
         points, kernel = on_centers.points, BlockedKernel(problem.kernel, plan.tiling)
-        factor = problem.ranks.first(lambda: factorised(kernel(points, points).dense()))
+        most = plan.max_rank or None  # of a checkpoint's plan it may not be known
+        factor = problem.ranks.first(lambda: factorised(kernel(points, points).dense(), most))
         return ExactProjection(factor, problem.ranks)
     system = EigenPro2().setup(on_centers, plan.projection)
     return InexactProjection(system, tolerance, most_epochs)

@@ -18,7 +18,7 @@ from kernelexp.engine.plan import GB, Limits, Plan, Sizes
 from kernelexp.engine.registry import made
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SingularMatrixWarning
-from kernelexp.engine.solvers.base import Solver, SolverOption
+from kernelexp.engine.solvers.base import DivergenceError, Solver, SolverOption
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
@@ -30,12 +30,13 @@ class RFMIterate(Iterate):
     """The machine of the last round, and what it says of the coordinates.
 
     Attributes:
-        transform: M^(1/2), of the round: (d, d), or (d,) where M is diagonal.
+        transform: M^(1/2), of the round: (d, d), or (d,) where M is diagonal; (0,) in the first, where M is 1.
         centers: (p, d), transformed.
         alpha: weights (p, c).
         outputs: f(X), (n, c).
         at_centers: f at the centers, (p, c).
-        agop: of the machine, (d, d), float64, its largest entry 1; the next round's M, before its power.
+        agop: of the machine, (d, d), or (d,) its diagonal where that is M, float64, its largest entry 1; the next round's M,
+            before its power.
     """
 
     transform: Tensor
@@ -44,6 +45,11 @@ class RFMIterate(Iterate):
     outputs: Tensor
     at_centers: Tensor
     agop: Tensor
+
+    @property
+    def coordinates(self) -> Tensor | None:
+        """The transform; None where M is 1."""
+        return self.transform if len(self.transform) else None
 
 
 @final
@@ -109,55 +115,68 @@ class RFM(Solver[System, RFMIterate]):
     def start(self, system: System, weights: Tensor | None = None) -> RFMIterate:
         """M = 1; given weights are of no use to another metric."""
         X, Y = system.problem.X, system.targets
-        d = X.shape[1]
-        one = Y.new_ones(d) if self.diagonal else torch.eye(d, dtype=Y.dtype, device=Y.device)
+        one = torch.ones(X.shape[1], dtype=torch.float64, device=Y.device)
         return RFMIterate(
-            transform=one,
+            transform=Y.new_empty(0),
             centers=X[:0].to(Y.device),
             alpha=Y[:0].clone(),
             outputs=torch.zeros_like(Y),
             at_centers=Y[:0].clone(),
-            agop=torch.eye(d, dtype=torch.float64, device=Y.device),
+            agop=one if self.diagonal else one.diag(),
         )
 
     def advance(self, system: System, iterate: RFMIterate) -> EpochRecord:
-        """A round: coordinates, a training, its gradients."""
-        problem = system.problem
+        """A round: coordinates, a training, its gradients.
+
+        Raises:
+            DivergenceError: where these are not finite.
+        """
+        problem, Y = system.problem, system.targets
         start = clock(problem.device)
         if iterate.epoch:
             iterate.transform = self._root(iterate.agop).to(iterate.transform.dtype)
-        X = transformed(problem.X.to(problem.device), iterate.transform)
+        T, moved = iterate.coordinates, problem
+        if T is not None:
+            moved = replace(problem, X=transformed(problem.X.to(problem.device), T))
         with warnings.catch_warnings():  # it is told at the end, of the last round
             warnings.simplefilter("ignore", SingularMatrixWarning)
-            training = prepare(self.inner, replace(problem, X=X))
+            training = prepare(self.inner, moved)
             for _ in training.run():
                 pass
         iterate.warning = training.warning
         iterate.centers, iterate.alpha = training.system.centers, training.weights().clone()
         iterate.outputs = training.training_outputs().clone()
         iterate.at_centers = training.solver.center_outputs(training.system, training.iterate)
-        rows = torch.randperm(len(X), generator=problem.generator())[: self.agop_points]
+        rows = torch.randperm(len(Y), generator=problem.generator())[: self.agop_points]
         points, kernel = problem.X[rows.to(problem.X.device)], problem.kernel
-        M = agop(kernel, iterate.centers, iterate.alpha, points, iterate.transform, self.centred)
-        largest = M.diagonal().max()  # of a positive semidefinite matrix it is there
+        Z, alpha = iterate.centers, iterate.alpha
+        M = agop(kernel, Z, alpha, points, T, self.centred, self.diagonal)
+        if not M.isfinite().all():
+            raise DivergenceError(
+                f"round {iterate.epoch + 1} of solver=rfm: the gradients of its machine are not finite in {Y.dtype}: "
+                "take dtype=float64, a larger ridge or another solver.inner"
+            )
+        # Of a positive semidefinite matrix it is on the diagonal.
+        largest = (M if self.diagonal else M.diagonal()).max()
         if largest > 0:
             iterate.agop = M / largest
         iterate.seconds += clock(problem.device) - start
         return self.record(system, iterate)
 
     def _root(self, M: Tensor) -> Tensor:
-        """M^(power / 2)."""
+        """M^(power / 2): (d, d) -> (d, d), or (d,) -> (d,) where M is diagonal."""
         power = self.agop_power / 2
         if self.diagonal:
-            return M.diagonal().clamp(min=0).pow(power)
+            M = M if M.ndim == 1 else M.diagonal()  # of a checkpoint that has all of it
+            return M.clamp(min=0).pow(power)
         values, vectors = torch.linalg.eigh(M)
         root: Tensor = (vectors * values.clamp(min=0).pow(power)) @ vectors.mT
         return root
 
     def model(self, system: System, iterate: RFMIterate) -> KernelModel:
-        transform = iterate.transform.clone() if iterate.epoch > 1 else None  # M = 1 in the first
-        alpha = iterate.alpha.clone()
-        return KernelModel(system.problem.kernel, iterate.centers, alpha, transform)
+        T, alpha = iterate.coordinates, iterate.alpha.clone()
+        own = None if T is None else T.clone()
+        return KernelModel(system.problem.kernel, iterate.centers, alpha, own)
 
     def weights(self, system: System, iterate: RFMIterate) -> Tensor:
         return iterate.alpha

@@ -148,9 +148,13 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         """Which points are the centers."""
         return CenterRule(self.centers, self.n_centers, default="all")
 
+    def count_distinct(self, problem: Problem) -> int:
+        n = len(problem.X)
+        return len(problem.distinct.first) if self.center_rule.takes_all(n) else n
+
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
-        n, c, p = sizes.n, sizes.c, self.center_rule.count(sizes.n)
-        whole = self.center_rule.takes_all(n)
+        n, c, p = sizes.n, sizes.c, min(self.center_rule.count(sizes.n), sizes.distinct)
+        whole = p == n and self.center_rule.takes_all(n)  # one row that repeats another is enough
         plan = plan_memory(
             self.name,
             limits,

@@ -165,7 +165,7 @@ class Training(Generic[S, It]):
         return self.solver.choice(self.system, self.iterate)
 
     def features(self) -> Tensor | None:
-        """What was learned of the coordinates, (d, d); None for a solver that learns nothing of them."""
+        """What was learned of the coordinates, (d, d), or (d,) of a diagonal matrix; None for a solver that learns nothing of them."""
         return self.solver.features(self.iterate)
 
     @led

@@ -94,7 +94,8 @@ def _full_sgd(solver: FullSGD, sizes: Sizes, plan: Plan) -> Cost:
     m = solver.batch_size or _USED_BATCH * plan.max_batch_size
     filled, entries, read = _kept(n, n, plan.kept_rows, dtype)
     corrections = n * q if solver.deflation.on_all_points else 0
-    again = Work(dtype, entries=n * n) if corrections else Work(dtype)  # K U of the Ritz vectors
+    products = n * n / (2 if sizes.ranks == 1 else 1)  # K U of the Ritz vectors
+    again = Work(dtype, entries=products) if corrections else Work(dtype)
     steps = n / min(m, B) + n / B
     within = 0.0 if plan.kept_rows == n else n * B  # a block's own matrix
     return Cost(
@@ -172,7 +173,9 @@ def _exact(solver: Exact, sizes: Sizes, plan: Plan) -> Cost:
     made = Work(dtype, entries=p * p / 2, stored=stored, operations=p**3 / 3)
     again = _REFINEMENT * p * p
     refined = (
-        Work(torch.float64, entries=again) if plan.packed else Work(torch.float64, read=2 * again)
+        Work(torch.float64, entries=again / 2)
+        if plan.packed
+        else Work(torch.float64, read=2 * again)
     )
     return Cost([made], [refined])
 
@@ -180,7 +183,7 @@ def _exact(solver: Exact, sizes: Sizes, plan: Plan) -> Cost:
 @cost.register
 def _ridge_path(solver: RidgePath, sizes: Sizes, plan: Plan) -> Cost:
     n, p = sizes.n, plan.n_centers
-    if p == n:
+    if p == n and solver.center_rule.takes_all(n):
         return Cost(
             [Work(torch.float64, entries=n * n / 2, stored=n * n, operations=ALL_PAIRS * n**3)]
         )
@@ -192,6 +195,8 @@ def _ridge_path(solver: RidgePath, sizes: Sizes, plan: Plan) -> Cost:
 def _cg(solver: CG, sizes: Sizes, plan: Plan) -> Cost:
     n, c, q, dtype = sizes.n, sizes.c, plan.max_q, torch.float64
     filled, entries, read = _kept(n, n, plan.kept_rows, dtype)
+    if not plan.kept_rows and sizes.ranks == 1:
+        entries /= 2  # a symmetric matrix, as a whole
     return Cost(
         [_spectrum(n, plan.subsample_size, q, dtype), filled],
         [Work(dtype, entries=entries, read=read + 2 * n * q, operations=4 * n * q * c)],
