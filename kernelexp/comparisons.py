@@ -5,6 +5,7 @@ One function a comparison: from the training problem and test inputs (m, d) to o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,6 +23,8 @@ from kernelexp.engine.solvers.exact import Exact
 EXACT = Exact(precision="float64")
 # Distances computed together, in numbers.
 _DISTANCES = 2**24
+# Test points for each training point from which on eigenvalues at test points predict.
+_SEVERAL = 3
 
 
 def exact(problem: Problem, X: Tensor) -> Tensor:
@@ -79,6 +82,13 @@ def predicted_test_mse(problem: Problem, ridge: float, X: Tensor, Y: Tensor) -> 
     Raises:
         ValueError: where there are not more test points than training points.
     """
+    if len(X) < _SEVERAL * len(problem.X):
+        warnings.warn(
+            f"compare=[learning_curve]: {len(X):,} test points for {len(problem.X):,} training points; below "
+            f"{_SEVERAL} times as many the prediction may be off by a factor: take more test points, or fewer others",
+            UserWarning,
+            stacklevel=2,
+        )
 
     def predicted() -> float:
         frame = eigenframe(problem.kernel, X, Y)

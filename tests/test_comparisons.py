@@ -132,6 +132,12 @@ def test_the_learning_curve_meets_the_error(ridge):
     assert metrics["predicted_test_mse"] == pytest.approx(metrics["test_mse"], rel=0.1)
 
 
+def test_the_learning_curve_warns_of_few_test_points():
+    few = {"noise": 0.0, "solver": SOLVERS["exact"](ridge=1.0)}
+    with pytest.warns(UserWarning, match="149 test points for 50 training points; below 3 times"):
+        run("learning_curve", dataset=SOURCES["digits"](n_train=50, n_test=149), **few)
+
+
 def test_the_learning_curve_needs_points_and_no_noise():
     with pytest.raises(
         ValueError, match=r"compare=\[learning_curve\]: n=300: must be below the 20 "

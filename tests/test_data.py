@@ -4,13 +4,16 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from kernelexp.data import SOURCES, load
+from kernelexp.data import SOURCES, DatasetSource, load
+from kernelexp.data.base import Arrays
 from kernelexp.data.cache import cache_dir
 from kernelexp.data.label_noise import KINDS, corrupt
 from kernelexp.data.preprocessing import Preprocessing
@@ -69,6 +72,26 @@ print(load(SOURCES["digits"](), Path("/nonexistent")).digest)
     assert done.stdout.strip() == first.digest, done.stderr
     kept.write_bytes(b"broken")
     assert load(SOURCES["digits"](), NOWHERE).digest == first.digest
+
+
+def test_what_depends_on_parameters_and_seeds_is_not_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path))
+
+    @dataclass(frozen=True)
+    class Own(DatasetSource):
+        name: ClassVar[str] = "own"
+        turns: int = 1
+
+        def read(self, data_dir, seed):
+            x = np.random.default_rng(seed).random((20, 2)) + self.turns
+            return Arrays(x, np.arange(20) % 2, x, np.arange(20) % 2)
+
+        def location(self, data_dir):
+            return "here"
+
+    seen = [load(Own(turns=turns), NOWHERE, seed=seed).digest for turns in (1, 2) for seed in (0, 1)]
+    assert len(set(seen)) == 4
+    assert not list(tmp_path.iterdir())
 
 
 def test_named_npz_in_data_dir_comes_first(tmp_path):

@@ -607,6 +607,19 @@ def test_tables_that_scikit_learn_brings(name):
     assert data.columns.classes == names
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["iris", "wine", "breast_cancer", "diabetes", "friedman1", "friedman2", "friedman3", "moons"],
+)
+def test_sizes_are_known_beforehand(name):
+    for options in ({}, {"test": 30, "n_train": 50}):
+        source = SOURCES[name](**options)
+        data = loaded(source)
+        (n, d), (m, c) = data.train.X.shape, data.test.Y.shape
+        assert source.shape() == (n, m, d, c)
+    assert SOURCES[name](drop=["x"]).shape() is None
+
+
 @pytest.mark.parametrize("name", ["friedman1", "friedman2", "friedman3", "moons"])
 def test_synthetic_tables_are_those_of_scikit_learn(name):
     from sklearn import datasets

@@ -75,8 +75,9 @@ class DatasetSource(ABC):
     # Numbers in a point and outputs to learn, of classes, where that is known beforehand.
     n_features: ClassVar[int | None] = None
     n_outputs: ClassVar[int | None] = None
-    # Whether the parsed arrays are worth keeping in the cache folder.
-    cached: ClassVar[bool] = True
+    # Whether the parsed arrays are kept in the cache folder, by the name of the source and its files: where these
+    # alone tell what they are, and no parameter, no seed.
+    cached: ClassVar[bool] = False
     # Two classes as one {0, 1} output instead of two.
     single_output: ClassVar[bool] = False
 

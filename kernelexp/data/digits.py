@@ -14,6 +14,7 @@ class Digits(DatasetSource):
     """1,437 training and 360 test images, split once for all seeds; pixels 0 to 16."""
 
     name: ClassVar[str] = "digits"
+    cached: ClassVar[bool] = True
     sizes: ClassVar[tuple[int, int] | None] = (1437, 360)
     colour: ClassVar[bool | None] = False
     n_features: ClassVar[int | None] = 64

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from kernelexp.data.base import Shape
 from kernelexp.data.rows import Rows, Tables
 from kernelexp.engine.checks import number
 
@@ -19,12 +20,17 @@ class Generated(Rows):
     """
 
     spread: ClassVar[float]
+    columns: ClassVar[int]
+    outputs: ClassVar[int] = 1
     rows: int = 1000
 
     def __post_init__(self) -> None:
         super().__post_init__()
         number("rows", self.rows, 10, whole=True)
         self._check_taken_of(self.rows)
+
+    def shape(self) -> Shape | None:
+        return self._shape(self.rows, self.columns, self.outputs)
 
     def tables(self, data_dir: Path) -> Tables:
         import pyarrow as pa
@@ -47,6 +53,7 @@ class Friedman1(Generated):
 
     name: ClassVar[str] = "friedman1"
     spread: ClassVar[float] = 1.0
+    columns: ClassVar[int] = 10
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Friedman2(Generated):
 
     name: ClassVar[str] = "friedman2"
     spread: ClassVar[float] = 125.0
+    columns: ClassVar[int] = 4
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class Friedman3(Generated):
 
     name: ClassVar[str] = "friedman3"
     spread: ClassVar[float] = 0.1
+    columns: ClassVar[int] = 4
 
 
 @dataclass(frozen=True)
@@ -71,3 +80,5 @@ class Moons(Generated):
 
     name: ClassVar[str] = "moons"
     spread: ClassVar[float] = 0.3
+    columns: ClassVar[int] = 2
+    outputs: ClassVar[int] = 2

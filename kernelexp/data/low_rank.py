@@ -19,7 +19,6 @@ class LowRank(DatasetSource):
 
     name: ClassVar[str] = "low_rank"
     colour: ClassVar[bool | None] = False
-    cached: ClassVar[bool] = False
     scale: str = "none"
     task: str = "regression"
 

@@ -27,7 +27,6 @@ class Modular(DatasetSource):
 
     name: ClassVar[str] = "modular"
     colour: ClassVar[bool | None] = False
-    cached: ClassVar[bool] = False
     scale: str = "none"
     task: str = "classification"
     p: int = 61

@@ -27,7 +27,6 @@ class MultiIndex(DatasetSource):
 
     name: ClassVar[str] = "multi_index"
     colour: ClassVar[bool | None] = False
-    cached: ClassVar[bool] = False
     scale: str = "none"
     task: str = "regression"
     d: int = 30

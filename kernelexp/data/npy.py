@@ -28,7 +28,6 @@ class NPY(DatasetSource):
     """
 
     name: ClassVar[str] = "npy"
-    cached: ClassVar[bool] = False
     scale: str = "none"
     path: str | None = None
 

@@ -27,7 +27,6 @@ class NPZ(DatasetSource):
     """
 
     name: ClassVar[str] = "npz"
-    cached: ClassVar[bool] = False
     path: str | None = None
 
     def __post_init__(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from kernelexp.data.base import Arrays, DatasetSource
+from kernelexp.data.base import Arrays, DatasetSource, Shape
 from kernelexp.data.held_out import check_held_out, held_out_count
+from kernelexp.data.npz import taken
 from kernelexp.engine.checks import one_of, refuse
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ class Rows(DatasetSource):
             is a level.
     """
 
-    cached: ClassVar[bool] = False
     scale: str = "standard"
     target: str | None = None
     test: float | int | str = 0.2
@@ -66,6 +66,14 @@ class Rows(DatasetSource):
         if self.group is None and not isinstance(self.test, str):
             n_test = held_out_count(self.test, rows, "test")
             self.check_taken(rows - n_test, n_test)
+
+    def _shape(self, rows: int, n_features: int, n_outputs: int) -> Shape | None:
+        """The sizes of so many rows of a table as it is; None where columns play other parts."""
+        roles = self.target or self.drop or self.group or self.time
+        if roles or self.task != "auto" or isinstance(self.test, str):
+            return None
+        n_test = held_out_count(self.test, rows, "test")
+        return taken(self, Shape(rows - n_test, n_test, n_features, n_outputs))
 
     def _check_test_file(self, test: str) -> None:
         raise refuse("test", test, "a share between 0 and 1, or a whole number of points")

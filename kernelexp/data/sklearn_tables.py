@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from kernelexp.data.base import Shape
 from kernelexp.data.cache import cache_dir
 from kernelexp.data.rows import Rows, Tables
 from kernelexp.engine.checks import number, refuse
@@ -16,10 +17,15 @@ class Bundled(Rows):
     """A table that comes with scikit-learn; its classes are called by their names."""
 
     rows: ClassVar[int]
+    columns: ClassVar[int]
+    outputs: ClassVar[int]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_taken_of(self.rows)
+
+    def shape(self) -> Shape | None:
+        return self._shape(self.rows, self.columns, self.outputs)
 
     def tables(self, data_dir: Path) -> Tables:
         from sklearn import datasets
@@ -40,6 +46,8 @@ class Iris(Bundled):
 
     name: ClassVar[str] = "iris"
     rows: ClassVar[int] = 150
+    columns: ClassVar[int] = 4
+    outputs: ClassVar[int] = 3
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ class Wine(Bundled):
 
     name: ClassVar[str] = "wine"
     rows: ClassVar[int] = 178
+    columns: ClassVar[int] = 13
+    outputs: ClassVar[int] = 3
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,8 @@ class BreastCancer(Bundled):
 
     name: ClassVar[str] = "breast_cancer"
     rows: ClassVar[int] = 569
+    columns: ClassVar[int] = 30
+    outputs: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,8 @@ class Diabetes(Bundled):
 
     name: ClassVar[str] = "diabetes"
     rows: ClassVar[int] = 442
+    columns: ClassVar[int] = 10
+    outputs: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)

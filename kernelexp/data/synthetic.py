@@ -23,7 +23,6 @@ class Synthetic1(DatasetSource):
 
     name: ClassVar[str] = "synthetic1"
     colour: ClassVar[bool | None] = False
-    cached: ClassVar[bool] = False
     single_output: ClassVar[bool] = True
     other_mean: ClassVar[float] = 10.0
     scale: str = "none"

@@ -20,6 +20,7 @@ _IDX = "{train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyt
 class Vision(DatasetSource):
     """What the torchvision sets share; a subclass names its files and reads one split."""
 
+    cached: ClassVar[bool] = True
     n_outputs: ClassVar[int | None] = 10
     # Which files torchvision reads, for people and as a pattern.
     needed: ClassVar[str]

@@ -14,7 +14,11 @@ T = TypeVar("T")
 
 
 def discover(package: ModuleType, base: Callable[..., T]) -> dict[str, type[T]]:
-    """Map ``name`` to class for every subclass of ``base`` defined in the modules of ``package``."""
+    """Map ``name`` to class for every subclass of ``base`` defined in the modules of ``package``.
+
+    Raises:
+        ValueError: for a name that two of them have.
+    """
     found: dict[str, type[T]] = {}
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         module = importlib.import_module(info.name)
@@ -24,7 +28,13 @@ def discover(package: ModuleType, base: Callable[..., T]) -> dict[str, type[T]]:
                 and issubclass(cls, cast(type, base))
                 and "name" in vars(cls)
             ):
-                found[vars(cls)["name"]] = cast(type[T], cls)
+                name = vars(cls)["name"]
+                if name in found:
+                    other = found[name].__module__
+                    raise ValueError(
+                        f"{info.name}: name = {name!r} is taken, by {other}; take another"
+                    )
+                found[name] = cast(type[T], cls)
     return dict(sorted(found.items()))
 
 

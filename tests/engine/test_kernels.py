@@ -1,5 +1,6 @@
 """Every kernel against an independent float64 reference, and what must hold of all of them."""
 
+import importlib
 import math
 
 import numpy as np
@@ -21,6 +22,7 @@ from kernelexp.engine.kernels.geometry import squared_distances
 from kernelexp.engine.kernels.radial import Radial
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
+from kernelexp.engine.registry import discover
 
 
 def half_plane_moment(theta, power):
@@ -366,3 +368,14 @@ def test_radial_terms_share_their_distances(monkeypatch):
     X = torch.randn(5, 3, dtype=torch.float64)
     KERNELS["sum"](["laplacian", "gaussian", "linear", "cauchy"])(X, X)
     assert len(calls) == 1
+
+
+def test_a_name_that_is_taken_is_refused(monkeypatch, tmp_path):
+    package = tmp_path / "of_ones_own"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for module in ("first", "second"):
+        (package / f"{module}.py").write_text("class One:\n    name = 'one'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"second: name = 'one' is taken, by of_ones_own.first"):
+        discover(importlib.import_module("of_ones_own"), object)
