@@ -89,7 +89,9 @@ def test_what_depends_on_parameters_and_seeds_is_not_kept(monkeypatch, tmp_path)
         def location(self, data_dir):
             return "here"
 
-    seen = [load(Own(turns=turns), NOWHERE, seed=seed).digest for turns in (1, 2) for seed in (0, 1)]
+    seen = [
+        load(Own(turns=turns), NOWHERE, seed=seed).digest for turns in (1, 2) for seed in (0, 1)
+    ]
     assert len(set(seen)) == 4
     assert not list(tmp_path.iterdir())
 

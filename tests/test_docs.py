@@ -2,6 +2,9 @@
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
 import report_store
@@ -24,14 +27,14 @@ def blocks(language):
             yield path.name, text
 
 
-# Whose commands need what the ones before have left.
-IN_ORDER = "own-data.md"
+# Whose commands need what the ones before have left, and parts that are in no checkout.
+IN_ORDER, EXTENDING = "own-data.md", "extending.md"
 
 
 def commands():
     seen = set()
     for name, text in blocks("sh"):
-        if name == IN_ORDER:
+        if name in (IN_ORDER, EXTENDING):
             continue
         for line in text.replace("\\\n", " ").splitlines():
             command = re.sub(r"\s+", " ", line.split(" #")[0]).strip()
@@ -118,6 +121,32 @@ def test_a_newcomers_hour(workdir, run):
     import kernelexp
 
     assert list(kernelexp.load("best:wine").predict(pd.read_csv("new.csv"))) == ["cultivar 0"] * 5
+
+
+def test_parts_of_ones_own(workdir, monkeypatch):
+    """The kernel, the data set and the solver of the page, as files of a checkout, run by its command."""
+    for part in ("kernelexp", "conf"):
+        shutil.copytree(ROOT / part, workdir / "clone" / part)
+    text = (ROOT / "docs" / EXTENDING).read_text("utf-8")
+    files = re.findall(
+        r"`(kernelexp/(?:[a-z]+/)+[a-z]+\.py)`:\n\n```python\n(.*?)^```", text, re.M | re.S
+    )
+    settings = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    assert len(files) == len(settings) == 3
+    for (name, code), yaml in zip(files, settings, strict=True):
+        (workdir / "clone" / name).write_text(code)
+        group, option = re.search(r"/schema/(\w+)/(\w+)@", yaml).groups()
+        (workdir / "clone" / "conf" / group / f"{option}.yaml").write_text(yaml)
+    [command] = [text for name, text in blocks("sh") if name == EXTENDING]
+    monkeypatch.setenv("PYTHONPATH", str(workdir / "clone"))
+    own = [sys.executable, *shlex.split(command)[1:]]
+    done = subprocess.run(own, capture_output=True, text=True, cwd=workdir / "clone")
+    assert done.returncode == 0, done.stderr
+    assert "InverseMultiquadric" in done.stdout
+    assert float(re.search(r"train accuracy % +│ ([\d.]+)", done.stdout)[1]) > 99
+    forecast = [*own, "dry_run=true"]
+    done = subprocess.run(forecast, capture_output=True, text=True, cwd=workdir / "clone")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
