@@ -87,7 +87,7 @@ class Terminal:
         ]
         self.console.print(
             f"{setup.dataset.name}: {len(train.X):,} x {train.X.shape[1]}, {setup.dataset.task}, on {setup.device_name}; "
-            "; ".join(filter(None, (f"memory {setup.plan}", ", ".join(chosen)))),
+            f"memory {setup.plan}" + (f"; {', '.join(chosen)}" if chosen else ""),
             soft_wrap=True,
         )
         if setup.reason is not None:

@@ -1,5 +1,6 @@
 """What a person sees of a run that is not as it should be, and of names with characters of markup."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -99,3 +100,10 @@ def test_names_are_no_markup(cli, runs, workdir):
     assert "dataset.path=a[/b].npz" in again.out or "dataset.path='a[/b].npz'" in again.out
     assert ":smile:" in again.out
     assert "compare=[exact]" in cli(*arguments, "dry_run=true").out
+
+
+@pytest.mark.parametrize(("solver", "end"), [("eigenpro2", r"; batch \d+, q \d+, step .*"), ("ridge_path", "")])  # fmt: skip
+def test_the_first_line_says_data_machine_memory_and_choices(cli, solver, end):
+    done = cli("dataset.n_train=300", f"solver={solver}", "tracking.enabled=false")
+    line = next(line for line in done.out.splitlines() if line.startswith("digits:"))
+    assert re.fullmatch(rf"digits: 300 x 64, 10 classes, on [^;]*; memory [^;]*\){end}", line)
