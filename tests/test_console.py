@@ -102,7 +102,7 @@ def test_names_are_no_markup(cli, runs, workdir):
     assert "compare=[exact]" in cli(*arguments, "dry_run=true").out
 
 
-@pytest.mark.parametrize(("solver", "end"), [("eigenpro2", r"; batch \d+, q \d+, step .*"), ("ridge_path", "")])  # fmt: skip
+@pytest.mark.parametrize(("solver", "end"), [("eigenpro2", r"; batch \d+, q \d+, step .*"), ("ridge_path", "; centers 300"), ("rfm", "")])  # fmt: skip
 def test_the_first_line_says_data_machine_memory_and_choices(cli, solver, end):
     done = cli("dataset.n_train=300", f"solver={solver}", "tracking.enabled=false")
     line = next(line for line in done.out.splitlines() if line.startswith("digits:"))
