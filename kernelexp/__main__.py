@@ -92,7 +92,7 @@ def _run(cfg: DictConfig, attempt: int) -> Outcome | None:
         del values[key]
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("trial=")]
     name = " ".join(overrides)
-    trial = None if cfg.trial is None else Trial(cfg.trial.partial, list(cfg.trial.bounds))
+    trial = Trial.of(cfg.trial)
     partial = trial is not None and trial.partial
     text = OmegaConf.to_yaml(OmegaConf.create(values))
     with ExitStack() as stack:

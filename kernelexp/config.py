@@ -151,7 +151,7 @@ def build(cfg: DictConfig) -> Config:
         device=_device(values["device"]),
         dtype=DTYPES[values["dtype"]],
         precision=values["precision"],
-        data_dir=Path(values["data_dir"]).expanduser(),
+        data_dir=Path(values["data_dir"] or cache_dir()).expanduser(),
         compare=tuple(values["compare"]),
     )
 

@@ -142,6 +142,8 @@ class KernelRegressor(RegressorMixin, MultiOutputMixin, KernelMachine):  # type:
         """Learn from X (n, d) and y (n,) or (n, c); weights and errors as in ``KernelClassifier.fit``."""
         with whole(self) as former:
             X, y = self._validated(X, y, multi_output=True, y_numeric=True)
+            if y.dtype.kind not in "biuf":
+                raise ValueError(f"y of {y.dtype}: must be numbers; KernelClassifier takes labels")
             self._one_dimensional = y.ndim == 1
             weights = weights_of(sample_weight, X)
             return self._train(X, y.reshape(len(y), -1), None, weights, former.get("model_"))

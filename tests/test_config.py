@@ -110,6 +110,7 @@ def test_environment_names_data_and_store(composed, monkeypatch):
             "validation=2.5: must be a share between 0 and 1, or a whole number of points",
         ),
         ("dataset=npy", "dataset.path=None: must be a folder with x_train.npy"),
+        ("trial=3", "trial=3: must be null; a search sets it by itself"),
         ("device=tpu", "device=tpu: must be one of auto, cpu"),
         ("device=cuda:99", "device=cuda:99: must be one of auto, cpu"),
         ("dtype=float16", "dtype=float16: must be one of float32, float64"),

@@ -370,6 +370,8 @@ def test_mistakes_in_data(curve):
     X, Y = curve
     with pytest.raises(ValueError, match="y has one class, a: there must be at least two"):
         KernelClassifier().fit(X, ["a"] * len(X))
+    with pytest.raises(ValueError, match="y of <U.*: must be numbers; KernelClassifier takes"):
+        KernelRegressor().fit(np.eye(4), np.array(["a", "b", "c", "d"]))
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         KernelClassifier().fit(X, Y[:, 0])
     machine = KernelRegressor(solver="cg", solver_params={"stop": StopRule(train_mse=1e-3)}).fit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kernelexp.metrics import EPOCH, SELECTION
 
@@ -36,6 +36,20 @@ class Trial:
 
     partial: bool
     bounds: list[float]
+
+    @classmethod
+    def of(cls, given: Any) -> Trial | None:
+        """What ``override`` told; None of None.
+
+        Raises:
+            ValueError: for anything else, which somebody has typed.
+        """
+        if given is None:
+            return None
+        try:
+            return cls(given.partial, list(given.bounds))
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"trial={given}: must be null; a search sets it by itself") from error
 
     def override(self) -> str:
         """As a job is told."""

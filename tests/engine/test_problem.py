@@ -12,6 +12,8 @@ Y, LABELS = X[:, :1], torch.arange(10) % 2
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"X": X.numpy()}, "X is a ndarray: must be a tensor, as torch.from_numpy makes"),
+        ({"kernel": "laplacian"}, "kernel 'laplacian': must be one, as KERNELS"),
         ({"Y": Y.double()}, r"X of torch.float32 and Y of torch.float64: must be of one type"),
         ({"Y": LABELS[:, None]}, "Y of torch.int64: must be float32 or float64"),
         ({"X": X.half()}, "X of torch.float16: must be float32 or float64"),
@@ -31,7 +33,9 @@ def test_refuses(changes, message):
     with pytest.raises(ValueError, match=message) as error:
         prepare(
             SOLVERS["eigenpro2"](),
-            Problem(KERNELS["gaussian"](), **{"X": X, "Y": Y, "labels": LABELS, **changes}),
+            Problem(
+                **{"kernel": KERNELS["gaussian"](), "X": X, "Y": Y, "labels": LABELS, **changes}
+            ),
         )
     assert "\n" not in str(error.value)
 

@@ -39,9 +39,9 @@ class Problem:
     """
 
     kernel: Kernel
-    X: Tensor
-    Y: Tensor
-    labels: Tensor | None = None
+    X: Tensor = field(repr=False)
+    Y: Tensor = field(repr=False)
+    labels: Tensor | None = field(default=None, repr=False)
     seed: int = 0
     limits: ResourceLimits = field(default_factory=ResourceLimits)
     block_size: int | None = None
@@ -51,6 +51,12 @@ class Problem:
 
     def __post_init__(self) -> None:
         X, Y, labels = self.X, self.Y, self.labels
+        if not isinstance(self.kernel, Kernel):
+            raise ValueError(f"kernel {self.kernel!r}: must be one, as KERNELS['laplacian']()")
+        for name, values in (("X", X), ("Y", Y), ("labels", labels)):
+            if not isinstance(values, Tensor) and (values is not None or name != "labels"):
+                kind = type(values).__name__
+                raise ValueError(f"{name} is a {kind}: must be a tensor, as torch.from_numpy makes")
         if X.ndim != 2 or Y.ndim != 2 or len(X) != len(Y) or 0 in (*X.shape, *Y.shape):
             raise ValueError(
                 f"X {tuple(X.shape)} and Y {tuple(Y.shape)}: must be (n, d) and (n, c), with n, d, c > 0"

@@ -223,6 +223,8 @@ def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) ->
     Raises:
         ValueError: where a size exceeds the data or the memory, or the kernel is not one.
     """
+    if not isinstance(option, SolverOption):
+        raise ValueError(f"solver {option!r}: must be one, as SOLVERS['eigenpro2']()")
     device, ranks = problem.device, problem.ranks
     number("resource.ranks", ranks.size, 1, len(problem.X), whole=True)
     start = clock(device)
