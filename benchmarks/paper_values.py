@@ -66,11 +66,8 @@ def draw(name, figure, table):
     drawing.draw(figure, table.query(rows), below, [RESULTS / f"{name}.png"], 160)
 
 
-def main():
-    found = list(tables())
-    for name, figure, table in found:
-        if name in DRAWN:
-            draw(name, figure, table)
+def rows_of(found):
+    """Header, a row for each value that was tried, and how many hold, in a sentence."""
     every = [paper_claims.claims(figure, table) for _, figure, table in found]
     claims = pd.concat(every, ignore_index=True)
     tried = claims[claims["within"] != ""]
@@ -80,8 +77,17 @@ def main():
         for _, one in tried.groupby("figure", sort=False)
         for line in paper_claims.readable(one)[1]
     ]
+    return header, rows, paper_claims.verdict(claims)
+
+
+def main():
+    found = list(tables())
+    for name, figure, table in found:
+        if name in DRAWN:
+            draw(name, figure, table)
+    header, rows, verdict = rows_of(found)
     columns = {name: (lambda row, name=name: row[name]) for name in header}
-    title = f"Values of the papers beside values here: {paper_claims.verdict(claims)}"
+    title = f"Values of the papers beside values here: {verdict}"
     write("paper_values", title, {}, rows, columns)
 
 

@@ -1,11 +1,21 @@
 """Benchmarks that run where nobody can look: at small sizes they have to work anywhere."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 GPU = Path(__file__).parent.parent / "benchmarks" / "gpu.py"
+
+
+def test_values_beside_those_of_the_papers_are_of_the_tables_that_are_kept(monkeypatch):
+    monkeypatch.syspath_prepend(str(GPU.parent))
+    made = importlib.import_module("paper_values")
+    _, rows, verdict = made.rows_of(made.tables())
+    kept = GPU.parent / "results" / "paper_values"
+    assert rows == json.loads(kept.with_suffix(".json").read_text())["rows"]
+    assert verdict in kept.with_suffix(".md").read_text()
 
 
 def test_the_gpu_benchmark_runs_with_pytorch_and_numpy_alone(tmp_path):
