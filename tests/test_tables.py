@@ -291,14 +291,14 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
     infinite, large = (new.assign(age=age) for age in (np.inf, 1e100))
     infinite.to_csv("infinite.csv", index=False)
     large.to_csv("large.csv", index=False)
-    with pytest.raises(ValueError, match=r"^inputs: has NaN or infinite numbers"):
+    with pytest.raises(ValueError, match=r"^inputs: age: has infinite values"):
         model.predict(infinite)
     (tmp_path / "a.csv").mkdir()
     for arguments, message in [
         (("best:people", "ageless.csv"), "ageless.csv: has no column age; there are city, member"),
         (("best:people", "cityless.csv"), "cityless.csv: city: "),
         (("best:people", "poor.csv"), "poor.csv: income: "),
-        (("best:people", "infinite.csv", "--outputs"), "infinite.csv: has NaN or infinite numbers; remove or"),
+        (("best:people", "infinite.csv", "--outputs"), "infinite.csv: age: has infinite values; correct"),
         (("best:people", "large.csv"), "large.csv, as the model takes them in float32: has NaN or infinite numbers"),
         (("best:people", "none.csv"), "none.csv: no such file"),
         (("best:other", "new.csv"), "best:other: no such experiment; there are Default, people"),
@@ -435,7 +435,7 @@ def spoiled(frame, name):
         return made, "city: 1,056 different texts, 1,000 at most; leave it out"
     if name == "infinite":
         made.loc[3, "income"] = np.inf
-        return made, "has NaN or infinite numbers"
+        return made, "income: has infinite values"
     if name == "one class":
         made["left"] = "yes"
         return (
@@ -676,8 +676,8 @@ MALFORMED = [
     (lambda t: t.replace("\n3,b", "\nNA,b"), {}, "x: 1 of "),
     (lambda t: t.replace("\n3,b", "\nnan,b"), {}, "x: 1 of "),
     (lambda t: t.replace("\n3,b,1", "\n3,b,"), {}, "y: 1 of 20 values are missing; remove such rows"),
-    (lambda t: t.replace("\n3,b", "\ninf,b"), {}, "has NaN or infinite numbers"),
-    (lambda t: t.replace("\n3,b", "\n-inf,b"), {}, "has NaN or infinite numbers"),
+    (lambda t: t.replace("\n3,b", "\ninf,b"), {}, "x: has infinite values"),
+    (lambda t: t.replace("\n3,b", "\n-inf,b"), {}, "x: has infinite values; correct them"),
     (lambda t: t.replace("\n3,b", "\n1e300,b"), {"scale": "none"}, "squares of which overflow"),
     (lambda t: t.replace("3,b,1", "3,b,1,9"), {}, "not a readable csv file"),
     (lambda t: t.replace("3,b,1", "3,b"), {}, "not a readable csv file"),

@@ -134,6 +134,16 @@ def refuse_missing(name: str, values: pa.ChunkedArray, what: str, do: str) -> No
         raise ValueError(f"{what}: {name}: {missing:,} of {len(values):,} values are missing; {do}")
 
 
+def refuse_infinite(name: str, values: pa.ChunkedArray, what: str) -> None:
+    """Refuse a column of numbers some of which are infinite.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if pa.types.is_floating(values.type) and pc.any(pc.is_inf(values)).as_py():
+        raise ValueError(f"{what}: {name}: has infinite values; correct them, or remove such rows")
+
+
 def listed(names: Sequence[str]) -> str:
     """The first twelve."""
     return ", ".join(map(shown, list(names)[:12])) + (", ..." if len(names) > 12 else "")

@@ -18,6 +18,7 @@ from kernelexp.data.column_kinds import (
     is_text,
     listed,
     refuse_bytes,
+    refuse_infinite,
     refuse_missing,
     refuse_no_numbers,
     shown,
@@ -101,7 +102,7 @@ class Columns:
         """Refuse rows that ``points`` cannot make points of: all of them, before some are made points.
 
         Raises:
-            ValueError: in one line that begins with ``what``, for missing columns or values, or texts for numbers.
+            ValueError: in one line that begins with ``what``, for missing columns or values, texts for numbers, or infinite ones.
         """
         absent = [column.name for column in self.features if column.name not in table.column_names]
         if absent:
@@ -114,6 +115,7 @@ class Columns:
             refuse_bytes(column.name, values, what)
             if column.levels is None:
                 refuse_no_numbers(column.name, values, what)
+                refuse_infinite(column.name, values, what)
             if not self.impute:
                 refuse_missing(column.name, values, what, "fill them in")
 
