@@ -8,7 +8,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
-from kernelexp.report import frames, style
+from kernelexp.report import frames, paper, style
 from kernelexp.report.figures import discover
 
 
@@ -95,3 +95,44 @@ def test_points_that_are_few_have_the_ticks():
     assert [text for _, text in labels] == ["500", "2k", "20k", "60k"]
     labels, _, _ = axis_labels(1, 100, 5, True)
     assert [text for _, text in labels] == ["1", "2", "5", "10", "20", "50", "100"]
+
+
+def draw(name, table):
+    """The canvas of a figure, and the names in its legend."""
+    canvas = Canvas()
+    discover()[name].draw(table, canvas)
+    return canvas, [text.get_text() for legend in canvas.legends for text in legend.get_texts()]
+
+
+def test_every_line_and_marker_of_the_ridge_is_in_the_legend():
+    columns = ["ridge", "loo_mse", "train_mse", "rkhs_norm", "effective_dimension"]
+    values = {f"{c}{end}": [1e-3, 1e-2, 1e-1] for c in columns for end in ("", "_min", "_max")}
+    own = {"kernel": "gaussian", "bandwidth": 5.0, "chosen_ridge": 1e-2, "chosen_loo_mse": 1e-2}
+    _, legend = draw("ridge_path", pd.DataFrame({**values, **own}))
+    assert legend == [
+        "gaussian",
+        "leave-one-out error, norm, dimension",
+        "training error",
+        "chosen ridge",
+    ]
+
+
+def test_every_marker_of_the_papers_convergence_is_in_the_legend():
+    points = paper.points("convergence")
+    ours = points.assign(source=frames.HERE)
+    for end in ("min", "max"):
+        ours[f"test_error_percent_{end}"] = ours["test_error_percent"]
+    _, legend = draw("convergence", pd.concat([ours, points], ignore_index=True))
+    assert {"eigenpro2", "sgd", "interpolated"} == {
+        name.removeprefix("papers, n = 60,000: ") for name in legend if "papers" in name
+    }
+
+
+def test_the_colours_of_m_have_a_bar():
+    rounds = {"part": "rounds", "epoch": [1, 2]}
+    for name in ("epoch_train_accuracy", "epoch_test_accuracy"):
+        rounds |= dict.fromkeys((name, f"{name}_min", f"{name}_max"), 1.0)
+    M = pd.DataFrame({"part": "M", "m0": [1.0, 0.2], "m1": [0.2, 1.0]})
+    canvas, _ = draw("grokking", pd.concat([pd.DataFrame(rounds), M], ignore_index=True))
+    bar = canvas.axes[2]
+    assert (bar.get_ylabel(), bar.get_ylim()) == ("entry of M", (-0.2, 0.2))
