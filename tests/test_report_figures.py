@@ -136,3 +136,64 @@ def test_the_colours_of_m_have_a_bar():
     canvas, _ = draw("grokking", pd.concat([pd.DataFrame(rounds), M], ignore_index=True))
     bar = canvas.axes[2]
     assert (bar.get_ylabel(), bar.get_ylim()) == ("entry of M", (-0.2, 0.2))
+
+
+def spread(**columns):
+    """With the least and the largest value of what has several seeds."""
+    table = pd.DataFrame(columns).assign(seeds=1, source=frames.HERE)
+    ends = {f"{c}_{end}": table[c] for c in columns for end in ("min", "max")}
+    return pd.concat([table, pd.DataFrame(ends)], axis=1)
+
+
+def of_kernels(**changes):
+    """Two kernels on two data sets, of which each is the better on one."""
+    runs = {
+        "run": [str(i) * 8 for i in range(4)], "seed": 0, "dataset": ["a", "a", "b", "b"], "n": 500,
+        "kernel": ["gaussian", "laplacian"] * 2, "bandwidth": 1.0, "solver": "eigenpro2",
+        "m_star": 5.0, "setup_seconds": 1.0, "train_seconds": 1.0, "epochs": 40, "train_mse": 1e-3,
+        "test_accuracy": [0.8, 0.9, 0.5, 0.45], "solver.stop.train_mse": 1e-3,
+        "stopped_by": ["epochs", *["train_mse"] * 3],
+    }  # fmt: skip
+    return frames.Data(pd.DataFrame({**runs, **changes}))
+
+
+def test_kernels_that_ran_out_of_epochs_are_hollow():
+    kernels = discover()["kernels"]
+    found = kernels.table(of_kernels())
+    assert found.set_index(["dataset", "kernel"])["reached"].to_dict() == {
+        ("a", "gaussian"): 0, ("a", "laplacian"): 1, ("b", "gaussian"): 1, ("b", "laplacian"): 1,
+    }  # fmt: skip
+    canvas, legend = draw("kernels", found)
+    assert legend == ["ended as asked", "out of epochs above the training loss asked for"]
+    hollow = [[line.get_mfc() == "white" for line in ax.lines] for ax in canvas.axes]
+    assert hollow == [[True, False]] * 4 + [[False, False]] * 4
+    # Where nothing was asked for, all epochs are what was wanted.
+    found = kernels.table(of_kernels(**{"solver.stop.train_mse": float("nan")}))
+    assert found["reached"].eq(1).all()
+    assert draw("kernels", found)[1] == []
+
+
+def test_kernels_have_one_order_on_all_data_sets():
+    canvas, _ = draw("kernels", discover()["kernels"].table(of_kernels()))
+    names = [[text.get_text() for text in ax.get_yticklabels()] for ax in canvas.axes[::4]]
+    assert names == [["laplacian", "gaussian"]] * 2
+
+
+@pytest.mark.parametrize("accuracy", [[100.0, 100.0, 100.0], [98.0, 100.0, 99.0]])
+def test_no_accuracy_axis_goes_beyond_all(accuracy):
+    own = {"kernel": "gaussian", "dataset": "a", "n": 500, "solver": "exact"}
+    table = spread(
+        **own, bandwidth=[1.0, 2, 4], p=[1.0, 2, 4], test_accuracy_percent=accuracy, rkhs_norm=2.0,
+        seconds=1.0, learner=["x", "y", "z"], score=accuracy, measure="test_accuracy", setting="s",
+        value=[1.0, 2.0, 3.0], run=["1", "2", "3"], error=0.1, by="valid_accuracy",
+    )  # fmt: skip
+    for name, limits in (
+        ("bandwidth", "ylim"),
+        ("centers", "ylim"),
+        ("tables", "xlim"),
+        ("search", "ylim"),
+    ):
+        canvas, _ = draw(name, table)
+        low, high = canvas.axes[0].properties()[limits]
+        assert low < min(accuracy)
+        assert high == 100

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
+from matplotlib.transforms import Bbox, TransformedBbox
 
 from kernelexp.report.frames import EARLY, INTERPOLATED, OVERFITTED
 from kernelexp.report.log_ticks import LogLabels, LogTicks, MinorTicks
@@ -181,6 +182,18 @@ def short(value: float, digits: int = 3) -> str:
         if abs(value) >= size:
             return f"{value / size:.{digits}g}{unit}"
     return f"{value:.{digits}g}"
+
+
+def accuracy_axis(axis: Any) -> None:
+    """Ends at 100%, beyond which there is nothing; points there are drawn whole, over the edge."""
+    axes = axis.axes
+    low, high = sorted(getattr(axes, f"get_{axis.axis_name}lim")())
+    if high > 100:
+        axes.set(**{f"{axis.axis_name}lim": (low, 100)})
+        for own in getattr(axes, f"get_shared_{axis.axis_name}_axes")().get_siblings(axes):
+            beyond = TransformedBbox(Bbox.from_extents(0, 0, 1.1, 1.1), own.transAxes)
+            for artist in [*own.lines, *own.collections]:
+                artist.set_clip_box(beyond)
 
 
 def log_axis(axis: Any, values: Sequence[float] | pd.Series | None = None) -> None:

@@ -68,6 +68,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         )
         style.mean_and_band(left, percent, "epoch", column, **looks[name])
     left.set(xlabel="round", ylabel="accuracy (%)", ylim=(-3, 103))
+    style.accuracy_axis(left.yaxis)
     M = _matrix(frame)
     most = np.abs(M - np.diag(M.diagonal())).max() or 1.0
     drawn = right.imshow(M, cmap="RdBu", vmin=-most, vmax=most, interpolation="nearest")

@@ -74,6 +74,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         ax.set_xlabel(setting)
     low, high = frame["score"].quantile(0.1), frame["score"].max()
     axes[0].set_ylim(low - 0.3 * (high - low) - 0.1, high + 0.1 * (high - low) + 0.1)
+    style.accuracy_axis(axes[0].yaxis)
     axes[0].set_ylabel(f"{frame['by'].iloc[0].replace('_', ' ')} (%)")
     entries = [style.colour_entry(k, style.kernel_colour(k)) for k in sorted(set(frame["kernel"]))]
     dots = [(f"n = {n:,.0f}", {"marker": "o", "linestyle": "", "color": style.GREY,
