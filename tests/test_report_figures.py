@@ -8,8 +8,13 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
+from kernelexp.metrics import SELECTION
 from kernelexp.report import frames, paper, style
+from kernelexp.report.comparison import comparison, readable
 from kernelexp.report.figures import discover
+
+# What the header of a score on points held out of training begins with.
+_HELD_OUT = {"valid", "folds", "leave-one-out"}
 
 
 def trials(*settings, **columns):
@@ -197,3 +202,17 @@ def test_no_accuracy_axis_goes_beyond_all(accuracy):
         low, high = canvas.axes[0].properties()[limits]
         assert low < min(accuracy)
         assert high == 100
+
+
+def test_all_runs_have_the_score_that_chose_and_the_chosen_ridge():
+    for score in SELECTION:
+        runs = of_kernels(experiment="mine", noise=0.0, settings=[{}] * 4, ridge=1e-3, warning=None,
+                          device_name="cpu", commit="1234567", p=None, **{score: 0.75}).runs  # fmt: skip
+        table = comparison(runs)
+        assert table[score].eq(0.75).all()
+        _, header, rows = readable(table)
+        [place] = [i for i, name in enumerate(header) if name.split()[0] in _HELD_OUT]
+        percent = score.endswith("accuracy")
+        assert header[place].endswith("%" if percent else "R2")
+        assert {row[place] for row in rows} == {"75.00" if percent else "0.75"}
+        assert {row[header.index("chosen ridge")] for row in rows} == {"0.001"}
