@@ -3,13 +3,14 @@
 import itertools
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
 from kernelexp.metrics import SELECTION
-from kernelexp.report import frames, paper, style
+from kernelexp.report import captions, frames, paper, style
 from kernelexp.report.comparison import comparison, readable
 from kernelexp.report.figures import discover
 
@@ -216,3 +217,23 @@ def test_all_runs_have_the_score_that_chose_and_the_chosen_ridge():
         assert header[place].endswith("%" if percent else "R2")
         assert {row[place] for row in rows} == {"75.00" if percent else "0.75"}
         assert {row[header.index("chosen ridge")] for row in rows} == {"0.001"}
+
+
+def test_settings_are_in_the_order_of_numbers():
+    sizes = [1024, 16, 1, 128]
+    for values in (sizes, np.array(sizes), np.array(sizes).astype(object), list(np.array(sizes))):
+        assert captions.listed(values) == "1, 16, 128, 1,024"
+    # One word makes all of a column text.
+    runs = pd.DataFrame({"batch_size": ["1024", "16", "auto", "1", "128"]})
+    assert captions.settings(runs) == "batch size 1, 16, 128, 1024, auto"
+
+
+def test_a_sine_that_is_not_known_is_left_out():
+    subspace = discover()["subspace"]
+    runs = {"run": ["1" * 8, "2" * 8], "dataset": "a", "n": [500, 1000], "d": 5, "kernel": "gaussian",
+            "bandwidth": 1.0, "epochs": 1, "seed": 0, "test_mse": [0.5, 0.25]}  # fmt: skip
+    said = subspace.facts(subspace.table(frames.Data(pd.DataFrame(runs))))
+    assert said == ["One fit: test error 0.5 (n = 500); test error 0.25 (n = 1,000)."]
+    known = pd.DataFrame({**runs, "subspace_error": [0.4, 0.2]})
+    [said] = subspace.facts(subspace.table(frames.Data(known)))
+    assert "0.5, sine 0.4 (n = 500)" in said
