@@ -189,6 +189,29 @@ def test_two_runs(two_commits):
         side_by_side(store, first, first[:6])
 
 
+def test_a_commit_is_not_compared_with_itself(two_commits):
+    for pair in (("5e6f", "5e6f"), ("5e6f", "5e6fc4c")):
+        with pytest.raises(ValueError, match=r"5e6f.*: both are commit 5e6fc4c; give two that"):
+            side_by_side(two_commits[0], *pair)
+
+
+def test_two_runs_without_a_difference_are_one_sentence(two_commits, client, tmp_path):
+    store, (first, _) = two_commits
+    run = client.get_run(first)
+    parent, number = run.data.tags["mlflow.parentRunId"], run.info.experiment_id
+    # A digest of its own: of runs with one digest the newest alone counts.
+    metrics = {"test_accuracy": 0.85, "rkhs_norm": 20.0, "train_seconds": 2.0}
+    other = record(client, number, parent, params={"seed": 0}, metrics=metrics)
+    client.set_tag(other, "git.commit", "abcdef0123")
+    client.set_tag(other, "config.digest", "of its own")
+    options = Options(store=store.uri, compare=(first, other), out=tmp_path / "out")
+    report = build(options)
+    said = "the two runs have the same settings, seed, commit and device and the same results"
+    assert report.notes == [said]
+    assert report.text.splitlines()[0] == "What came out"
+    assert "What differs" not in (tmp_path / "out" / "compare.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("pair", "said"),
     [

@@ -98,6 +98,7 @@ def _compare(store: Store, options: Options, first: str, second: str) -> Report:
     tables = (
         f"{title}\n{table.to_string(index=False, float_format='{:.5g}'.format)}\n"
         for title, table in found.tables
+        if len(table)
     )
     return Report([], found.notes, len(found.runs), page, "\n".join(tables))
 

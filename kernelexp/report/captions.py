@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import pandas as pd
@@ -55,7 +56,7 @@ def settings(runs: pd.DataFrame) -> str:
 
 def listed(values: Iterable[Any]) -> str:
     """Up to six values, or the first and the last."""
-    distinct = sorted({_number(value) for value in values}, key=lambda v: (isinstance(v, str), v))
+    distinct = sorted({_number(value) for value in values}, key=_place)
     texts = [v if isinstance(v, str) else _text(v) for v in distinct]
     return (
         ", ".join(texts) if len(texts) <= 6 else f"{texts[0]} to {texts[-1]} ({len(texts)} values)"
@@ -63,11 +64,16 @@ def listed(values: Iterable[Any]) -> str:
 
 
 def _number(value: Any) -> float | str:
-    return (
-        float(value)
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else str(value)
-    )
+    # NumPy's integers are no int.
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else str(value)
+
+
+def _place(value: float | str) -> tuple[bool, float, str]:
+    """Numbers first, in their order, texts of numbers among them: a column with one word in it is all text."""
+    try:
+        return False, float(value), str(value)
+    except ValueError:
+        return True, 0.0, str(value)
 
 
 def _cell(value: Any) -> str:

@@ -88,7 +88,9 @@ def write(
         text=("kernel", "dataset", "solver", "also", "warning"),
         comparisons=[(name, *readable(own)) for name, own in table.groupby("experiment")],
         compared=compared and compared.title,
-        tables=[(title, *captions.rows(one)) for title, one in compared.tables] if compared else [],
+        tables=[(title, *captions.rows(one)) for title, one in compared.tables if len(one)]
+        if compared
+        else [],
         comparison_csv=safe.csv(table),
         verdict=paper_claims.verdict(claimed) if len(claimed) else "",
         claims=paper_claims.readable(claimed) if len(claimed) else ([], []),

@@ -28,7 +28,7 @@ class SideBySide:
 
     Attributes:
         title: what is compared.
-        tables: heading, and the table below it.
+        tables: heading, and the table below it; of one without rows ``notes`` say why.
         runs: all that were compared, see ``store.Runs.frame``.
         notes: what was left out.
     """
@@ -60,6 +60,9 @@ def side_by_side(store: Store, first: str, second: str) -> SideBySide:
         raise ValueError(
             f"--compare {first} {second}: must be two runs or two commits, not one of each"
         )
+    if set(found[0]["run"]) & set(found[1]["run"]):
+        one = captions.commits(found[0])
+        raise ValueError(f"--compare {first} {second}: both are commit {one}; give two that differ")
     return _of_commits(first, second, *found)
 
 
@@ -123,8 +126,20 @@ def _of_runs(first: pd.DataFrame, second: pd.DataFrame) -> SideBySide:
         f"Runs {a} and {b}",
         [("What differs", what), ("What came out", table)],
         both,
-        [] if len(what) else ["the two runs have the same settings, commit and device"],
+        _nothing(what, table),
     )
+
+
+def _nothing(what: pd.DataFrame, results: pd.DataFrame) -> list[str]:
+    """A sentence where two runs differ in no setting, in no result, or have no result in common."""
+    settings = "" if len(what) else "the same settings, seed, commit and device"
+    if results.empty:
+        came_out = "no result in common"
+    else:
+        same = results.iloc[:, 1].eq(results.iloc[:, 2]).all()
+        came_out = "the same results" if same else ""
+    said = " and ".join(part for part in (settings, came_out) if part)
+    return [f"the two runs have {said}"] if said else []
 
 
 def _text(value: object) -> str:

@@ -15,16 +15,11 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
-from matplotlib.ticker import (
-    FixedLocator,
-    FuncFormatter,
-    LogFormatterMathtext,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-)
+from matplotlib.ticker import NullFormatter
+from matplotlib.transforms import Bbox, TransformedBbox
 
 from kernelexp.report.frames import EARLY, INTERPOLATED, OVERFITTED
+from kernelexp.report.log_ticks import LogLabels, LogTicks, MinorTicks
 
 _COLOURS = list(
     map(str, sns.color_palette("colorblind").as_hex())
@@ -179,30 +174,36 @@ def sources(names: pd.Series) -> str:
     return "; ".join(f"{work} {', '.join(found)}".strip() for work, found in places.items())
 
 
-def short(value: float) -> str:
+def short(value: float, digits: int = 3) -> str:
     """``500``, ``2k``, ``60k``, ``1.5M``; below 10 at most three digits."""
     if abs(value) >= 1e9:
         return f"{value:.0e}"
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
+            return f"{value / size:.{digits}g}{unit}"
+    return f"{value:.{digits}g}"
+
+
+def accuracy_axis(axis: Any) -> None:
+    """Ends at 100%, beyond which there is nothing; points there are drawn whole, over the edge."""
+    axes = axis.axes
+    low, high = sorted(getattr(axes, f"get_{axis.axis_name}lim")())
+    if high > 100:
+        axes.set(**{f"{axis.axis_name}lim": (low, 100)})
+        for own in getattr(axes, f"get_shared_{axis.axis_name}_axes")().get_siblings(axes):
+            beyond = TransformedBbox(Bbox.from_extents(0, 0, 1.1, 1.1), own.transAxes)
+            for artist in [*own.lines, *own.collections]:
+                artist.set_clip_box(beyond)
 
 
 def log_axis(axis: Any, values: Sequence[float] | pd.Series | None = None) -> None:
-    """Log scale with plain numbers; ticks at ``values`` where they are few, else at 1, 2, 5."""
+    """Log scale with plain numbers; ticks at ``values`` where they are few, else at round numbers, see ``log_ticks``."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    low, high = sorted(axis.get_view_interval())
     at = sorted(set(values)) if values is not None else []
-    ratios = [b / a for a, b in pairwise(at)]
-    if at and len(at) <= 8 and min(ratios, default=2) >= 1.3:
-        axis.set_major_locator(FixedLocator(at))
-    elif high / low < 4:
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    elif high / low < 200:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    else:
-        axis.set_major_locator(LogLocator(numticks=6 if low > 1e-4 else 4))
-    axis.set_minor_locator(NullLocator())
-    plain = FuncFormatter(lambda value, _: short(value))
-    axis.set_major_formatter(plain if low > 1e-4 else LogFormatterMathtext())
+    few = len(at) <= 8 and min((b / a for a, b in pairwise(at)), default=2) >= 1.3
+    labels = LogLabels(short)
+    size = float(RC[f"{axis.axis_name}tick.labelsize"])
+    axis.set_major_locator(LogTicks(at if few else [], labels, size))
+    axis.set_major_formatter(labels)
+    axis.set_minor_locator(MinorTicks())
+    axis.set_minor_formatter(NullFormatter())

@@ -31,6 +31,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         style.log_axis(ax.xaxis, frame["bandwidth"])
         ax.set_xlabel("bandwidth s")
     left.set_ylabel("test accuracy (%)")
+    style.accuracy_axis(left.yaxis)
     right.set_ylabel("RKHS norm ||f||")
     kernels, solvers = sorted(set(frame["kernel"])), sorted(set(frame["solver"]))
     entries = [style.colour_entry(kernel, style.kernel_colour(kernel)) for kernel in kernels]

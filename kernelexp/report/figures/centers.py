@@ -45,6 +45,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
             style.log_axis(ax.xaxis, own["p"])
         accuracy.set_title(f"{dataset}, n = {own['n'].max():,.0f}")
         accuracy.set_ylabel("test accuracy (%)")
+        style.accuracy_axis(accuracy.yaxis)
         times[0].set_ylabel("set-up + training (s)")
     for ax in panels[-1]:
         ax.set_xlabel("centers p")

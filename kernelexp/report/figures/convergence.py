@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import FigureBase
 
@@ -57,9 +59,19 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     entries += [(s, style.solver_style(s)) for s in sorted(set(here(by_epoch)["solver"]))]
     if here(frame)["epoch"].isna().any():
         entries.append(("interpolated (exact)", {"linestyle": "--", "linewidth": 1.2}))
-    if len(paper(frame)):
-        entries.append(style.paper_entry("papers, n = 60,000"))
+    entries += _of_papers(paper(frame))
     style.key(figure, entries, columns=3)
+
+
+def _of_papers(points: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:
+    """A legend entry for each shape of hollow markers."""
+    entries = []
+    for (n, solver), own in points.groupby(["n", "solver"]):
+        look = {"marker": style.solver_style(solver)["marker"]}
+        if own["epoch"].isna().all():
+            solver, look["linestyle"] = "interpolated", ""
+        entries.append(style.paper_entry(f"papers, n = {n:,.0f}: {solver}", **look))
+    return entries
 
 
 def facts(frame: pd.DataFrame) -> list[str]:

@@ -68,11 +68,14 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         )
         style.mean_and_band(left, percent, "epoch", column, **looks[name])
     left.set(xlabel="round", ylabel="accuracy (%)", ylim=(-3, 103))
+    style.accuracy_axis(left.yaxis)
     M = _matrix(frame)
     most = np.abs(M - np.diag(M.diagonal())).max() or 1.0
-    right.imshow(M, cmap="RdBu", vmin=-most, vmax=most, interpolation="nearest")
+    drawn = right.imshow(M, cmap="RdBu", vmin=-most, vmax=most, interpolation="nearest")
     right.set_title("M of the last round", fontsize=9)
     right.axis("off")
+    beyond = "max" if M.max() > most else "neither"  # the diagonal, of squares, is not negative
+    figure.colorbar(drawn, ax=right, label="entry of M", shrink=0.8, extend=beyond)
     style.key(figure, list(looks.items()))
 
 

@@ -49,7 +49,11 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     axes[0].set_ylim(low / 3, 2 * high)
     kernels = sorted(set(frame["kernel"]))
     entries = [style.colour_entry(kernel, style.kernel_colour(kernel)) for kernel in kernels]
-    entries.append(("training error", {"linestyle": ":", "color": "grey"}))
+    entries += [
+        ("leave-one-out error, norm, dimension", {"linestyle": "-"}),
+        ("training error", {"linestyle": ":"}),
+        ("chosen ridge", {"linestyle": "", "marker": "o"}),
+    ]
     style.key(figure, entries)
 
 

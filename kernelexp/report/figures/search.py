@@ -19,16 +19,31 @@ _OF_SIZES = {"dataset.n_train", "dataset.n_test", "validation", "kernel.name", "
 
 
 def table(data: Data) -> pd.DataFrame:
-    """A row for each trial and each numeric setting that is searched: its value, and the trial's score in percent."""
+    """A row for each trial and each numeric setting that is searched: its value, and the trial's score in percent.
+
+    ``error``: the smaller one is the better of equal scores, as in the search itself.
+    """
     runs = data.runs
     score = next((name for name in SELECTION if name in runs and runs[name].notna().any()), None)
     if score is None:
         raise ValueError("no run has held-out points; a search has")
     runs = runs[runs[score].notna()].sort_values("started")
     seconds = runs[[RUN.setup_seconds, RUN.train_seconds]].sum(axis=1)
+    error = runs.get(SELECTION[score], float("nan"))
     own = runs.assign(trial=range(1, len(runs) + 1), score=100 * runs[score], by=score,
-                      seconds=seconds.cumsum())  # fmt: skip
-    kept = ["run", "trial", "n", "kernel", "solver", "by", "score", RUN.test_accuracy, "seconds"]
+                      error=error, seconds=seconds.cumsum())  # fmt: skip
+    kept = [
+        "run",
+        "trial",
+        "n",
+        "kernel",
+        "solver",
+        "by",
+        "score",
+        "error",
+        RUN.test_accuracy,
+        "seconds",
+    ]
     frames = []
     for key in sorted(varied(runs) - _OF_SIZES):
         values = pd.to_numeric(own[key], errors="coerce") if key in own else pd.Series(dtype=float)
@@ -59,6 +74,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         ax.set_xlabel(setting)
     low, high = frame["score"].quantile(0.1), frame["score"].max()
     axes[0].set_ylim(low - 0.3 * (high - low) - 0.1, high + 0.1 * (high - low) + 0.1)
+    style.accuracy_axis(axes[0].yaxis)
     axes[0].set_ylabel(f"{frame['by'].iloc[0].replace('_', ' ')} (%)")
     entries = [style.colour_entry(k, style.kernel_colour(k)) for k in sorted(set(frame["kernel"]))]
     dots = [(f"n = {n:,.0f}", {"marker": "o", "linestyle": "", "color": style.GREY,
@@ -67,20 +83,22 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
 
 
 def _best(frame: pd.DataFrame) -> pd.Series:
-    """The best of the trials on all points."""
+    """The best of the trials on all points; of equal scores, that with the smaller error, then the first."""
     whole = frame[frame["n"] == frame["n"].max()]
-    return whole.loc[whole["score"].idxmax()]
+    return whole.sort_values(["score", "error"], ascending=[False, True], kind="stable").iloc[0]
 
 
 def facts(frame: pd.DataFrame) -> list[str]:
     """The best trial, and how many there were on how many points."""
     best = _best(frame)
-    own = frame[frame["run"] == best["run"]]
-    said = ", ".join(f"{s} = {v:.4g}" for s, v in zip(own["setting"], own["value"], strict=True))
+    # Of what was searched the best trial may not have all: another kernel has other settings.
+    own = frame[(frame["run"] == best["run"]) & frame["value"].notna()]
+    said = [f"{s} = {v:.4g}" for s, v in zip(own["setting"], own["value"], strict=True)]
+    score = f"{best['by'].replace('_', ' ')} {best['score']:.2f}%"
     trials = frame.drop_duplicates("run")
     counts = ", ".join(f"{len(t)} on {n:,.0f} points" for n, t in trials.groupby("n"))
     return [
-        f"Best: {best['kernel']}, {said}, {best['by'].replace('_', ' ')} {best['score']:.2f}%.",
+        f"Best: {', '.join([best['kernel'], *said, score])}.",
         f"Trials that ended well: {counts}; {frame['seconds'].max():,.0f} s of set-up and training.",
     ]
 

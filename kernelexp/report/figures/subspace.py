@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import FigureBase
@@ -55,12 +58,16 @@ def facts(frame: pd.DataFrame) -> list[str]:
     said = []
     for rounds, series in frame.groupby(RUN.epochs):
         series = series.sort_values("n")
-        ends = [
-            f"test error {row[RUN.test_mse]:.3g}, sine {row[RUN.subspace_error]:.3g} (n = {row['n']:,.0f})"
-            for _, row in series.iloc[[0, -1]].iterrows()
-        ]
+        ends = [_end(row) for row in series.iloc[[0, -1]].to_dict("records")]
         said.append(f"{_fits(int(rounds)).capitalize()}: {'; '.join(ends)}.")
     return said
+
+
+def _end(row: dict[Hashable, Any]) -> str:
+    """The numbers of one n; the sine where the directions are known."""
+    sine = row[RUN.subspace_error]
+    known = "" if np.isnan(sine) else f", sine {sine:.3g}"
+    return f"test error {row[RUN.test_mse]:.3g}{known} (n = {row['n']:,.0f})"
 
 
 FIGURE = Figure(

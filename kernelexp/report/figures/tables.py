@@ -58,6 +58,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         ax.set_xlabel(
             "test R2 (%)" if own["measure"].iloc[0] == RUN.test_r2 else "test accuracy (%)"
         )
+        style.accuracy_axis(ax.xaxis)
         ax.set_title(f"{dataset}, n = {own['n'].iloc[0]:,.0f}", fontsize=9)
 
 
