@@ -134,8 +134,8 @@ def test_the_learning_curve_meets_the_error(ridge):
 
 def test_the_learning_curve_warns_of_few_test_points():
     few = {"noise": 0.0, "solver": SOLVERS["exact"](ridge=1.0)}
-    with pytest.warns(UserWarning, match="149 test points for 50 training points; below 3 times"):
-        run("learning_curve", dataset=SOURCES["digits"](n_train=50, n_test=149), **few)
+    with pytest.warns(UserWarning, match="99 test points for 50 training points; below 2 times"):
+        run("learning_curve", dataset=SOURCES["digits"](n_train=50, n_test=99), **few)
 
 
 def test_the_learning_curve_needs_points_and_no_noise():
