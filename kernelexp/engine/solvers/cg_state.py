@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.krylov_preconditioners import LowRank
 from kernelexp.engine.operator import KernelOperator
 from kernelexp.engine.solvers.state import Derived, Iterate, System
@@ -37,11 +36,9 @@ class CGSystem(System):
         return len(self.targets) * self.spectrum.top_eigenvalue + self.shift
 
     def derived(self) -> Derived:
-        beta = self.kernel.diag(self.problem.X).max().item()
         return {
-            "m_star": critical_batch_size(beta, self.spectrum.top_eigenvalue),
+            **self.of_kernel(self.spectrum.top_eigenvalue),
             "q": self.preconditioner.vectors.shape[1],
-            "top_eigenvalue": self.spectrum.top_eigenvalue,
             "subsample_size": self.spectrum.size,
             "rows_kept": self.plan.kept_rows,
         }

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.linalg import CholeskyFactor
 from kernelexp.engine.packed import PackedFactor
 from kernelexp.engine.singular import DistinctRows, PseudoInverse
@@ -46,10 +45,8 @@ class ExactSystem(System):
         return factor.rank if isinstance(factor, PseudoInverse) else len(self.right)
 
     def derived(self) -> Derived:
-        beta = self.kernel.diag(self.problem.X).max().item()
         return {
-            "m_star": critical_batch_size(beta, self.top_eigenvalue),
-            "top_eigenvalue": self.top_eigenvalue,
+            **self.of_kernel(self.top_eigenvalue),
             "n_centers": len(self.centers),
             "factor_precision": self.plan.precision,
             "rank": self.rank_of(self.factor),

@@ -10,7 +10,6 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number
 from kernelexp.engine.devices import tiling
@@ -78,10 +77,8 @@ class FalkonSystem(System):
     right: Tensor
 
     def derived(self) -> Derived:
-        beta = self.kernel.diag(self.problem.X).max().item()
         return {
-            "m_star": critical_batch_size(beta, self.top_eigenvalue),
-            "top_eigenvalue": self.top_eigenvalue,
+            **self.of_kernel(self.top_eigenvalue),
             "n_centers": len(self.centers),
             "rows_kept": self.plan.kept_rows,
             "jitter": self.jitter,

@@ -9,7 +9,6 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.linalg import not_semidefinite
@@ -54,11 +53,8 @@ class RidgePathSystem(System):
     ridges: Tensor
 
     def derived(self) -> Derived:
-        beta = self.kernel.diag(self.problem.X).max().item()
-        top = self.S.max().item() / len(self.targets)
         return {
-            "m_star": critical_batch_size(beta, top),
-            "top_eigenvalue": top,
+            **self.of_kernel(self.S.max().item() / len(self.targets)),
             "n_centers": len(self.centers),
             "rank": len(self.S),
         }

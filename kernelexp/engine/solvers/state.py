@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Plan
 from kernelexp.engine.ranks import Ranks
@@ -57,6 +58,14 @@ class System:
     def derived(self) -> Derived:
         """The quantities that set-up chose or measured, by name."""
         return {}
+
+    def of_kernel(self, top_eigenvalue: float) -> Derived:
+        """lambda_1 of K / n, and m*(k) = max k(x, x) / lambda_1, by name; one evaluation of the diagonal."""
+        beta = self.kernel.diag(self.problem.X).max().item()
+        return {
+            "m_star": critical_batch_size(beta, top_eigenvalue),
+            "top_eigenvalue": top_eigenvalue,
+        }
 
 
 @dataclass(kw_only=True)
