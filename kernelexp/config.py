@@ -8,6 +8,7 @@ check themselves, so that nothing starts with a value that cannot work.
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
 import typing
 from dataclasses import dataclass, field
@@ -178,7 +179,11 @@ def checkpoint(cfg: DictConfig) -> CheckpointConfig:
 
 
 def _make(group: str, values: dict[str, Any]) -> Any:
-    given = {key: _here(value) for key, value in values[group].items()}
+    # Shells leave a ~ after ``dataset.path=`` as it is.
+    given: dict[str, Any] = {
+        key: os.path.expanduser(value) if isinstance(value, str) else value
+        for key, value in values[group].items()
+    }
     options = _GROUPS[group]
     name = given.pop("name", next(iter(options)))
     one_of(f"{group}.name", name, options)
@@ -192,12 +197,6 @@ def _make(group: str, values: dict[str, Any]) -> Any:
         return cls(**given)
     except ValueError as error:
         raise ValueError(f"{group}.{error}") from error
-
-
-def _here(value: Any) -> Any:
-    """A text that begins as a path in somebody's folder, which shells leave as it is after ``dataset.path=``."""
-    home = isinstance(value, str) and value.startswith("~")
-    return str(Path(value).expanduser()) if home else value
 
 
 def _refuse_unknown(prefix: str, given: set[str], known: list[str]) -> None:

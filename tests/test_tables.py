@@ -111,6 +111,14 @@ def test_types_of_other_writers_are_numbers_and_texts(frame, table, tmp_path):
         assert here.train.Y.equal(there.train.Y)
 
 
+def test_a_path_may_begin_in_ones_own_folder(cli, frame, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    own = ("dataset=table", "dataset.path=~/t.csv", "dataset.target=left", "dataset.drop=[when]")
+    done = cli(*own, "tracking.enabled=false")
+    assert done.code == 0, done.err
+
+
 def test_other_names_labels_and_groups_are_other_data(frame, tmp_path):
     def digest(made, **options):
         path = tmp_path / "made.csv"

@@ -110,6 +110,13 @@ class DatasetSource(ABC):
                 allowed = f"at most {size} for dataset={self.name}, or null"
                 raise refuse(f"{prefix}{key}", wanted, allowed)
 
+    def taken(self, there: Shape) -> Shape:
+        """The sizes of what is taken of the points there are; raises as ``shape``."""
+        self.check_taken(there.n_train, there.n_test, "dataset.")
+        return there._replace(
+            n_train=self.n_train or there.n_train, n_test=self.n_test or there.n_test
+        )
+
     def shape(self) -> Shape | None:
         """The sizes this will have, None where only reading it would tell.
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from kernelexp.data.base import ARRAYS, Arrays, DatasetSource, Shape
-from kernelexp.data.npz import shape_of, taken
+from kernelexp.data.npz import shape_of
 from kernelexp.engine.checks import refuse
 
 _FILES = [f"{name}.npy" for name in ARRAYS]
@@ -69,7 +69,7 @@ class NPY(DatasetSource):
             there = shape_of(self, arrays.x_train.shape, arrays.y_train, arrays.y_test)
         except ValueError:  # a broken file is refused when it is read
             return None
-        return taken(self, there)
+        return self.taken(there)
 
     def files(self, data_dir: Path) -> list[Path]:
         return [Path(str(self.path)) / file for file in _FILES]

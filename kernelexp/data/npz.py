@@ -47,7 +47,7 @@ class NPZ(DatasetSource):
                 there = shape_of(self, _stored_shape(Path(str(self.path)), "x_train"), *y)
         except Exception:  # a broken file is refused when it is read
             return None
-        return taken(self, there)
+        return self.taken(there)
 
     def files(self, data_dir: Path) -> list[Path]:
         return [Path(str(self.path))]
@@ -64,14 +64,6 @@ def shape_of(
     c = math.prod(y_train.shape[1:]) if classes is None else len(classes)
     d = math.prod(x_shape[1:])
     return Shape(x_shape[0], len(y_test), d, c)
-
-
-def taken(source: DatasetSource, there: Shape) -> Shape:
-    """The sizes of what is taken of the points there are; raises as ``DatasetSource.shape``."""
-    source.check_taken(there.n_train, there.n_test, "dataset.")
-    return there._replace(
-        n_train=source.n_train or there.n_train, n_test=source.n_test or there.n_test
-    )
 
 
 def _stored_shape(path: Path, name: str) -> tuple[int, ...]:

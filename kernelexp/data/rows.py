@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kernelexp.data.base import Arrays, DatasetSource, Shape
 from kernelexp.data.held_out import check_held_out, held_out_count
-from kernelexp.data.npz import taken
 from kernelexp.engine.checks import one_of, refuse
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Rows(DatasetSource):
         if roles or self.task != "auto" or isinstance(self.test, str):
             return None
         n_test = held_out_count(self.test, rows, "test")
-        return taken(self, Shape(rows - n_test, n_test, n_features, n_outputs))
+        return self.taken(Shape(rows - n_test, n_test, n_features, n_outputs))
 
     def _check_test_file(self, test: str) -> None:
         raise refuse("test", test, "a share between 0 and 1, or a whole number of points")
