@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 import warnings
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -137,6 +138,23 @@ def report_store(tmp_path_factory, empty_store):
     folder = tmp_path_factory.mktemp("report")
     path = shutil.copy(empty_store, folder / "mlflow.db")
     return path, report_store.fill(MlflowClient(f"sqlite:///{path}"), folder / "artifacts")
+
+
+@pytest.fixture
+def frame():
+    """A table of people."""
+    import small_table
+
+    return small_table.people()
+
+
+@pytest.fixture
+def table(frame, tmp_path):
+    """The same in a file: table(**options) -> data source."""
+    import small_table
+
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    return partial(small_table.source, tmp_path / "people.csv")
 
 
 @pytest.fixture

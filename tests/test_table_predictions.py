@@ -1,0 +1,138 @@
+"""Rows that come after training: read as training rows were, and predicted for."""
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from small_table import N, loaded
+
+import kernelexp
+from kernelexp.data.columns import Column, Columns
+from kernelexp.data.table_file import read_table
+
+
+def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
+    frame.to_csv("people.csv", index=False)
+    done = cli(
+        "dataset=table", "dataset.path=people.csv", "dataset.target=left", "dataset.drop=[when]",
+        "solver=exact", "solver.ridge=1e-4", "kernel.bandwidth=3", "validation=20",
+        "tracking.log_model=true", "tracking.experiment=people",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    new = frame.drop(columns="left").iloc[::-1]
+    new.to_csv("new.csv", index=False)
+    done = cli("best:people", "new.csv", "--out", "y.csv", "--outputs", module="kernelexp.predict")
+    assert done.code == 0, done.err
+    told = pd.read_csv("y.csv")
+    assert list(told) == ["left", "output no", "output yes"]
+    assert (told.left == frame.left.iloc[::-1].reset_index(drop=True)).mean() > 0.9
+    model = kernelexp.load("best:people")
+    assert (model.predict(new) == told.left).all()
+    assert (model.predict(pa.Table.from_pandas(new)) == told.left).all()
+    assert (model.predict(new[sorted(new)]) == told.left).all()  # in any order
+    new.assign(city=new.city.where(new.age > 30)).to_csv("cityless.csv", index=False)
+    new.assign(income=new.income.where(new.age > 30)).to_csv("poor.csv", index=False)
+    rows = new.head(2).assign(city="Bern")
+    rows.to_csv("bern.csv", index=False)
+    done = cli("best:people", "bern.csv", module="kernelexp.predict")
+    assert (done.code, len(done.out.splitlines())) == (0, 3)
+    assert "not in training rows: city=Bern" in done.err
+    new.drop(columns="age").to_csv("ageless.csv", index=False)
+    infinite, large = (new.assign(age=age) for age in (np.inf, 1e100))
+    infinite.to_csv("infinite.csv", index=False)
+    large.to_csv("large.csv", index=False)
+    with pytest.raises(ValueError, match=r"^inputs: age: has infinite values"):
+        model.predict(infinite)
+    (tmp_path / "a.csv").mkdir()
+    for arguments, message in [
+        (("best:people", "ageless.csv"), "ageless.csv: has no column age; there are city, member"),
+        (("best:people", "cityless.csv"), "cityless.csv: city: "),
+        (("best:people", "poor.csv"), "poor.csv: income: "),
+        (("best:people", "infinite.csv", "--outputs"), "infinite.csv: age: has infinite values; correct"),
+        (("best:people", "large.csv"), "large.csv, as the model takes them in float32: has NaN or infinite numbers"),
+        (("best:people", "none.csv"), "none.csv: no such file"),
+        (("best:other", "new.csv"), "best:other: no such experiment; there are Default, people"),
+        (("zzz", "new.csv"), "run zzz: no such id or name in this store"),
+        (("best:people", "new.csv", "--out", "y.doc"), "--out y.doc: must be a file whose name ends in .csv"),
+        (("best:people", "new.csv", "--out", "no/y.csv"), "--out no/y.csv: no folder no; make it first, or name"),
+        (("best:people", "new.csv", "--out", "a.csv"), "--out a.csv: is a folder; must be a file"),
+        (("best:people",), "the following arguments are required: FILE"),
+        (("best:people", "new.csv", "--store", "sqlite:///no.db"), "sqlite:///no.db: no such store"),
+        (("best:people", "new.csv", "--store", "mlflow.db"), "must be an address, as sqlite:///mlflow.db"),
+        (("best:people", "new.csv", "--store", "sqlite:///old.db"), "old.db: must be a store that opens ("),
+    ]:  # fmt: skip
+        shutil.copy("mlflow.db", "old.db")
+        with closing(sqlite3.connect("old.db")) as old, old:
+            old.execute("UPDATE alembic_version SET version_num = 'of another program'")
+        done = cli(*arguments, module="kernelexp.predict")
+        assert done.code == 2
+        assert message in done.err
+        assert len(done.err.strip().splitlines()) == 1
+    Path("mlruns").rename("elsewhere")
+    done = cli("best:people", "new.csv", module="kernelexp.predict")
+    assert (done.code, len(done.err.strip().splitlines())) == (2, 1)
+    assert "mlruns" in done.err
+    assert "which is not there; move mlruns back to where it was made" in done.err
+    assert not (tmp_path / "no.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["0.1257", "abc", "0.5"], "new.csv: a=abc: must be a number, as in training"),
+        (["0.1257", "1_0", "0.5"], "new.csv: a=1_0: must be a number, as in training"),
+        (["0.1257", "0.2", "0.5"], "new.csv: a: texts, as '0.1257': must be numbers, as in training"),
+        ([True, False, True], "new.csv: a=true: must be a number, as in training"),
+        (["0.1257", None, "abc"], "new.csv: a=abc: must be a number, as in training"),
+        ([None, None, None], "new.csv: a: 3 of 3 values are missing; fill them in"),
+        (pa.array([1, 2, 3], pa.date32()), "new.csv: a: date32[day]: must be numbers, as in training"),
+    ],
+)  # fmt: skip
+def test_the_value_that_is_no_number_is_named(values, message):
+    columns = Columns((Column("a"),), "y", None)
+    if isinstance(values, list):
+        values = pa.array(values, pa.bool_() if values[0] is True else pa.string())
+    with pytest.raises(ValueError, match=".") as caught:
+        columns.points(pa.table({"a": values}), "new.csv")
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["age", "city", "member"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_missing_values_of_new_rows_are_as_those_of_training_rows(name, whole, table):
+    strict = loaded(table()).columns
+    rows = read_table(Path(table().path))
+    some = pa.array([whole or row == 3 for row in range(N)])
+    rows = rows.set_column(
+        rows.column_names.index(name), name, pc.if_else(some, pa.scalar(None), rows[name])
+    )
+    count = N if whole else 1
+    with pytest.raises(ValueError, match=f"new.csv: {name}: {count} of 120 values are missing; fill them in"):  # fmt: skip
+        strict.points(rows, "new.csv")
+    lenient = loaded(table(missing="impute")).columns
+    assert len(lenient.points(rows, "new.csv")) == N
+
+
+def test_models_of_before_say_by_what_is_filled_in_whether_values_may_be_missing(table):
+    for columns in (loaded(table(missing=missing)).columns for missing in ("refuse", "impute")):
+        stored = columns.to_dict()
+        del stored["impute"]
+        assert Columns.from_dict(stored) == columns
+
+
+def test_blanks_about_names_of_new_rows_are_seen():
+    columns = Columns((Column(" a"),), "y", None)
+    with pytest.raises(ValueError, match="new.csv: has no column ' a'; there are a, 'b '"):
+        columns.points(pa.table({"a": [1.0], "b ": [1.0]}), "new.csv")
+
+
+def test_columns_come_back_from_json(table):
+    columns = loaded(table(missing="impute")).columns
+    assert Columns.from_dict(json.loads(json.dumps(columns.to_dict()))) == columns
