@@ -154,7 +154,7 @@ def table(frame, tmp_path):
     import small_table
 
     frame.to_csv(tmp_path / "people.csv", index=False)
-    return partial(small_table.source, tmp_path / "people.csv")
+    return partial(small_table.table_of, tmp_path / "people.csv")
 
 
 @pytest.fixture

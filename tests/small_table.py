@@ -23,7 +23,7 @@ def people():
     return made.sample(frac=1, random_state=0, ignore_index=True)
 
 
-def source(path, target="left", drop=("when",), **options):
+def table_of(path, target="left", drop=("when",), **options):
     return SOURCES["table"](path=str(path), target=target, drop=list(drop), **options)
 
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from small_table import N, loaded
+from small_table import N, loaded, table_of
 
 from kernelexp.data import SOURCES, table_file
 from kernelexp.data.columns import Column, Columns
@@ -136,6 +136,25 @@ def test_levels_are_not_warned_of(frame, table, tmp_path):
         frame.assign(street=levels).to_csv(tmp_path / "t.csv", index=False)
         source = SOURCES["table"](path=f"{tmp_path}/t.csv", target="left", drop=["when"], missing="impute")  # fmt: skip
         assert told(source) == []
+
+
+def test_test_rows_that_are_training_rows_are_warned_of(frame, tmp_path):
+    path = tmp_path / "t.csv"
+    repeated = pd.concat([frame, frame.head(60)], ignore_index=True)
+    repeated.to_csv(path, index=False)
+    [line] = told(table_of(path))
+    assert line.startswith("dataset=table: ")
+    assert " of 36 test rows (" in line
+    assert "\n" not in line
+    # A row of its own for each pair keeps it on one side.
+    repeated.assign(who=[*range(N), *range(60)]).to_csv(path, index=False)
+    assert told(table_of(path, group="who")) == []
+
+
+def test_zeros_of_both_signs_are_equal_rows(tmp_path):
+    pd.DataFrame({"x": [0.0, -0.0] * 20, "y": [0, 1] * 20}).to_csv(tmp_path / "t.csv", index=False)
+    [line] = told(table_of(tmp_path / "t.csv", target="y", drop=()))
+    assert line.startswith("dataset=table: 8 of 8 test rows (100%)")
 
 
 def test_a_warning_of_texts_is_one_line_of_the_command(cli, frame):

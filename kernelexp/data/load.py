@@ -17,6 +17,7 @@ from kernelexp.data.fingerprint import are_here, digest
 from kernelexp.data.held_out import HeldOut, held_out
 from kernelexp.data.label_noise import corrupt, disturb
 from kernelexp.data.large import take
+from kernelexp.data.overlap import warn_of_overlap
 from kernelexp.data.preprocessing import Preprocessing
 from kernelexp.data.ranges import check_numbers
 from kernelexp.data.targets import classes_of, encode, targets
@@ -99,6 +100,8 @@ def load(
     classes = _classes(source, arrays)
     n_classes = None if classes is None else len(classes)
     arrays = _take(source, arrays, classes, seed)
+    if arrays.columns is not None:
+        warn_of_overlap(arrays, source.name)
     y_train, y_test = arrays.y_train, arrays.y_test
     if classes is None:
         for name, y in (("y_train", y_train), ("y_test", y_test)):
