@@ -78,10 +78,15 @@ class Claim:
     def renew(self, beat: str) -> None:
         """Give a sign of life, unless the claim was broken."""
         with self._writing:
-            if self.key in _tags(self.client, self.experiment_id, self.job):
-                self.write(beat)
-            else:
+            began = time.monotonic()
+            if self.key not in _tags(self.client, self.experiment_id, self.job):
                 self.lost = True
+                return
+            self.write(beat)
+            # Stopped between the two it may have been taken for dead: what is written would be a second claim.
+            if time.monotonic() - began >= GRACE_SECONDS / 2:
+                self.lost = True
+                _remove(self.client, self.experiment_id, self.key)
 
     def release(self) -> None:
         """Give the job up, or back."""

@@ -119,6 +119,23 @@ def test_who_was_taken_for_dead_ends_its_run(client, experiment):
     assert own.key not in client.get_experiment(experiment).tags
 
 
+def test_who_was_stopped_between_look_and_sign_does_not_come_back(client, experiment, monkeypatch):
+    own, now = claim(client, experiment, "job", Watch()), [0.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+    write = Claim.write
+
+    def late(self, beat):
+        now[0] += GRACE_SECONDS
+        client.delete_experiment_tag(experiment, self.key)  # as another process does meanwhile
+        write(self, beat)
+
+    monkeypatch.setattr(Claim, "write", late)
+    own.renew(sign())
+    with pytest.raises(ClaimLost):
+        own.epoch(1, {})
+    assert own.key not in client.get_experiment(experiment).tags
+
+
 def test_a_claim_that_could_not_be_given_back_is_not_in_its_own_way(client, experiment):
     assert isinstance(claim(client, experiment, "job", Watch()), Claim)
     again = claim(client, experiment, "job", Watch())

@@ -147,7 +147,7 @@ def test_noisy_test_labels(table):
     assert half.noisy_test_error_percent.to_list() == pytest.approx([45 + 10, 45 + 10])
     neighbour = own[(own.kernel == "nearest_neighbour") & (own.noise == 1)]
     assert neighbour.noisy_test_error_percent.item() == pytest.approx(90)
-    assert len(frames.paper(rows)) == 22
+    assert len(frames.paper(rows)) == 20
 
 
 def test_epochs_by_subsample(built, table):

@@ -50,6 +50,23 @@ def test_of_equal_scores_the_smaller_error_is_the_best():
     assert said == "Best: gaussian, kernel.bandwidth = 9, valid accuracy 90.00%."
 
 
+def test_settings_without_a_panel_are_in_the_table_and_named():
+    search = discover()["search"]
+    more = {f"solver.s{i}": str(i + 1) for i in range(5)}
+    both = dict.fromkeys(more, "7")
+    data = trials({"kernel.name": "matern", **more}, {"kernel.name": "matern", **both}, valid_accuracy=[0.9, 0.8])  # fmt: skip
+    table = search.table(data)
+    assert set(table["setting"]) == set(more)
+    best, drawn, _ = search.facts(table)
+    assert "solver.s4 = 5" in best
+    assert (
+        drawn == "Drawn: solver.s0, solver.s1, solver.s2, solver.s3; in the table also solver.s4."
+    )
+    canvas = Canvas()
+    search.draw(table, canvas)
+    assert len(canvas.axes) == 4
+
+
 def axis_labels(low, high, inches, upright, values=None):
     """The labels of a log axis of points from low to high, and whether any two of them overlap."""
     with mpl.rc_context(style.RC):

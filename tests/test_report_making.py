@@ -31,6 +31,30 @@ def test_seconds_of_several_machines_are_no_comparison():
     assert both == "CPU, 2 threads; GPU (several machines, whose seconds do not compare)"
 
 
+def test_beside_the_file_of_one_run_the_history_is_of_all(tmp_path, monkeypatch):
+    class OneFile:
+        def history(self, names, metrics):
+            return pd.DataFrame({"run": list(names), "epoch": 1, "loss": [1.0, 2.0]})
+
+        def file(self, run, path):
+            return {"of": run}
+
+    def table(data):
+        assert data.file == {"of": "a" * 32}
+        return data.history.assign(source="here")
+
+    kept = replace(figure(table), history=("loss",), file="features.json", needs=())
+    both = runs(dataset="mnist").assign(commit=["5e6fc4caf9d0", "0123456789ab"])
+    made = make(
+        Wanted("grokking", kept, "grokking", both),
+        OneFile(),
+        Options(store="", out=tmp_path, log=False),
+    )
+    assert made.notes == []
+    assert made.picture.runs == ["a" * 8, "b" * 8]
+    assert "0123456, 5e6fc4c" in made.picture.provenance
+
+
 def figure(table, draw=lambda frame, canvas: canvas.subplots()):
     return Figure("Title", "What is drawn.", needs=("n",), point=("n",), table=table, draw=draw)
 

@@ -88,11 +88,12 @@ def _picture(wanted: Wanted, data: Data, store: Store, options: Options) -> Pict
     if figure.file:
         for column in DATA:
             _keep_newest(data, column)
-        data.runs = _best(data.runs)
+        drawn, data.runs = data.runs, _best(data.runs)
         data.file = store.file(data.runs["run"].iloc[0], figure.file)
     table = figure.table(data)
     _refuse_nothing(figure, data, table)
-    used = data.runs
+    # A figure with a history shows that of all its runs beside the file of one.
+    used = drawn if figure.file and figure.history else data.runs
     extra = {f"{stem}_{end}.csv": of(table) for end, of in figure.extra.items()}
     tables = {f"{stem}.csv": safe.csv(table), **{n: safe.csv(f) for n, f in extra.items()}}
     for name, text in tables.items():

@@ -11,14 +11,17 @@ from kernelexp.report.frames import counted, here, paper
 
 # Of a paper's points: where they are from, not what they are of.
 _ORIGIN = ["source", "read"]
+# A deviation that is the tolerance is within it, whatever its last digit.
+_ROUNDING = 1e-9
 
 
 def claims(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
     """A row for each point of a paper: what it is of, its value, ours, and whether they agree.
 
     Columns: ``figure``; ``claim``, the settings of the point; ``paper``; ``here``, the mean over seeds, empty where nothing
-    was run at these settings; ``sd`` over seeds; ``seeds``; ``deviation``, here / paper - 1; ``tolerance``, the largest
-    that counts as agreement; ``within``; ``source`` and ``read``, how the paper's value was read; ``runs``.
+    was run at these settings; ``sd`` over seeds; ``seeds``; ``deviation``, here / paper - 1, or here - paper where
+    ``absolute``; ``tolerance``, the largest that counts as agreement; ``within``; ``source`` and ``read``, how the paper's
+    value was read; ``runs``.
     """
     theirs = paper(table).reset_index(drop=True)
     if figure.claim is None or theirs.empty:
@@ -32,7 +35,10 @@ def claims(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
     also = [c for c in own.select_dtypes(["object", "string"]) if c not in [*keys, *_ORIGIN, *ours]]
     own = own[[*keys, *also, value, f"{value}_sd", "seeds", "runs"]]
     both = theirs[[*keys, value, *_ORIGIN]].merge(own, "left", keys, suffixes=("_paper", ""))
-    deviation = both[value] / both[f"{value}_paper"] - 1
+    deviation = both[value] - both[f"{value}_paper"]
+    if not figure.claim.absolute:
+        deviation /= both[f"{value}_paper"]
+    most = tolerance * (1 + _ROUNDING)
     return pd.DataFrame(
         {
             "figure": figure.title,
@@ -45,10 +51,9 @@ def claims(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
             "sd": both[f"{value}_sd"],
             "seeds": both["seeds"],
             "deviation": deviation,
+            "absolute": figure.claim.absolute,
             "tolerance": tolerance,
-            "within": [
-                "" if pd.isna(d) else "yes" if abs(d) <= tolerance else "no" for d in deviation
-            ],
+            "within": ["" if pd.isna(d) else "yes" if abs(d) <= most else "no" for d in deviation],
             **{name: both[name] for name in _ORIGIN},
             "runs": both["runs"],
         }
@@ -68,7 +73,8 @@ def verdict(table: pd.DataFrame) -> str:
 def readable(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the page's table: those that were run, the worst first."""
     tried = table[table["within"] != ""]
-    tried = tried.reindex(tried["deviation"].abs().sort_values(ascending=False).index)
+    beyond = tried["deviation"].abs() / tried["tolerance"]
+    tried = tried.reindex(beyond.sort_values(ascending=False, kind="stable").index)
     header = ["figure", "claim", "paper", "here", "sd", "seeds", "deviation", "tolerance", "within"]
     rows = [
         [
@@ -78,8 +84,8 @@ def readable(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
             f"{row.here:.4g}",
             "" if pd.isna(row.sd) else f"{row.sd:.2g}",
             f"{row.seeds:.0f}",
-            f"{100 * row.deviation:+.1f}%",
-            f"{100 * row.tolerance:.3g}%",
+            f"{row.deviation:+.2f}" if row.absolute else f"{100 * row.deviation:+.1f}%",
+            f"{row.tolerance:.3g}" if row.absolute else f"{100 * row.tolerance:.3g}%",
             row.within,
         ]
         for row in tried.itertuples(index=False)

@@ -25,10 +25,12 @@ class Claim:
         value: the column.
         tolerance: the largest |here / paper - 1| that counts as agreement: what reading it off a picture, the spread over
             seeds and settings that the paper leaves open allow.
+        absolute: it is of |here - paper|, as where the error of reading is a part of an axis.
     """
 
     value: str
     tolerance: float
+    absolute: bool = False
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 FIGURE = Figure(
     title="Modular arithmetic: accuracy by round, and what was learned",
-    shows="Training and test accuracy after each round, M being 1 in the first, and the M of the newest run, whose diagonal is beyond the "
+    shows="Training and test accuracy after each round, M being 1 in the first, and the M of the run that is best on held-out points or, without any, of the newest, whose diagonal is beyond the "
     "colours.",
     expected="training accuracy is 100% from the first round; test accuracy rises from about 0 to 100% within few rounds, when the "
     "off-diagonal blocks of M have become circulant (addition and subtraction).",

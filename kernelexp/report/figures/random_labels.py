@@ -13,16 +13,17 @@ from kernelexp.report.frames import BY_TRAIN_ERROR, Data, here, paper, summary, 
 
 _LABELS = {0.0: "true", 1.0: "random"}
 _OFFSETS = {"true": -0.2, "random": 0.2}
+_LOOKS = {"true": {"marker": "o"}, "random": {"marker": "s"}}
 
 
 def table(data: Data) -> pd.DataFrame:
     """Epochs by kernel and labels; ``reached`` is the share of runs that got to zero error."""
     data.keep(data.runs["noise"].isin(list(_LABELS)), "with noise other than 0 and 1")
+    data.keep(data.runs["noise_kind"] == "uniform", "with other than uniform label noise")
     reached = data.runs["stopped_by"].eq(BY_TRAIN_ERROR).astype(float)
     runs = data.runs.assign(labels=data.runs["noise"].map(_LABELS), reached=reached)
-    found = summary(
-        runs, ["dataset", "n", "kernel", "bandwidth", "labels"], [RUN.epochs, "reached"]
-    )
+    by = ["dataset", "n", "kernel", "bandwidth", "solver", "labels"]
+    found = summary(runs, by, [RUN.epochs, "reached"])
     found = found.drop(columns=["reached_sd", "reached_min", "reached_max"])
     points = papers.points("random_labels")
     shared = points["kernel"].isin(set(found["kernel"])) & points["dataset"].isin(
@@ -32,20 +33,16 @@ def table(data: Data) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
-    """A pair of bars for each kernel, the paper's numbers as hollow markers."""
+    """A pair of points for each kernel, the paper's numbers as hollow markers."""
     ax = figure.subplots()
     kernels = sorted(set(frame["kernel"]), reverse=True)
     at = {kernel: place for place, kernel in enumerate(kernels)}
     for record in here(frame).to_dict("records"):
         x = at[record["kernel"]] + _OFFSETS[record["labels"]]
-        colour, random = style.kernel_colour(record["kernel"]), record["labels"] == "random"
-        ax.bar(
-            x, record[RUN.epochs], 0.36, color=colour, alpha=0.55 if random else 1,
-            hatch="//" if random else None, edgecolor="white", linewidth=0,
-        )  # fmt: skip
+        colour = style.kernel_colour(record["kernel"])
         low, high = record[f"{RUN.epochs}_min"], record[f"{RUN.epochs}_max"]
-        if low < high:
-            ax.plot([x, x], [low, high], color=style.BLACK, linewidth=1, marker="_")
+        ax.plot([x, x], [low, high], color=colour, linewidth=1, marker="_")
+        ax.plot(x, record[RUN.epochs], color=colour, **_LOOKS[record["labels"]])
         more = "" if record["reached"] == 1 else "> "
         ax.annotate(f"{more}{record[RUN.epochs]:.3g}", (x, high), (0, 4),
                     textcoords="offset points", ha="center")  # fmt: skip
@@ -57,8 +54,8 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     ax.set_xticks(range(len(kernels)), kernels)
     ax.grid(False, axis="x")
     entries = [
-        style.colour_entry("true labels", style.GREY),
-        style.colour_entry("random labels (hatched)", "#b4b4b4"),
+        (f"{labels} labels", {**look, "color": style.GREY, "linestyle": ""})
+        for labels, look in _LOOKS.items()
     ]
     if len(paper(frame)):
         label = f"{paper(frame)['source'].iloc[0]}, n = 60,000"
@@ -88,9 +85,9 @@ FIGURE = Figure(
     shows="Epochs that each kernel takes. A > marks runs that ended before zero error.",
     expected="random labels cost the Laplacian kernel little more and the smooth Gaussian kernel many times "
     "more.",
-    needs=("kernel", "dataset", "n", "noise", RUN.epochs),
-    point=("dataset", "n", "kernel", "bandwidth", "noise"),
-    one=("dataset", "n"),
+    needs=("kernel", "dataset", "n", "noise", "solver", RUN.epochs),
+    point=("dataset", "n", "kernel", "bandwidth", "noise", "solver"),
+    one=("dataset", "n", "solver"),
     table=table,
     draw=draw,
     claim=Claim(RUN.epochs, tolerance=0.5),

@@ -51,13 +51,13 @@ def table(data: Data) -> pd.DataFrame:
             frames.append(own.reindex(columns=kept).assign(setting=key, value=values))
     if not frames:
         frames = [own.reindex(columns=kept).assign(setting="trial", value=own["trial"])]
-    table = pd.concat(frames[:_PANELS], ignore_index=True)
+    table = pd.concat(frames, ignore_index=True)
     return table.assign(runs=table["run"].str[:8], source=HERE)
 
 
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     """A panel a setting: score against value; colour is kernel, larger dots have more points, a ring the best on all."""
-    settings = list(dict.fromkeys(frame["setting"]))
+    settings = list(dict.fromkeys(frame["setting"]))[:_PANELS]
     axes = figure.subplots(1, len(settings), squeeze=False, sharey=True)[0]
     sizes = sorted(set(frame["n"]))
     area = dict(zip(sizes, np.linspace(14, 60, len(sizes)), strict=True))
@@ -96,9 +96,13 @@ def facts(frame: pd.DataFrame) -> list[str]:
     said = [f"{s} = {v:.4g}" for s, v in zip(own["setting"], own["value"], strict=True)]
     score = f"{best['by'].replace('_', ' ')} {best['score']:.2f}%"
     trials = frame.drop_duplicates("run")
+    settings = list(dict.fromkeys(frame["setting"]))
     counts = ", ".join(f"{len(t)} on {n:,.0f} points" for n, t in trials.groupby("n"))
+    drawn, more = settings[:_PANELS], settings[_PANELS:]
+    without = [f"Drawn: {', '.join(drawn)}; in the table also {', '.join(more)}."] if more else []
     return [
         f"Best: {', '.join([best['kernel'], *said, score])}.",
+        *without,
         f"Trials that ended well: {counts}; {frame['seconds'].max():,.0f} s of set-up and training.",
     ]
 
@@ -113,5 +117,5 @@ FIGURE = Figure(
     table=table,
     draw=draw,
     facts=facts,
-    size=lambda frame: (2.0 + 2.9 * frame["setting"].nunique(), 4.0),
+    size=lambda frame: (2.0 + 2.9 * min(_PANELS, frame["setting"].nunique()), 4.0),
 )

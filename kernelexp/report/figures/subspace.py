@@ -71,7 +71,7 @@ def _end(row: dict[Hashable, Any]) -> str:
 
 
 FIGURE = Figure(
-    title="The directions that matter are found before the error falls",
+    title="Test error, and the directions that matter, against n",
     shows="Mean square error on test points, and the sine of the largest angle between the first eigenvectors of the average gradient outer "
     "product of the last fit and the directions that the target depends on.",
     expected="the average gradient outer product of one fit finds the directions from far fewer points than a small error takes.",
