@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,28 +46,38 @@ def load(run: str, store: str | None = None) -> KernelPredictor:
     if file is not None and not file.is_file():  # which MLflow would make
         raise ValueError(f"{uri}: no such store; train something first, or name another")
     try:
-        found = find(MlflowClient(uri), run).info
+        client = MlflowClient(uri)
+        found = find(client, run)
+        location = _model_location(client, found)
     except ValueError:
         raise
     except Exception as error:  # SQLAlchemy, HTTP and MLflow each have their own
         shown = without_password(uri)
         raise ValueError(f"{shown}: must be a store that opens ({first_line(error)})") from error
+    shown = f"run {found.info.run_id[:8]} ({found.info.run_name})"
+    if location is None:
+        raise ValueError(f"{shown}: has no model; train it with tracking.log_model=true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
-        folder = download_artifacts(f"runs:/{found.run_id}/model", tracking_uri=uri)
-    except (MlflowException, OSError) as error:
+        folder = Path(download_artifacts(location, tracking_uri=uri)) / "data"
+    except (MlflowException, OSError):
+        folder = None
+    if (
+        folder is None or not folder.is_dir()
+    ):  # the path that is recorded, if it is one of this machine
         raise ValueError(
-            f"run {found.run_id[:8]} ({found.run_name}): has no model; train it with "
-            "tracking.log_model=true"
-        ) from error
-    if not (
-        Path(folder) / "data"
-    ).is_dir():  # the path that is recorded, if it is one of this machine
-        raise ValueError(
-            f"run {found.run_id[:8]} ({found.run_name}): its model is recorded in {found.artifact_uri}, which is "
-            "not there; move mlruns back to where it was made"
+            f"{shown}: its model is recorded in {location}, which is not there; move mlruns back to where it was made"
         )
-    return KernelPredictor(Path(folder) / "data")
+    return KernelPredictor(folder)
+
+
+def _model_location(client: MlflowClient, run: Run) -> str | None:
+    """Where the model of a run is; None where it has none. Addresses of ``runs:/`` are of the process's own store."""
+    models = run.outputs.model_outputs if run.outputs else []
+    if not models:
+        return None
+    location: str = client.get_logged_model(models[0].model_id).artifact_location
+    return location
 
 
 def find(client: MlflowClient, run: str) -> Run:
@@ -74,14 +85,19 @@ def find(client: MlflowClient, run: str) -> Run:
     if run.startswith(_BEST):
         return _best(client, run.removeprefix(_BEST))
     numbers = [found.experiment_id for found in client.search_experiments()]
-    text = run.replace("'", "")
-    for query in (f"attributes.run_id LIKE '{text}%'", f"attributes.run_name = '{text}'"):
-        found = list(client.search_runs(numbers, query, max_results=3))
-        if len(found) == 1:
-            return found[0]
-        if found:
-            ids = ", ".join(one.info.run_id[:8] for one in found)
-            raise ValueError(f"run {run}: there are several, as {ids}; give the start of an id")
+    queries = ["attributes.run_name = '{}'".format(run.replace("'", ""))]
+    if re.fullmatch("[0-9a-f]+", run):
+        queries.append(f"attributes.run_id LIKE '{run}%'")
+    found = {
+        one.info.run_id: one
+        for query in queries
+        for one in client.search_runs(numbers, query, max_results=3)
+    }
+    if len(found) == 1 or run in found:
+        return found.get(run) or next(iter(found.values()))
+    if found:
+        ids = ", ".join(number[:8] for number in found)
+        raise ValueError(f"run {run}: there are several, as {ids}; give the start of an id")
     raise ValueError(
         f"run {run}: no such id or name in this store; best:EXPERIMENT takes the best of an experiment"
     )

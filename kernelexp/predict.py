@@ -41,13 +41,13 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Predict; 0, or 2 with one line of what is wrong."""
     given = _arguments()
-    from kernelexp.loading import load
-
     try:
-        _check_out(given.out)
+        from kernelexp.loading import load
+
+        _check_out(given.out, given.data)
         table = predictions(load(given.run, given.store), given.data, given.outputs)
         _write(table, given.out)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"kernelexp.predict: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
@@ -98,7 +98,7 @@ def predictions(model: KernelPredictor, data: Path, outputs: bool = False) -> pa
     return pa.table(columns)
 
 
-def _check_out(out: Path | None) -> None:
+def _check_out(out: Path | None, data: Path) -> None:
     """Refuse a file that cannot be written, before anything is read."""
     if out is None:
         return
@@ -108,6 +108,8 @@ def _check_out(out: Path | None) -> None:
         raise ValueError(f"--out {out}: no folder {out.parent}; make it first, or name another")
     if out.is_dir():
         raise ValueError(f"--out {out}: is a folder; must be a file")
+    if out.exists() and data.exists() and out.samefile(data):
+        raise ValueError(f"--out {out}: is the file of rows, which would be lost; name another")
 
 
 def _write(table: pa.Table, out: Path | None) -> None:

@@ -14,6 +14,7 @@ import pytest
 from small_table import N, loaded
 
 import kernelexp
+from kernelexp import loading
 from kernelexp.data.columns import Column, Columns
 from kernelexp.data.table_file import read_table
 
@@ -64,6 +65,7 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
         (("best:people", "new.csv", "--out", "no/y.csv"), "--out no/y.csv: no folder no; make it first, or name"),
         (("best:people", "new.csv", "--out", "a.csv"), "--out a.csv: is a folder; must be a file"),
         (("best:people",), "the following arguments are required: FILE"),
+        (("best:people", "new.csv", "--out", "new.csv"), "--out new.csv: is the file of rows, which would be lost"),
         (("best:people", "new.csv", "--store", "sqlite:///no.db"), "sqlite:///no.db: no such store"),
         (("best:people", "new.csv", "--store", "mlflow.db"), "must be an address, as sqlite:///mlflow.db"),
         (("best:people", "new.csv", "--store", "sqlite:///old.db"), "old.db: must be a store that opens ("),
@@ -75,12 +77,31 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
         assert done.code == 2
         assert message in done.err
         assert len(done.err.strip().splitlines()) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/another.db")
+    done = cli("best:people", "new.csv", "--store", f"sqlite:///{tmp_path}/mlflow.db", module="kernelexp.predict")  # fmt: skip
+    assert (done.code, len(done.out.splitlines())) == (0, N + 1), done.err
+    assert not (tmp_path / "another.db").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     Path("mlruns").rename("elsewhere")
     done = cli("best:people", "new.csv", module="kernelexp.predict")
     assert (done.code, len(done.err.strip().splitlines())) == (2, 1)
     assert "mlruns" in done.err
     assert "which is not there; move mlruns back to where it was made" in done.err
     assert not (tmp_path / "no.db").exists()
+
+
+def test_a_run_by_its_id_the_start_of_it_or_its_name(client):
+    first, second = (client.create_run("0", run_name=name).info.run_id for name in ("mine", "m_ne"))
+    start = next(second[:end] for end in range(1, 33) if not first.startswith(second[:end]))
+    for name, number in (("mine", first), ("m_ne", second), (first, first), (start, second)):
+        assert loading.find(client, name).info.run_id == number
+    client.create_run("0", run_name=start)  # a name that is also the start of an id
+    client.create_run("0", run_name=first)
+    with pytest.raises(ValueError, match=f"run {start}: there are several, as "):
+        loading.find(client, start)
+    assert loading.find(client, first).info.run_id == first
+    with pytest.raises(ValueError, match="run %: no such id or name"):
+        loading.find(client, "%")
 
 
 @pytest.mark.parametrize(
