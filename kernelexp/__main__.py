@@ -217,8 +217,13 @@ def _typed() -> None:
     # raises them, and they are explained here.
     tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    from kernelexp import callbacks, config, errors, sweep
-
+    try:
+        from kernelexp import callbacks, config, errors, sweep
+    except ImportError as error:  # of a part, which is anybody's file
+        if tracebacks:
+            raise
+        print(f"kernelexp: {error}; HYDRA_FULL_ERROR=1 shows where", file=sys.stderr)
+        sys.exit(2)
     if tracebacks:
         os.environ[callbacks.TRACEBACKS_VARIABLE] = "1"
     config.register()

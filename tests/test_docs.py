@@ -147,6 +147,12 @@ def test_parts_of_ones_own(workdir, monkeypatch):
     forecast = [*own, "dry_run=true"]
     done = subprocess.run(forecast, capture_output=True, text=True, cwd=workdir / "clone")
     assert done.returncode == 0, done.stderr
+    (workdir / "clone" / files[0][0]).write_text("class Half(\n")
+    done = subprocess.run(own, capture_output=True, text=True, cwd=workdir / "clone")
+    name = files[0][0].removesuffix(".py").replace("/", ".")
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"kernelexp: {name}: can not be imported (SyntaxError: ")
 
 
 @pytest.fixture

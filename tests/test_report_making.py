@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kernelexp.report import captions
+from kernelexp.report import captions, figures
 from kernelexp.report.figures import Figure
 from kernelexp.report.making import Wanted, make
 from kernelexp.report.options import Options
@@ -136,3 +136,16 @@ def test_figures_of_other_experiments_have_both_names(name, shows, experiment, t
     declared = Figure("", "", (), (), lambda data: data.runs, no_picture, experiment=shows)
     wanted = Wanted(name, declared, experiment, pd.DataFrame())
     assert (wanted.title, wanted.stem) == (title, stem)
+
+
+def test_a_file_that_is_no_figure_is_left_out_with_a_word(tmp_path, monkeypatch):
+    for name, text in (("half", "def table(\n"), ("helper", "WIDTH = 3\n")):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(tmp_path)])
+    complaints = []
+    assert "rkhs_norm" in figures.discover(complaints)
+    first, second = complaints
+    assert first.startswith("figures/half.py: left out: SyntaxError: ")
+    assert second.startswith("figures/helper.py: left out: AttributeError: ")
+    with pytest.raises(SyntaxError):
+        figures.discover()

@@ -17,11 +17,16 @@ def discover(package: ModuleType, base: Callable[..., T]) -> dict[str, type[T]]:
     """Map ``name`` to class for every subclass of ``base`` defined in the modules of ``package``.
 
     Raises:
-        ValueError: for a name that two of them have.
+        ValueError: in one line, for a name that two of them have.
+        ImportError: in one line, for a module that can not be imported.
     """
     found: dict[str, type[T]] = {}
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        module = importlib.import_module(info.name)
+        try:
+            module = importlib.import_module(info.name)
+        except Exception as error:  # a part is anybody's code
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ImportError(f"{info.name}: can not be imported ({what})") from error
         for _, cls in inspect.getmembers(module, inspect.isclass):
             if (
                 cls.__module__ == info.name

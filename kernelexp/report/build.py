@@ -46,7 +46,8 @@ def build(options: Options) -> Report:
     Raises:
         ValueError: if the store does not open, an option is wrong, or there is nothing to report on.
     """
-    known = discover()
+    complaints: list[str] = []
+    known = discover(complaints)
     options.check(known)
     store = Store(options.store)
     if options.compare is not None:
@@ -58,7 +59,7 @@ def build(options: Options) -> Report:
     with options.writing():
         options.out.mkdir(parents=True, exist_ok=True)
     pictures: list[Picture] = []
-    notes = list(selected.notes)
+    notes = [*complaints, *selected.notes]
     for experiment, runs in selected.frames.items():
         names = options.figures or _of_its_name(experiment, known)
         drawn = [

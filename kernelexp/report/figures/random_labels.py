@@ -13,7 +13,7 @@ from kernelexp.report.frames import BY_TRAIN_ERROR, Data, here, paper, summary, 
 
 _LABELS = {0.0: "true", 1.0: "random"}
 _OFFSETS = {"true": -0.2, "random": 0.2}
-_LOOKS = {"true": {"marker": "o"}, "random": {"marker": "s"}}
+_MARKERS = {"true": "o", "random": "s"}
 
 
 def table(data: Data) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         colour = style.kernel_colour(record["kernel"])
         low, high = record[f"{RUN.epochs}_min"], record[f"{RUN.epochs}_max"]
         ax.plot([x, x], [low, high], color=colour, linewidth=1, marker="_")
-        ax.plot(x, record[RUN.epochs], color=colour, **_LOOKS[record["labels"]])
+        ax.plot(x, record[RUN.epochs], color=colour, marker=_MARKERS[record["labels"]])
         more = "" if record["reached"] == 1 else "> "
         ax.annotate(f"{more}{record[RUN.epochs]:.3g}", (x, high), (0, 4),
                     textcoords="offset points", ha="center")  # fmt: skip
@@ -54,8 +54,8 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     ax.set_xticks(range(len(kernels)), kernels)
     ax.grid(False, axis="x")
     entries = [
-        (f"{labels} labels", {**look, "color": style.GREY, "linestyle": ""})
-        for labels, look in _LOOKS.items()
+        (f"{labels} labels", {"marker": marker, "color": style.GREY, "linestyle": ""})
+        for labels, marker in _MARKERS.items()
     ]
     if len(paper(frame)):
         label = f"{paper(frame)['source'].iloc[0]}, n = 60,000"
