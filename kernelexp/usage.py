@@ -41,6 +41,7 @@ def usage(conf: Path) -> str:
 
 
 def describe(option: Path) -> str:
-    """The first comment of an option's file that is not a directive to Hydra (``# @package``)."""
-    comments = (line.lstrip("# ") for line in option.read_text().splitlines())
-    return next(comment for comment in comments if not comment.startswith("@"))
+    """The first comment of an option's file that is not a directive to Hydra (``# @package``); empty without one."""
+    lines = option.read_text().splitlines()
+    comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
+    return next((comment for comment in comments if not comment.startswith("@")), "")

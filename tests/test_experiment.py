@@ -86,6 +86,16 @@ def test_noise_raises_the_norm():
     assert norms[-1] > 1.5 * norms[0]
 
 
+def test_a_file_of_block_sizes_that_was_cut_is_written_anew(monkeypatch):
+    monkeypatch.setattr(block_size, "measure_block_size", lambda *_: 64)
+    file = cache_dir() / "block_sizes.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+    assert experiment.run(config()).setup.derived["block_size"] == 64
+    assert set(json.loads(file.read_text()).values()) == {64}
+    file.unlink()
+
+
 def test_block_size_is_measured_once(monkeypatch):
     monkeypatch.setattr(block_size, "measure_block_size", lambda *_: 64)
     (cache_dir() / "block_sizes.json").unlink(missing_ok=True)

@@ -98,6 +98,11 @@ def test_the_first_line_describes():
             assert 20 < len(describe(path)) < 100, path
 
 
+def test_an_option_without_a_comment_is_described_by_nothing(tmp_path):
+    (tmp_path / "mine.yaml").write_text("defaults:\n  - gaussian\n")
+    assert describe(tmp_path / "mine.yaml") == ""
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_runs(cli, runs, client, name):
     # A loss that three epochs can reach, where the figure asks for one.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,17 +23,26 @@ def block_size(kernel: Kernel, X: Tensor, precision: str, device: torch.device) 
     key = f"{described(device)}, {X.dtype}, {precision}, {kernel.name}, {n=}, {d=}"
     path = cache_dir() / "block_sizes.json"
     try:
-        known: dict[str, int] = json.loads(path.read_text())
-        return known[key]
-    except (OSError, ValueError, KeyError):
+        return _known(path)[key]
+    except KeyError:
         measured = measure_block_size(kernel, X, precision, device)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        known = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps({**known, key: measured}, indent=1))
-    except (OSError, ValueError):
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps({**_known(path), key: measured}, indent=1))
+        os.replace(part, path)
+    except OSError:
         pass  # a cache that cannot be written costs a measurement, nothing else
     return measured
+
+
+def _known(path: Path) -> dict[str, int]:
+    """What has been measured; nothing where the file can not be read, or a full disk has cut it."""
+    try:
+        known: dict[str, int] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    return known
 
 
 def described(device: torch.device) -> str:

@@ -17,9 +17,14 @@ _SQLITE = "sqlite:///"
 # To connect; for an answer; for all of it, of drivers and file systems that know no limit.
 _SECONDS, _ANSWER_SECONDS, _MOST_SECONDS = 4, 8, 10
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-# File systems of other machines, by whose locks SQLite's writers may both go on.
+# File systems of several machines, by whose locks SQLite's writers may both go on. Those that a machine shares with its
+# own guests (9p, virtiofs) are not among them.
 _MOUNTS = Path("/proc/self/mounts")
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs"}
+_NETWORK = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs"),
+    *("lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "fuse.ceph-fuse", "fuse.glusterfs", "pvfs2"),
+    *("wekafs", "panfs", "orangefs", "fuse.juicefs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"),
+}
 _NO_SERVER = "no server answers there"
 _SILENT = "a server is there and does not answer"
 # Packages whose errors are those of a store.
