@@ -44,13 +44,14 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         ax.plot([x, x], [low, high], color=colour, linewidth=1, marker="_")
         ax.plot(x, record[RUN.epochs], color=colour, marker=_MARKERS[record["labels"]])
         more = "" if record["reached"] == 1 else "> "
-        ax.annotate(f"{more}{record[RUN.epochs]:.3g}", (x, high), (0, 4),
+        ax.annotate(f"{more}{record[RUN.epochs]:.3g}", (x, high), (0, 6),
                     textcoords="offset points", ha="center")  # fmt: skip
     for record in paper(frame).to_dict("records"):
         x = at[record["kernel"]] + _OFFSETS[record["labels"]] + 0.12
         style.hollow(ax, [x], [record[RUN.epochs]], color=style.BLACK, marker="D")
     style.log_axis(ax.yaxis)
-    ax.set(ylim=(0.8, 2.2 * frame[RUN.epochs].max()), ylabel="epochs to zero training error")
+    ax.set(ylim=(0.8, 2.2 * frame[RUN.epochs].max()), xlim=(-0.6, len(kernels) - 0.4))
+    ax.set_ylabel("epochs to zero training error")
     ax.set_xticks(range(len(kernels)), kernels)
     ax.grid(False, axis="x")
     entries = [
