@@ -7,14 +7,13 @@ The table is written again after each row, seed by seed, and rows that it has ar
 "Knee": m of steps = A (1 + (knee - 1) / m), fitted to the logarithms, as the figure ``batch_size`` does.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from results_file import RESULTS, write
+from results_file import kept, write
 from scipy.optimize import curve_fit
 
 from kernelexp.data import SOURCES
@@ -97,8 +96,7 @@ def row(name, n, seed):
 def main():
     n = int(sys.argv[1]) if len(sys.argv) > 1 else SMALL
     file = "batch_law" if n == SMALL else f"batch_law_{n}"
-    former = RESULTS / f"{file}.json"
-    rows = json.loads(former.read_text())["rows"] if former.exists() else []
+    rows = kept(file)
     there = {(row["kernel"], row["seed"]) for row in rows}
     columns = {
         "kernel": lambda r: r["kernel"],

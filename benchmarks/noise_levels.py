@@ -8,14 +8,13 @@ of all levels are trained side by side, 10 outputs each, where a sweep would mak
 Overfitted: each level is taken at the end of the first epoch in which no label of its own is wrong.
 """
 
-import json
 import os
 import sys
 import time
 from pathlib import Path
 
 import torch
-from results_file import RESULTS, write
+from results_file import kept, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
@@ -101,14 +100,13 @@ def published(figure, value):
 
 
 def main(kernel, stop, n, minutes=600.0, levels=None):
-    file = RESULTS / "noise_levels.json"
     asked = [float(level) for level in levels.split(",")] if levels else LEVELS
     found = run(kernel, stop, int(n), float(minutes), asked)
 
     def place(row):
         return row["kernel"], row["stop"], row["n"], row["noise"]
 
-    before = json.loads(file.read_text())["rows"] if file.exists() else []
+    before = kept("noise_levels")
     rows = sorted({place(row): row for row in before + found}.values(), key=place)
     columns = {
         "kernel": lambda r: r["kernel"],

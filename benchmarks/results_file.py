@@ -27,6 +27,16 @@ def machine():
     }
 
 
+def kept(name):
+    """The rows that ``results/NAME.json`` has, each with the machine, versions and commit that it is of."""
+    file = RESULTS / f"{name}.json"
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text())
+    origin = {key: found[key] for key in machine()}
+    return [{"origin": origin, **row} for row in found["rows"]]
+
+
 def ratios(seconds, unit):
     """Times of repeats that ran side by side, one by one in units of the other's."""
     return [s / u for s, u in zip(seconds, unit, strict=True)]
@@ -39,14 +49,19 @@ def spread(values, digits=2):
 
 
 def write(name, title, settings, rows, columns):
-    """``results/NAME.json`` with everything, ``results/NAME.md`` with the ``columns`` of each row."""
-    header = {**settings, **machine()}
+    """``results/NAME.json`` with everything, ``results/NAME.md`` with the ``columns`` of each row.
+
+    Rows that are not ``kept`` are of this machine and commit; the table says all that its rows are of.
+    """
+    here = machine()
+    header = {**settings, **here}
+    origins = {str(o): o for o in [row.get("origin", here) for row in rows] or [here]}.values()
+    of = [f"{o['machine']}, PyTorch {o['torch']}, commit {o['commit'][:10]}" for o in origins]
     (RESULTS / f"{name}.json").write_text(json.dumps({**header, "rows": rows}, indent=1) + "\n")
     lines = [
         f"# {title}",
         "",
-        f"{header['machine']}, PyTorch {header['torch']}, commit {header['commit'][:10]}. "
-        f"Written by `benchmarks/{Path(sys.argv[0]).name}`.",
+        f"{'; '.join(of)}. Written by `benchmarks/{Path(sys.argv[0]).name}`.",
         "",
         f"| {' | '.join(columns)} |",
         f"| {' | '.join('---' for _ in columns)} |",
