@@ -175,10 +175,19 @@ def test_examples(name, workdir):
     exec(compile("\n".join(texts), name, "exec"), {})
 
 
+def headings(path):
+    """Of a document, as links name them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.M | re.S)
+    lines = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
 def test_links_lead_somewhere():
-    for path in DOCUMENTS:
-        for target in re.findall(r"\]\(([\w./-]+)\)", path.read_text("utf-8")):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+    for path in [*DOCUMENTS, ROOT / "CHANGELOG.md", *ROOT.glob("reports/*/README.md")]:
+        for target, part in re.findall(r"\]\(([\w./-]*)(?:#([^)]+))?\)", path.read_text("utf-8")):
+            there = path.parent / target if target else path
+            assert there.exists(), f"{path.name}: {target}"
+            assert not part or part in headings(there), f"{path.name}: {target}#{part}"
 
 
 def test_names_in_the_docs_exist():

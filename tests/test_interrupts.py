@@ -1,7 +1,6 @@
 """Signals, dying processes and terminals that go away: how runs and sweeps end then."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -290,12 +289,14 @@ def test_sigterm_in_a_phase_that_does_not_end(workdir, runs, where):
     assert run.info.status == "KILLED"
 
 
-@pytest.mark.parametrize("launcher", [(), WORKERS])
-def test_sigterm_ends_a_sweep_at_any_moment(workdir, runs, launcher):
+@pytest.mark.parametrize(
+    ("launcher", "seconds"), [((), 0), ((), 2.3), (WORKERS, 1.1), (WORKERS, 3.6)]
+)
+def test_sigterm_ends_a_sweep_at_any_moment(workdir, runs, launcher, seconds):
     sweep = ("-m", "kernelexp", "--multirun", *LONG, *launcher, "seed=0,1,2")
     with started(*sweep) as process:
         wait_until(runs)
-        time.sleep(random.uniform(0, 4))
+        time.sleep(seconds)
         process.send_signal(signal.SIGTERM)
         err = process.communicate(timeout=60)[1]
     assert process.returncode == 143

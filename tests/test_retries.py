@@ -83,6 +83,7 @@ def test_a_sweep_whose_worker_was_killed_starts_again(runs, workdir):
         time.sleep(0.1)
         found = [run for run in runs() if "sweep.jobs" not in run.data.tags]
         trains = [run for run in found if run.info.status == "RUNNING" and run.data.metrics]
+    assert trains, "no job was seen while it trained"
     os.kill(int(trains[0].data.tags["process"].split()[1]), signal.SIGKILL)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
