@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from kernelexp.engine import AnyTraining, KernelModel
+from kernelexp.estimator_parameters import Precomputed
 
 
 @contextmanager
@@ -35,7 +36,8 @@ def go_on_from(model: KernelModel, training: AnyTraining) -> None:
     """Begin a training with the solution that a model is, where that is one of its own; else say so."""
     system, Y = training.system, training.problem.Y
     same = {
-        "kernel": model.kernel == training.problem.kernel,
+        # Of a matrix K nothing is kept to compare with; weights are a start for any of its size.
+        "kernel": isinstance(model.kernel, Precomputed) or model.kernel == training.problem.kernel,
         "centers": model.centers.dtype == system.centers.dtype
         and torch.equal(model.centers.to(system.centers.device), system.centers),
         "outputs": model.weights.shape[1] == Y.shape[1],

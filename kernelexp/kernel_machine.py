@@ -181,6 +181,10 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             )
         if np.ndim(ridges):
             return self._train_each(problem, held, np.asarray(ridges, dtype=float))
+        if held is not None and self.n_iter_no_change is not None:
+            stop = replace(shared.stop, patience=plain(self.n_iter_no_change))
+            # As many epochs as patience has elsewhere, where none are given.
+            shared = replace(shared, epochs=replace(shared, stop=stop).max_epochs)
         training = self._trained(shared, problem, held, former)
         self.model_ = training.model()
         if path := training.path():
@@ -237,7 +241,9 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         """A precomputed K is of no use to predictions; not a slice of it, which would keep all of it."""
         kernel = self.model_.kernel
         if isinstance(kernel, Precomputed):
-            self.model_ = replace(self.model_, kernel=Precomputed(kernel.K.new_empty(0, 0)))
+            self.model_ = replace(
+                self.model_, kernel=Precomputed(kernel.K.new_empty(0, 0, device="cpu"))
+            )
         return self
 
     def _outputs(self, X: Any) -> np.ndarray:
@@ -268,7 +274,9 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
 
 
 def _moved(model: KernelModel, device: str) -> KernelModel:
-    return replace(model, centers=model.centers.to(device), weights=model.weights.to(device))
+    transform = None if model.transform is None else model.transform.to(device)
+    centers, weights = model.centers.to(device), model.weights.to(device)
+    return replace(model, centers=centers, weights=weights, transform=transform)
 
 
 def _array(values: Any) -> Any:

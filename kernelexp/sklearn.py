@@ -100,10 +100,8 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
         with whole(self) as former:
             X, y = self._validated(X, y)
             check_classification_targets(y)
-            each = (
-                None if self.class_weight is None else compute_sample_weight(self.class_weight, y)
-            )
-            weights = weights_of(sample_weight, X, each)
+            given = weights_of(sample_weight, X)
+            weights = given if self.class_weight is None else self._by_class(X, y, given)
             classes = np.unique(y if weights is None else y[weights > 0])
             labels = np.searchsorted(classes, y).clip(max=len(classes) - 1)  # of what counts
             if len(classes) < 2:
@@ -114,6 +112,19 @@ class KernelClassifier(ClassifierMixin, KernelMachine):  # type: ignore[misc]
                 model = None
             self.classes_ = classes
             return self._train(X, np.eye(len(classes))[labels], labels, weights, model)
+
+    def _by_class(
+        self, X: np.ndarray, y: np.ndarray, given: np.ndarray | None
+    ) -> np.ndarray | None:
+        """The weights (n,) of points times those of their classes; ``balanced`` counts a point of weight 2 as two."""
+        if self.class_weight != "balanced":
+            return weights_of(given, X, compute_sample_weight(self.class_weight, y))
+        own = np.ones(len(y)) if given is None else given
+        classes, places = np.unique(y[own > 0], return_inverse=True)
+        each = np.zeros(len(y))
+        sums = np.bincount(places, own[own > 0])
+        each[own > 0] = (sums.sum() / (len(classes) * sums))[places]
+        return weights_of(given, X, each)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """X (n, d) -> outputs (n, c); of two classes (n,), above 0 for the second."""

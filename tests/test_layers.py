@@ -56,7 +56,7 @@ ALLOWED = {
     "console.py": {"rich", "kernelexp.current_sweep", "kernelexp.experiment", "kernelexp.forecast_time", "kernelexp.metrics", "kernelexp.resume", "kernelexp.tracking"},
     "sklearn.py": {"sklearn", "numpy", "kernelexp.engine", "kernelexp.estimator_parameters", "kernelexp.estimator_refit", "kernelexp.kernel_machine"},
     "kernel_machine.py": {"sklearn", "scipy", "torch", "numpy", "kernelexp.engine", "kernelexp.estimator_parameters", "kernelexp.estimator_refit", "kernelexp.estimator_validation"},
-    "estimator_refit.py": {"torch", "kernelexp.engine"},
+    "estimator_refit.py": {"torch", "kernelexp.engine", "kernelexp.estimator_parameters"},
     "estimator_validation.py": {"sklearn", "torch", "numpy", "kernelexp.engine"},
     "estimator_parameters.py": {"sklearn", "torch", "numpy", "kernelexp.engine"},
     "usage.py": set(),

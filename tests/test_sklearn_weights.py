@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.utils.validation import has_fit_parameter
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem, SingularMatrixWarning, fit, prepare
+from kernelexp.kernel_machine import _moved
 from kernelexp.sklearn import (
     KernelClassifier,
     KernelClassifierCV,
@@ -145,6 +146,16 @@ def test_class_weights():
     assert (none.decision_function(A) == plain.decision_function(A)).all()
 
 
+def test_balanced_counts_what_weights_say():
+    """A point of weight 0 as none, one of weight 2 as two."""
+    A, b = make_classification(200, 5, n_informative=4, n_redundant=0, random_state=0)
+    times = np.where(b == 1, 1, np.arange(200) % 5 % 3)
+    given = {"kernel": "gaussian", "bandwidth": 2.0, "ridge": 0.01, "class_weight": "balanced"}
+    by_weight = KernelClassifier(**given).fit(A, b, sample_weight=times)
+    by_rows = KernelClassifier(**given).fit(A.repeat(times, 0), b.repeat(times))
+    assert by_weight.decision_function(A) == pytest.approx(by_rows.decision_function(A), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
@@ -257,12 +268,10 @@ def test_precomputed_kernels_are_cut_by_rows_and_columns():
     assert chosen.ridge_ == pytest.approx(other.ridge_, rel=1e-6)
 
 
-def test_a_precomputed_matrix_is_not_kept_and_a_warm_start_begins_anew():
+def test_a_precomputed_matrix_is_not_kept():
     K = kernel(X, X)
     model = KernelRegressor("precomputed", solver="eigenpro2", warm_start=True).fit(K, Y)
     assert len(pickle.dumps(model)) < K.nbytes / 2
-    with pytest.warns(UserWarning, match="training starts anew; kernel: not as in the last fit"):
-        model.fit(K, Y)
 
 
 def test_weights_with_a_precomputed_kernel():
@@ -376,3 +385,30 @@ def test_a_share_that_leaves_too_few_points_is_refused_by_its_name(fraction, hel
 def test_the_smallest_share_that_leaves_a_point_of_each_class_is_taken():
     given = {"solver": "eigenpro2", "solver_params": {"epochs": 1}, "validation_fraction": 0.02}
     assert len(KernelClassifier(**given).fit(X, NOISY).validation_scores_) == 1
+
+
+def test_all_of_a_model_is_moved():
+    """What a pickle is written from; ``meta`` stands for a GPU."""
+    made = KernelRegressor(solver="rfm", solver_params={"inner": "exact"}, ridge=0.0).fit(X, Y)
+    model = _moved(made.model_, "meta")
+    parts = (model.centers, model.weights, model.transform)
+    assert {part.device.type for part in parts} == {"meta"}
+
+
+def test_patience_has_epochs_enough():
+    given = {"solver": "sgd", "dtype": "float32", "validation_fraction": 0.2}
+    model = KernelRegressor(**given, n_iter_no_change=3).fit(X, Y)
+    scores = model.validation_scores_
+    assert len(scores) > 10
+    assert len(scores) == scores.index(max(scores)) + 1 + 3
+
+
+def test_a_warm_start_of_a_matrix_goes_on():
+    K = kernel(X, X)
+    model = KernelRegressor(
+        "precomputed", solver="eigenpro2", warm_start=True, solver_params={"epochs": 3}
+    )
+    first = model.fit(K, Y).score(K, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model.fit(K, Y).score(K, Y) > first
