@@ -24,10 +24,12 @@ from kernelexp.resume import (
 )
 from kernelexp.store import TrackingConfig, experiment_id, open_store
 from kernelexp.store.beginning import beginning, create_run
+from kernelexp.store.delivery import ERROR_TAG
 from kernelexp.store.entries import SweepEnd
 from kernelexp.store.journal import UNSENT, Journal
+from kernelexp.store.outbox import say
 from kernelexp.store.reach import cannot_open, first_line, is_of_the_store
-from kernelexp.store.unsent import Kept, given_up, send_all, send_of_sweep
+from kernelexp.store.unsent import Kept, given_up, kept, open_for, send_all, send_of_sweep
 from kernelexp.sweep_outcome import SweepOutcome
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def start_parent(
     tags = {JOBS_TAG: str(jobs), PROGRESS_TAG: f"0/{jobs}", VARIED_TAG: " ".join(varied)}
     try:
         send_all(config.uri)
+        _send_ends(config.uri)
         end_abandoned(client, experiment_id(client, config))
         if (under_way := Sweep.current()) is not None and under_way.attempt:
             return
@@ -172,7 +175,7 @@ def end_parent(interrupted: bool) -> str | None:
     config = TrackingConfig(uri=sweep.uri, experiment=sweep.experiment)
     patience = 0.0 if given_up(sweep.uri) else 60 * sweep.patience_minutes
     until = time.monotonic() + (min(_HURRIED, patience) if interrupted else patience)
-    kept = _keep_end(sweep, interrupted)  # first: this process may be killed while it waits
+    journal = _keep_end(sweep, interrupted)  # first: this process may be killed while it waits
     while True:
         try:
             client = open_store(config)
@@ -183,11 +186,11 @@ def end_parent(interrupted: bool) -> str | None:
                 raise
             reason = first_line(error)
         else:
-            if kept is not None:
-                kept.remove()
+            if journal is not None:
+                journal.remove()
             return outcome
         if time.monotonic() >= until or interrupts.received() is not None:
-            return _left(sweep, reason, kept)
+            return _left(sweep, reason, journal)
         time.sleep(_PAUSE)
 
 
@@ -213,6 +216,18 @@ def send_end(one: Kept, client: MlflowClient) -> str | None:
     return outcome
 
 
+def _send_ends(uri: str) -> None:
+    """End every sweep of a store whose end was kept, as far as it lets, and say so."""
+    for one in kept():
+        if isinstance(one.begin, SweepEnd) and one.begin.uri == uri:
+            try:
+                line = send_end(one, open_for(one))
+            except Exception as error:
+                line = f"the end of sweep {one.begin.parent} is still kept in {one.folder} ({first_line(error)})"
+            if line is not None:
+                say(line)
+
+
 def _keep_end(sweep: Sweep, interrupted: bool) -> Journal | None:
     end = SweepEnd(sweep.uri, sweep.experiment, sweep.parent, interrupted)
     try:
@@ -221,11 +236,11 @@ def _keep_end(sweep: Sweep, interrupted: bool) -> Journal | None:
         return None
 
 
-def _left(sweep: Sweep, reason: str, kept: Journal | None) -> str:
+def _left(sweep: Sweep, reason: str, journal: Journal | None) -> str:
     away = f"sweep {sweep.parent} has ended, and its store is away ({reason})"
-    if kept is None:
+    if journal is None:
         return away
-    kept.close()
+    journal.close()
     return f"{away}; python -m kernelexp.store send delivers what is kept in {UNSENT}"
 
 
@@ -242,6 +257,8 @@ def _ended(client: MlflowClient, parent: str, interrupted: bool, end: int | None
         client.set_tag(parent, BEST_TAG, f"{best.run_name} ({best.run_id})")
         client.set_tag(parent, BEST_BY_TAG, outcome.by)
     all_finished = len(outcome.finished) + outcome.pruned == jobs
+    if ERROR_TAG in run.data.tags:  # of a process that ended before its sweep did
+        client.delete_tag(parent, ERROR_TAG)
     status = "KILLED" if interrupted else "FINISHED" if all_finished else "FAILED"
     client.set_terminated(parent, status, end)
     before = f", {outcome.skipped} of them before" if outcome.skipped else ""

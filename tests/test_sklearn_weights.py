@@ -389,7 +389,7 @@ def test_the_smallest_share_that_leaves_a_point_of_each_class_is_taken():
 
 def test_all_of_a_model_is_moved():
     """What a pickle is written from; ``meta`` stands for a GPU."""
-    made = KernelRegressor(solver="rfm", solver_params={"inner": "exact"}, ridge=0.0).fit(X, Y)
+    made = KernelRegressor(solver="rfm").fit(X, Y)
     model = _moved(made.model_, "meta")
     parts = (model.centers, model.weights, model.transform)
     assert {part.device.type for part in parts} == {"meta"}

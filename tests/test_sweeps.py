@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from kernelexp.store.__main__ import main as send
 from kernelexp.store.beginning import beginning
 from kernelexp.store.entries import End
 from kernelexp.store.journal import Journal
+from kernelexp.store.reach import StoreAway
 from kernelexp.tracking import Tracker
 
 SMALL = ("dataset.n_train=300", "dataset.n_test=100", "solver.epochs=2", "tracking.log_model=false")
@@ -116,6 +118,23 @@ def wait_until(holds, seconds=90):
             return
         time.sleep(0.1)
     raise AssertionError("it did not come to it")
+
+
+def test_an_end_that_was_kept_is_sent_by_the_next_sweep(cli, client, runs, monkeypatch):
+    jobs = ("--multirun", *SMALL, "seed=0,1", "tracking.patience_minutes=0")
+    with monkeypatch.context() as away:
+        away.setattr(sweep, "_ended", lambda *_: (_ for _ in ()).throw(StoreAway("no server")))
+        done = cli(*jobs)
+    assert "and its store is away (no server)" in done.out
+    [parent] = [run for run in runs() if "sweep.jobs" in run.data.tags]
+    assert parent.info.status == "RUNNING"
+    client.set_tag(parent.info.run_id, "error", "process 1 ended without a word")  # as another says
+    done = cli(*jobs)
+    assert f"2 of 2 jobs finished; sweep {parent.info.run_id}" in done.err
+    again = client.get_run(parent.info.run_id)
+    assert again.info.status == "FINISHED"
+    assert "error" not in again.data.tags
+    assert not list(Path("multirun").glob("unsent/*"))
 
 
 def test_killed_and_typed_again_loses_no_run_and_makes_none_twice(cli, runs, workdir):
