@@ -54,7 +54,7 @@ class _Part:
 
     def points(self, columns: Columns, what: str) -> np.ndarray:
         """Its rows as points (m, d), see ``Columns.points``."""
-        x, filled = empty(len(self), columns.width), 0
+        x, filled = empty((len(self), columns.width)), 0
         for start in range(0, len(self.table), _TOGETHER):
             some = slice(start, start + _TOGETHER)
             part = self.table.slice(start, _TOGETHER).filter(pa.array(self.marks[some]))
