@@ -1,13 +1,17 @@
 """What is wrong with a user's table is one line, and what looks wrong a warning."""
 
+import shlex
+import subprocess
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from small_table import N, loaded, table_of
 
 from kernelexp.data import SOURCES, table_file
+from kernelexp.data.column_kinds import drop_option
 from kernelexp.data.columns import Column, Columns
 from kernelexp.data.table_file import read_table
 
@@ -99,6 +103,32 @@ def test_a_late_word_of_a_test_file_is_named(frame, tmp_path, monkeypatch):
     )
     with pytest.raises(ValueError, match="test.csv: income=much: must be a number, as in training"):
         loaded(source)
+
+
+NAMES = [
+    "when", "a-b", "größe", "x [cm]", "a=b", "n #1", "it's", "a\\", "a\\'b", "true", "NULL", "1", "0.5", "", "a,b", " a ",
+    'say "x"', "$HOME", "`ls`", "a{b}", "(c)", "x\ty", "a:b", "-x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_setting_that_leaves_a_column_out_can_be_typed(name):
+    echo = ["sh", "-c", f"printf %s {drop_option(name)}"]
+    typed = subprocess.run(echo, capture_output=True, text=True, check=True).stdout
+    [read] = OverridesParser.create().parse_override(typed).value()
+    assert getattr(read, "text", read) == name
+
+
+def test_a_column_is_left_out_by_what_the_message_says(cli, frame):
+    frame.assign(**{"größe [cm] #1": None}).to_csv("t.csv", index=False)
+    own = ("dataset=table", "dataset.path=t.csv", "dataset.target=member", "tracking.enabled=false")
+    done = cli(*own, "dataset.time=when")
+    assert done.code == 2
+    [said] = done.err.splitlines()
+    advice = said.split("no value at all; ")[1].removesuffix(" leaves it out")
+    assert advice == "\"dataset.drop=['größe [cm] #1']\""
+    done = cli(*own, "dataset.time=when", *shlex.split(advice))
+    assert done.code == 0, done.err
 
 
 def told(source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 MISSING = "(missing)"
 # Of so many different texts of a column so few may be no numbers: a mistake in a column of numbers, not levels.
 _SEVERAL, _FEW_WORDS = 10, 0.2
+# What Hydra reads as something else than a text.
+_NO_WORDS = ("true", "false", "null", "nan", "inf")
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -75,7 +78,7 @@ def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) ->
     if len(texts) >= _SEVERAL and 0 < len(words) <= _FEW_WORDS * len(texts):
         raise ValueError(
             f"{what}: {name}: {words[0]!r} stands among numbers: correct it or leave it empty, or leave the "
-            f"column out by dataset.drop=[{name}]"
+            f"column out by {drop_option(name)}"
         )
 
 
@@ -142,6 +145,16 @@ def refuse_infinite(name: str, values: pa.ChunkedArray, what: str) -> None:
     """
     if pa.types.is_floating(values.type) and pc.any(pc.is_inf(values)).as_py():
         raise ValueError(f"{what}: {name}: has infinite values; correct them, or remove such rows")
+
+
+def drop_option(name: str) -> str:
+    """The setting that leaves a column out, as it is typed: a name that is no plain word in quotes, for Hydra and the shell."""
+    word = re.fullmatch(r"[A-Za-z_][\w.-]*", name, re.ASCII)
+    if word and name.lower() not in _NO_WORDS:
+        return f"dataset.drop=[{name}]"
+    # Hydra takes a backslash for one, except before a quote.
+    quoted = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), name)
+    return '"' + re.sub(r'([\\"$`])', r"\\\1", f"dataset.drop=['{quoted}']") + '"'
 
 
 def listed(names: Sequence[str]) -> str:

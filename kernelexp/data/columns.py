@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from kernelexp.data.column_kinds import (
     MISSING,
     as_texts,
+    drop_option,
     is_number,
     is_text,
     listed,
@@ -199,9 +200,7 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
     kind = values.type
     refuse_bytes(name, values, what)
     if values.null_count == len(values):
-        raise ValueError(
-            f"{what}: {name}: has no value at all; dataset.drop=[{name}] leaves it out"
-        )
+        raise ValueError(f"{what}: {name}: has no value at all; {drop_option(name)} leaves it out")
     if not impute:
         refuse_missing(name, values, what, "dataset.missing=impute fills them in")
     if is_number(kind):
@@ -216,13 +215,12 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
         )
         raise ValueError(
             f"{what}: {name}: {kind}; {reason}: make numbers of it (a year, an age in days), or leave "
-            f"it out by dataset.drop=[{name}]"
+            f"it out by {drop_option(name)}"
         )
     levels = sorted(pc.unique(as_texts(values)).to_pylist())
     if len(levels) > _MOST_LEVELS:
         raise ValueError(
-            f"{what}: {name}: {len(levels):,} different texts, {_MOST_LEVELS:,} at most; leave it out by "
-            f"dataset.drop=[{name}]"
+            f"{what}: {name}: {len(levels):,} different texts, {_MOST_LEVELS:,} at most; leave it out by {drop_option(name)}"
         )
     _warn_of_names(name, values, levels, what)
     return Column(name, levels=tuple(levels))
@@ -233,8 +231,7 @@ def _warn_of_names(name: str, values: pa.ChunkedArray, levels: Sequence[str], wh
     if len(there) >= _MANY_LEVELS and len(there) > _MOST_ROWS * rows:
         warnings.warn(
             f"{what}: {name}: {len(there):,} different texts in {rows:,} training rows, as {there[0]!r}, each a "
-            f"coordinate of its own; write numbers as 12345.6 and dates as YYYY-MM-DD, or leave it out by "
-            f"dataset.drop=[{name}]",
+            f"coordinate of its own; write numbers as 12345.6 and dates as YYYY-MM-DD, or leave it out by {drop_option(name)}",
             UserWarning,
             stacklevel=2,
         )
