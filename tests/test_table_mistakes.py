@@ -79,8 +79,38 @@ def test_a_word_among_the_numbers_of_test_targets_is_named(frame, tmp_path):
     test.loc[90, "income"] = "unknown"
     test.to_csv(tmp_path / "test.csv", index=False)
     paths = {"path": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
-    with pytest.raises(ValueError, match=r"test.csv: income=unknown: must be a number"):
+    with pytest.raises(
+        ValueError,
+        match=r"test.csv: income: 'unknown' stands among numbers: correct it or remove the row",
+    ):
         loaded(SOURCES["table"](**paths, target="income", drop=["when"]))
+
+
+@pytest.mark.parametrize("task", ["auto", "regression"])
+@pytest.mark.parametrize("file", ["my", "test"])
+def test_a_word_among_the_numbers_of_a_target_is_named(file, task, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("my", "test"):
+        made = pd.DataFrame({"x": rng.normal(size=200), "y": rng.integers(0, 41, 200)})
+        if name == file:
+            made = made.astype({"y": object})
+            made.loc[17, "y"] = "?"
+        made.to_csv(tmp_path / f"{name}.csv", index=False)
+    options = {"test": f"{tmp_path}/test.csv"} if file == "test" else {}
+    with pytest.raises(ValueError, match=".") as caught:
+        loaded(table_of(tmp_path / "my.csv", target="y", drop=(), task=task, **options))
+    assert str(caught.value) == (
+        f"{tmp_path}/{file}.csv: y: '?' stands among numbers: correct it or remove the row; "
+        "dataset.task=classification takes all for labels"
+    )
+
+
+def test_a_word_among_numbers_that_are_labels_is_a_label(tmp_path):
+    labels = [*"0123456789", "other"] * 10
+    made = pd.DataFrame({"x": range(110), "y": labels})
+    made.to_csv(tmp_path / "t.csv", index=False)
+    source = table_of(tmp_path / "t.csv", target="y", drop=(), task="classification")
+    assert loaded(source).columns.classes == tuple(sorted(set(labels)))
 
 
 def test_a_label_of_test_rows_alone_is_one_line(frame, tmp_path):

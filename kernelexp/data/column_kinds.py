@@ -65,8 +65,10 @@ def refuse_bytes(name: str, values: pa.ChunkedArray, what: str) -> None:
         )
 
 
-def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
-    """Refuse a column of texts nearly all of which are numbers: one mistake would make levels of them all.
+def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str, do: str) -> None:
+    """Refuse a column of texts nearly all of which are numbers: one mistake would make levels or labels of them all.
+
+    ``do``: what is to be done.
 
     Raises:
         ValueError: in one line.
@@ -76,10 +78,7 @@ def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) ->
     texts = pc.unique(pc.drop_null(pc.cast(values, pa.string()))).to_pylist()
     words = [text for text in texts if not _reads_as_number(text)]
     if len(texts) >= _SEVERAL and 0 < len(words) <= _FEW_WORDS * len(texts):
-        raise ValueError(
-            f"{what}: {name}: {words[0]!r} stands among numbers: correct it or leave it empty, or leave the "
-            f"column out by {drop_option(name)}"
-        )
+        raise ValueError(f"{what}: {name}: {words[0]!r} stands among numbers: correct it or {do}")
 
 
 def refuse_no_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from kernelexp.data.arrow_files import READERS
 from kernelexp.data.base import Arrays
 from kernelexp.data.column_kinds import (
+    drop_option,
     listed,
     refuse_missing,
     refuse_unordered,
@@ -70,13 +72,10 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
         ValueError: in one line, for columns or values that cannot be used.
     """
     used = _features(source, tables)
-    for name in used:
-        refuse_words_among_numbers(name, tables.rows[name], tables.called)
+    _refuse_words(source, tables, used)
     if tables.test is not None:
         train, test = (_Part(t, np.ones(len(t), bool)) for t in (tables.rows, tables.test))
         here = tables.test_called
-        if tables.target not in test.column_names:
-            raise ValueError(f"{here}: has no column {tables.target}")
     else:
         held = _held_out(source, tables, seed)
         train, test, here = _Part(tables.rows, ~held), _Part(tables.rows, held), tables.called
@@ -115,6 +114,22 @@ def _features(source: Rows, tables: Tables) -> list[str]:
     if not used:
         raise ValueError(f"{tables.called}: no column is left to predict {tables.target} from")
     return used
+
+
+def _refuse_words(source: Rows, tables: Tables, used: Sequence[str]) -> None:
+    """Refuse words among numbers, in inputs and, unless they are said to be labels, in targets."""
+    for name in used:
+        do = f"leave it empty, or leave the column out by {drop_option(name)}"
+        refuse_words_among_numbers(name, tables.rows[name], tables.called, do)
+    there = [(tables.rows, tables.called)]
+    if tables.test is not None:
+        there.append((tables.test, tables.test_called))
+    for rows, called in there:
+        if tables.target not in rows.column_names:
+            raise ValueError(f"{called}: has no column {tables.target}")
+        if source.task != "classification":
+            do = "remove the row; dataset.task=classification takes all for labels"
+            refuse_words_among_numbers(tables.target, rows[tables.target], called, do)
 
 
 def _held_out(source: Rows, tables: Tables, seed: int) -> np.ndarray:
