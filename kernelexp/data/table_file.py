@@ -25,6 +25,7 @@ from kernelexp.data.column_kinds import (
 )
 from kernelexp.data.columns import Columns
 from kernelexp.data.held_out import held_out
+from kernelexp.data.index_columns import without_index
 from kernelexp.data.large import empty
 from kernelexp.engine.checks import refuse
 
@@ -111,6 +112,7 @@ def _features(source: Rows, tables: Tables) -> list[str]:
     if source.time is not None:
         refuse_unordered(source.time, tables.rows[source.time], tables.called)
     used = [name for name in there if name not in {*roles.values(), *source.drop}]
+    used = without_index(tables.rows, used, tables.called)
     if not used:
         raise ValueError(f"{tables.called}: no column is left to predict {tables.target} from")
     return used
