@@ -25,6 +25,15 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
+def text_columns(schema: pa.Schema) -> list[str]:
+    """Names of the columns of texts, which another file has to be read by; truth values are known by themselves."""
+    return [
+        field.name
+        for field in schema
+        if is_text(field.type) and not pa.types.is_boolean(field.type)
+    ]
+
+
 def is_number(kind: pa.DataType) -> bool:
     """Whether it is a number as it stands."""
     return bool(
@@ -98,6 +107,21 @@ def refuse_no_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
     if not odd:  # of a file that has types
         raise ValueError(f"{what}: {name}: texts, as {texts[0]!r}: must be numbers, as in training")
     raise ValueError(f"{what}: {name}={odd[0]}: must be a number, as in training")
+
+
+def refuse_no_texts(name: str, values: pa.ChunkedArray, levels: Sequence[str], what: str) -> None:
+    """Refuse a column of numbers or dates where training rows have texts, if it has none of these: 7 for 007.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if is_text(values.type) or values.null_count == len(values):
+        return
+    there = pc.unique(as_texts(values.drop_null())).to_pylist()
+    if not set(there) & set(levels):
+        raise ValueError(
+            f"{what}: {name}={there[0]}: {values.type}: must be texts or truth values as in training, as {levels[0]!r}"
+        )
 
 
 def refuse_unordered(name: str, values: pa.ChunkedArray, what: str) -> None:

@@ -22,6 +22,7 @@ from kernelexp.data.column_kinds import (
     refuse_infinite,
     refuse_missing,
     refuse_no_numbers,
+    refuse_no_texts,
     shown,
 )
 
@@ -99,6 +100,12 @@ class Columns:
             )
         ]
 
+    @property
+    def texts(self) -> list[str]:
+        """Of the columns that a later file is to have, those to be read as texts, see ``read_table``."""
+        found = [column.name for column in self.features if _are_texts(column.levels)]
+        return found + ([self.target] if _are_texts(self.classes) else [])
+
     def check(self, table: pa.Table, what: str) -> None:
         """Refuse rows that ``points`` cannot make points of: all of them, before some are made points.
 
@@ -117,6 +124,8 @@ class Columns:
             if column.levels is None:
                 refuse_no_numbers(column.name, values, what)
                 refuse_infinite(column.name, values, what)
+            else:
+                refuse_no_texts(column.name, values, column.levels, what)
             if not self.impute:
                 refuse_missing(column.name, values, what, "fill them in")
 
@@ -194,6 +203,11 @@ class Columns:
         filled = any(c.fill is not None or MISSING in (c.levels or ()) for c in features)
         classes = None if classes is None else tuple(classes)
         return cls(features, stored["target"], classes, stored.get("impute", filled))
+
+
+def _are_texts(levels: Sequence[str] | None) -> bool:
+    """And neither numbers nor truth values, as which Arrow reads all that is true or false."""
+    return levels is not None and not set(levels) <= {"true", "false", MISSING}
 
 
 def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Column:

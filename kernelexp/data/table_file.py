@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ _OTHERS = {
     ";": "by semicolons; save it with commas, and numbers with decimal points",
     "\t": "by tabs; let its name end in .tsv",
 }
+# Texts that are named of those that training rows do not have.
+_NAMED = 3
 # Rows made numbers together.
 _TOGETHER = 1 << 16
 
@@ -86,6 +89,9 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
             refuse_missing(name, test[name], here, "dataset.missing=impute fills them in")
     if tables.test is not None:
         columns.check(test, here)
+    if tables.test is not None or source.group or source.time:
+        # Of rows drawn one by one they are rare texts; of others they may be all.
+        _warn_of_unknown(columns.unknown(test), here)
     return Arrays(
         train.points(columns, tables.called),
         columns.targets(train, tables.called),
@@ -134,6 +140,17 @@ def _refuse_words(source: Rows, tables: Tables, used: Sequence[str]) -> None:
             refuse_words_among_numbers(tables.target, rows[tables.target], called, do)
 
 
+def _warn_of_unknown(texts: Sequence[str], what: str) -> None:
+    """Say which texts of test rows are in no training row."""
+    if texts:
+        named = ", ".join(texts[:_NAMED]) + (", ..." if len(texts) > _NAMED else "")
+        warnings.warn(
+            f"{what}: test rows have texts that are not in training rows: {named}; counted as none of the known",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def _held_out(source: Rows, tables: Tables, seed: int) -> np.ndarray:
     """Which rows are tested on."""
     table, wanted = tables.rows, source.test
@@ -153,8 +170,8 @@ def _held_out(source: Rows, tables: Tables, seed: int) -> np.ndarray:
     )
 
 
-def read_table(path: Path) -> pa.Table:
-    """A file by its ending.
+def read_table(path: Path, texts: Collection[str] = ()) -> pa.Table:
+    """A file by its ending; ``texts``: columns that are texts, also where all of a CSV file look like numbers.
 
     Raises:
         ValueError: in one line with the file's name, for what is not such a file, or has columns of one name.
@@ -163,7 +180,7 @@ def read_table(path: Path) -> pa.Table:
     if reader is None:
         raise ValueError(f"{path}: must be a file whose name ends in {', '.join(READERS)}")
     try:
-        table = reader(path)
+        table = reader(path, texts)
         names = table.column_names  # decoded here
     except FileNotFoundError:
         raise
@@ -174,6 +191,10 @@ def read_table(path: Path) -> pa.Table:
                 f"{path}: names of columns are not UTF-8; save the file as UTF-8"
             ) from error
         if isinstance(error, pa.ArrowInvalid):
+            if "invalid UTF8" in str(error):
+                raise ValueError(
+                    f"{path}: has texts that are not UTF-8; save it as UTF-8"
+                ) from error
             _refuse_separator(path, error)
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: not a readable {path.suffix[1:]} file ({reason})") from error
