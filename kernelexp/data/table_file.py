@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from kernelexp.data.arrow_files import READERS
 from kernelexp.data.base import Arrays
+from kernelexp.data.between_files import refuse_shared_groups, warn_of_earlier_rows
 from kernelexp.data.column_kinds import (
     drop_option,
     listed,
@@ -78,6 +79,10 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
     used = _features(source, tables)
     _refuse_words(source, tables, used)
     if tables.test is not None:
+        if source.group is not None:
+            refuse_shared_groups(source.group, tables)
+        if source.time is not None:
+            warn_of_earlier_rows(source.time, tables)
         train, test = (_Part(t, np.ones(len(t), bool)) for t in (tables.rows, tables.test))
         here = tables.test_called
     else:
