@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,19 @@ class Columns:
                 or have missing values that may not be filled in, and for one label alone.
         """
         features = tuple(_fitted(name, table[name], impute, what) for name in names)
+        for column in features:
+            _warn_of_names(column, table[column.name], what)
         return cls(features, target, _classes(target, table[target], what), impute)
+
+    def fitted_to(self, table: pa.Table, what: str) -> Columns:
+        """With the levels and medians of some of the training rows; labels stay.
+
+        Raises:
+            ValueError: in one line, for a column without a value there.
+        """
+        names = [column.name for column in self.features]
+        features = tuple(_fitted(name, table[name], self.impute, what) for name in names)
+        return replace(self, features=features)
 
     @property
     def width(self) -> int:
@@ -236,12 +248,12 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
         raise ValueError(
             f"{what}: {name}: {len(levels):,} different texts, {_MOST_LEVELS:,} at most; leave it out by {drop_option(name)}"
         )
-    _warn_of_names(name, values, levels, what)
     return Column(name, levels=tuple(levels))
 
 
-def _warn_of_names(name: str, values: pa.ChunkedArray, levels: Sequence[str], what: str) -> None:
-    there, rows = [level for level in levels if level != MISSING], len(values) - values.null_count
+def _warn_of_names(column: Column, values: pa.ChunkedArray, what: str) -> None:
+    name, rows = column.name, len(values) - values.null_count
+    there = [level for level in column.levels or () if level != MISSING]
     if len(there) >= _MANY_LEVELS and len(there) > _MOST_ROWS * rows:
         warnings.warn(
             f"{what}: {name}: {len(there):,} different texts in {rows:,} training rows, as {there[0]!r}, each a "

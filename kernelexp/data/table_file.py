@@ -59,6 +59,12 @@ class _Part:
     def __len__(self) -> int:
         return int(self.marks.sum())
 
+    def only(self, rows: np.ndarray) -> _Part:
+        """Some of its rows, by their places."""
+        marks = np.zeros_like(self.marks)
+        marks[np.flatnonzero(self.marks)[rows]] = True
+        return _Part(self.table, marks)
+
     def points(self, columns: Columns, what: str) -> np.ndarray:
         """Its rows as points (m, d), see ``Columns.points``."""
         x, filled = empty((len(self), columns.width)), 0
@@ -97,6 +103,11 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
     if tables.test is not None or source.group or source.time:
         # Of rows drawn one by one they are rare texts; of others they may be all.
         _warn_of_unknown(columns.unknown(test), here)
+
+    def refit(rows: np.ndarray) -> tuple[Columns, np.ndarray, np.ndarray]:
+        fitted = columns.fitted_to(train.only(rows), tables.called)
+        return fitted, train.points(fitted, tables.called), test.points(fitted, here)
+
     return Arrays(
         train.points(columns, tables.called),
         columns.targets(train, tables.called),
@@ -105,6 +116,8 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
         columns,
         None if source.group is None else _codes(train[source.group]),
         None if source.time is None else _codes(train[source.time]),
+        # To numbers none of which is missing nothing is fitted here.
+        refit if columns.impute or any(c.levels is not None for c in columns.features) else None,
     )
 
 
