@@ -265,6 +265,27 @@ def test_standard_scale_of_tables_and_colours():
     torch.testing.assert_close(X.var((0, 1), correction=0), torch.ones(3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("large", [1 << 28, 5000])  # as a whole, by parts
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_constant_column_stays_constant_whatever_its_number(dtype, large, monkeypatch):
+    monkeypatch.setattr("kernelexp.data.preprocessing._LARGE", large)
+    numbers = np.array([0.1, 37.2, 1e5 + 0.1, -1 / 3, 0.0])
+    x = np.column_stack([np.tile(numbers, (1000, 1)), np.arange(1000)]).astype(dtype)
+    prepared = Preprocessing.fit(x, "standard")
+    X = prepared(x, torch.float64)
+    assert not X[:, :5].any()
+    assert X[:, 5].std(correction=0).item() == pytest.approx(1)
+    new = x[:1] + np.array([0.125, 0.1, 0.125, 0.125, 0.125, 0], dtype)
+    assert prepared(new, torch.float64)[0, :5].numpy() == pytest.approx(new[0, :5] - x[0, :5])
+
+
+def test_one_number_computed_in_two_ways_is_constant():
+    x = np.column_stack([np.tile([0.3, 0.1 + 0.2], 500), np.tile([5e9, 5e9 + 1], 500)])
+    X = Preprocessing.fit(x, "standard")(x, torch.float64)
+    assert X[:, 0].abs().max() < 1e-15
+    assert X[:, 1].unique().tolist() == [-1, 1]  # small beside their size, but not one
+
+
 def test_unit_scale_uses_the_training_range(tmp_path):
     data = own(tmp_path, x_train=10 * arrays()["x_train"] - 3, x_test=np.full((10, 4), 100.0))
     assert (data.train.X.min(), data.train.X.max()) == (0, 1)

@@ -50,7 +50,7 @@ def test_the_same_points(table, ending, split, monkeypatch):
     parts = load(source, table, seed=1, validation=0.2)
     assert parts.digest == whole.digest
     assert len(made) == (0 if ending == "feather" else 1)
-    assert isinstance(large.empty(100, 2), np.memmap)
+    assert isinstance(large.empty((100, 2)), np.memmap)
     for one, other in (
         (parts.train, whole.train),
         (parts.valid, whole.valid),

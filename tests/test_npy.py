@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_data import NOWHERE, arrays, own
+from test_data import NOWHERE, arrays, npz, own
 
-from kernelexp.data import SOURCES, load
+from kernelexp.data import SOURCES, large, load
+from kernelexp.data.held_out import Fold
 
 
 def npy(folder, **changes):
@@ -62,6 +63,26 @@ def test_npy_gives_what_npz_gives(tmp_path):
         assert torch.equal(mapped.train.Y, read.train.Y)
         assert mapped.digest == read.digest
     assert np.load(tmp_path / "x_train.npy").tobytes() == x.tobytes()
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (8, 8, 3)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("held", [0.2, Fold(1, 3)])
+def test_points_are_held_out_of_npy_as_of_npz(held, dtype, shape, in_files, tmp_path, monkeypatch):
+    if in_files:
+        monkeypatch.setattr(large, "LARGE", 1000)
+        monkeypatch.setattr(large, "_BLOCK", 1000)
+    x = np.random.default_rng(0).integers(0, 200, (300, *shape)).astype(dtype)
+    changes = {"x_train": x, "y_train": np.arange(300) % 3, "x_test": x[:10]}
+    for scale in ("unit", "standard", "unit_norm"):
+        mapped = load(replace(npy(tmp_path, **changes), scale=scale), NOWHERE, validation=held)
+        source = SOURCES["npz"](path=str(npz(tmp_path, **changes)), scale=scale)
+        read = load(source, NOWHERE, validation=held)
+        for part in ("train", "valid", "test"):
+            assert torch.equal(getattr(mapped, part).X, getattr(read, part).X)
+        assert mapped.preprocessing.dtype == dtype
+        assert torch.equal(mapped.preprocessing.factor, read.preprocessing.factor)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """What is wrong with a user's table is one line, and what looks wrong a warning."""
 
+import shlex
+import subprocess
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from small_table import N, loaded, table_of
 
 from kernelexp.data import SOURCES, table_file
+from kernelexp.data.column_kinds import drop_option
 from kernelexp.data.columns import Column, Columns
 from kernelexp.data.table_file import read_table
 
@@ -75,8 +79,38 @@ def test_a_word_among_the_numbers_of_test_targets_is_named(frame, tmp_path):
     test.loc[90, "income"] = "unknown"
     test.to_csv(tmp_path / "test.csv", index=False)
     paths = {"path": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
-    with pytest.raises(ValueError, match=r"test.csv: income=unknown: must be a number"):
+    with pytest.raises(
+        ValueError,
+        match=r"test.csv: income: 'unknown' stands among numbers: correct it or remove the row",
+    ):
         loaded(SOURCES["table"](**paths, target="income", drop=["when"]))
+
+
+@pytest.mark.parametrize("task", ["auto", "regression"])
+@pytest.mark.parametrize("file", ["my", "test"])
+def test_a_word_among_the_numbers_of_a_target_is_named(file, task, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("my", "test"):
+        made = pd.DataFrame({"x": rng.normal(size=200), "y": rng.integers(0, 41, 200)})
+        if name == file:
+            made = made.astype({"y": object})
+            made.loc[17, "y"] = "?"
+        made.to_csv(tmp_path / f"{name}.csv", index=False)
+    options = {"test": f"{tmp_path}/test.csv"} if file == "test" else {}
+    with pytest.raises(ValueError, match=".") as caught:
+        loaded(table_of(tmp_path / "my.csv", target="y", drop=(), task=task, **options))
+    assert str(caught.value) == (
+        f"{tmp_path}/{file}.csv: y: '?' stands among numbers: correct it or remove the row; "
+        "dataset.task=classification takes all for labels"
+    )
+
+
+def test_a_word_among_numbers_that_are_labels_is_a_label(tmp_path):
+    labels = [*"0123456789", "other"] * 10
+    made = pd.DataFrame({"x": range(110), "y": labels})
+    made.to_csv(tmp_path / "t.csv", index=False)
+    source = table_of(tmp_path / "t.csv", target="y", drop=(), task="classification")
+    assert loaded(source).columns.classes == tuple(sorted(set(labels)))
 
 
 def test_a_label_of_test_rows_alone_is_one_line(frame, tmp_path):
@@ -99,6 +133,32 @@ def test_a_late_word_of_a_test_file_is_named(frame, tmp_path, monkeypatch):
     )
     with pytest.raises(ValueError, match="test.csv: income=much: must be a number, as in training"):
         loaded(source)
+
+
+NAMES = [
+    "when", "a-b", "größe", "x [cm]", "a=b", "n #1", "it's", "a\\", "a\\'b", "true", "NULL", "1", "0.5", "", "a,b", " a ",
+    'say "x"', "$HOME", "`ls`", "a{b}", "(c)", "x\ty", "a:b", "-x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_setting_that_leaves_a_column_out_can_be_typed(name):
+    echo = ["sh", "-c", f"printf %s {drop_option(name)}"]
+    typed = subprocess.run(echo, capture_output=True, text=True, check=True).stdout
+    [read] = OverridesParser.create().parse_override(typed).value()
+    assert getattr(read, "text", read) == name
+
+
+def test_a_column_is_left_out_by_what_the_message_says(cli, frame):
+    frame.assign(**{"größe [cm] #1": None}).to_csv("t.csv", index=False)
+    own = ("dataset=table", "dataset.path=t.csv", "dataset.target=member", "tracking.enabled=false")
+    done = cli(*own, "dataset.time=when")
+    assert done.code == 2
+    [said] = done.err.splitlines()
+    advice = said.split("no value at all; ")[1].removesuffix(" leaves it out")
+    assert advice == "\"dataset.drop=['größe [cm] #1']\""
+    done = cli(*own, "dataset.time=when", *shlex.split(advice))
+    assert done.code == 0, done.err
 
 
 def told(source):

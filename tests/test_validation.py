@@ -56,6 +56,39 @@ def test_groups_are_held_out_as_wholes():
     assert all(not set(groups[f]) & set(groups[~f]) for f in folds)
 
 
+@pytest.mark.parametrize("wanted", [0.05, 0.3, 1, 150])
+def test_groups_are_drawn_in_an_order_until_there_are_enough_points(wanted):
+    for seed in range(20):
+        groups = np.random.default_rng(seed).choice([3, 5, 7, 11, 40], 200, p=[0.5, 0.2, 0.2, 0.05, 0.05])  # fmt: skip
+        drawn, count = [], round(wanted * 200) if wanted < 1 else wanted
+        for group in np.random.default_rng(seed).permutation(np.unique(groups)):
+            drawn.append(group)
+            if np.isin(groups, drawn).sum() >= count:
+                break
+        if len(drawn) < 5:
+            held = held_out(wanted, 200, np.random.default_rng(seed), groups=groups)
+            assert (held == np.isin(groups, drawn)).all()
+
+
+def test_what_a_seed_holds_out_of_groups_stays_the_same():
+    groups = np.arange(400) * 7 % 60
+    held = held_out(0.1, 400, rng(), groups=groups)
+    assert np.unique(groups[held]).tolist() == [8, 16, 20, 27, 34, 42]
+
+
+def test_counting_the_points_of_groups_does_not_compare_all_with_each():
+    compared = []
+
+    class Counted(np.ndarray):
+        def __eq__(self, other):
+            compared.append(1)
+            return np.asarray(self) == other
+
+    groups = np.arange(1000).repeat(2).view(Counted)
+    assert held_out(0.1, 2000, rng(), groups=groups).sum() == 200
+    assert len(compared) < 10  # it was once for each of the groups
+
+
 def test_the_latest_are_held_out():
     times = rng().permutation(50)
     assert set(times[held_out(10, 50, rng(), times=times)]) == set(range(40, 50))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -13,26 +13,27 @@ from pyarrow import csv, feather, parquet
 
 from kernelexp.data.large import LARGE, unnamed
 
-# Also a text may be missing: what is empty, NA, null and the like.
-_CONVERT = csv.ConvertOptions(strings_can_be_null=True)
 # Bytes of a CSV file parsed together; by the first such part columns are known for numbers, texts or dates.
 _BLOCK = 1 << 23
 # A file's columns, and its rows part by part, while it is open.
 _Parts: TypeAlias = AbstractContextManager[tuple[pa.Schema, Iterable[pa.RecordBatch]]]
 
 
-def read_csv(path: Path, delimiter: str = ",") -> pa.Table:
-    """A CSV file."""
+def read_csv(path: Path, texts: Collection[str] = (), delimiter: str = ",") -> pa.Table:
+    """A CSV file; ``texts``: columns that are read as they are written, where 007 would be taken for 7."""
     parse = csv.ParseOptions(delimiter=delimiter)
+    # Also a text may be missing: what is empty, NA, null and the like.
+    kinds = dict.fromkeys(texts, pa.string())
+    convert = csv.ConvertOptions(strings_can_be_null=True, column_types=kinds)
 
     @contextmanager
     def parts() -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
         read = csv.ReadOptions(block_size=_BLOCK)
-        with csv.open_csv(path, read, parse, _CONVERT) as reader:
+        with csv.open_csv(path, read, parse, convert) as reader:
             yield reader.schema, reader
 
     return _read(
-        path, parts, lambda: csv.read_csv(path, parse_options=parse, convert_options=_CONVERT)
+        path, parts, lambda: csv.read_csv(path, parse_options=parse, convert_options=convert)
     )
 
 
@@ -47,12 +48,13 @@ def read_parquet(path: Path) -> pa.Table:
     return _read(path, parts, lambda: parquet.read_table(path))
 
 
-READERS: dict[str, Callable[[Path], pa.Table]] = {
+# With the columns that are texts: files of most kinds say themselves what they have.
+READERS: dict[str, Callable[[Path, Collection[str]], pa.Table]] = {
     ".csv": read_csv,
-    ".tsv": lambda path: read_csv(path, "\t"),
-    ".parquet": read_parquet,
-    ".feather": feather.read_table,  # mapped, where it is not compressed
-    ".arrow": feather.read_table,
+    ".tsv": lambda path, texts: read_csv(path, texts, "\t"),
+    ".parquet": lambda path, texts: read_parquet(path),
+    ".feather": lambda path, texts: feather.read_table(path),  # mapped, where it is not compressed
+    ".arrow": lambda path, texts: feather.read_table(path),
 }
 
 

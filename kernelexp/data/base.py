@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -22,7 +23,8 @@ class Arrays(NamedTuple):
     """A data set as read: x (n, ...) of numbers, y (n,) labels or (n,), (n, c) targets.
 
     Images are (n, height, width) or (n, height, width, channels). Of a table: its columns; by training rows a
-    number for the group or the time of each, where they have one.
+    number for the group or the time of each, where they have one; and, where columns were fitted to training rows, how
+    they and both x become those of a few of these rows, by their places.
     """
 
     x_train: np.ndarray
@@ -32,6 +34,7 @@ class Arrays(NamedTuple):
     columns: Columns | None = None
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
+    refit: Callable[[np.ndarray], tuple[Columns, np.ndarray, np.ndarray]] | None = None
 
     def named(self) -> dict[str, Any]:
         """Those that every data set has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 MISSING = "(missing)"
 # Of so many different texts of a column so few may be no numbers: a mistake in a column of numbers, not levels.
 _SEVERAL, _FEW_WORDS = 10, 0.2
+# What Hydra reads as something else than a text.
+_NO_WORDS = ("true", "false", "null", "nan", "inf")
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -20,6 +23,15 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
     )
+
+
+def text_columns(schema: pa.Schema) -> list[str]:
+    """Names of the columns of texts, which another file has to be read by; truth values are known by themselves."""
+    return [
+        field.name
+        for field in schema
+        if is_text(field.type) and not pa.types.is_boolean(field.type)
+    ]
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -62,8 +74,10 @@ def refuse_bytes(name: str, values: pa.ChunkedArray, what: str) -> None:
         )
 
 
-def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
-    """Refuse a column of texts nearly all of which are numbers: one mistake would make levels of them all.
+def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str, do: str) -> None:
+    """Refuse a column of texts nearly all of which are numbers: one mistake would make levels or labels of them all.
+
+    ``do``: what is to be done.
 
     Raises:
         ValueError: in one line.
@@ -73,10 +87,7 @@ def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str) ->
     texts = pc.unique(pc.drop_null(pc.cast(values, pa.string()))).to_pylist()
     words = [text for text in texts if not _reads_as_number(text)]
     if len(texts) >= _SEVERAL and 0 < len(words) <= _FEW_WORDS * len(texts):
-        raise ValueError(
-            f"{what}: {name}: {words[0]!r} stands among numbers: correct it or leave it empty, or leave the "
-            f"column out by dataset.drop=[{name}]"
-        )
+        raise ValueError(f"{what}: {name}: {words[0]!r} stands among numbers: correct it or {do}")
 
 
 def refuse_no_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
@@ -96,6 +107,21 @@ def refuse_no_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
     if not odd:  # of a file that has types
         raise ValueError(f"{what}: {name}: texts, as {texts[0]!r}: must be numbers, as in training")
     raise ValueError(f"{what}: {name}={odd[0]}: must be a number, as in training")
+
+
+def refuse_no_texts(name: str, values: pa.ChunkedArray, levels: Sequence[str], what: str) -> None:
+    """Refuse a column of numbers or dates where training rows have texts, if it has none of these: 7 for 007.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if is_text(values.type) or values.null_count == len(values):
+        return
+    there = pc.unique(as_texts(values.drop_null())).to_pylist()
+    if not set(there) & set(levels):
+        raise ValueError(
+            f"{what}: {name}={there[0]}: {values.type}: must be texts or truth values as in training, as {levels[0]!r}"
+        )
 
 
 def refuse_unordered(name: str, values: pa.ChunkedArray, what: str) -> None:
@@ -142,6 +168,16 @@ def refuse_infinite(name: str, values: pa.ChunkedArray, what: str) -> None:
     """
     if pa.types.is_floating(values.type) and pc.any(pc.is_inf(values)).as_py():
         raise ValueError(f"{what}: {name}: has infinite values; correct them, or remove such rows")
+
+
+def drop_option(name: str) -> str:
+    """The setting that leaves a column out, as it is typed: a name that is no plain word in quotes, for Hydra and the shell."""
+    word = re.fullmatch(r"[A-Za-z_][\w.-]*", name, re.ASCII)
+    if word and name.lower() not in _NO_WORDS:
+        return f"dataset.drop=[{name}]"
+    # Hydra takes a backslash for one, except before a quote.
+    quoted = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), name)
+    return '"' + re.sub(r'([\\"$`])', r"\\\1", f"dataset.drop=['{quoted}']") + '"'
 
 
 def listed(names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from kernelexp.data.column_kinds import (
     MISSING,
     as_texts,
+    drop_option,
     is_number,
     is_text,
     listed,
@@ -21,6 +22,7 @@ from kernelexp.data.column_kinds import (
     refuse_infinite,
     refuse_missing,
     refuse_no_numbers,
+    refuse_no_texts,
     shown,
 )
 
@@ -78,7 +80,19 @@ class Columns:
                 or have missing values that may not be filled in, and for one label alone.
         """
         features = tuple(_fitted(name, table[name], impute, what) for name in names)
+        for column in features:
+            _warn_of_names(column, table[column.name], what)
         return cls(features, target, _classes(target, table[target], what), impute)
+
+    def fitted_to(self, table: pa.Table, what: str) -> Columns:
+        """With the levels and medians of some of the training rows; labels stay.
+
+        Raises:
+            ValueError: in one line, for a column without a value there.
+        """
+        names = [column.name for column in self.features]
+        features = tuple(_fitted(name, table[name], self.impute, what) for name in names)
+        return replace(self, features=features)
 
     @property
     def width(self) -> int:
@@ -98,6 +112,12 @@ class Columns:
             )
         ]
 
+    @property
+    def texts(self) -> list[str]:
+        """Of the columns that a later file is to have, those to be read as texts, see ``read_table``."""
+        found = [column.name for column in self.features if _are_texts(column.levels)]
+        return found + ([self.target] if _are_texts(self.classes) else [])
+
     def check(self, table: pa.Table, what: str) -> None:
         """Refuse rows that ``points`` cannot make points of: all of them, before some are made points.
 
@@ -116,6 +136,8 @@ class Columns:
             if column.levels is None:
                 refuse_no_numbers(column.name, values, what)
                 refuse_infinite(column.name, values, what)
+            else:
+                refuse_no_texts(column.name, values, column.levels, what)
             if not self.impute:
                 refuse_missing(column.name, values, what, "fill them in")
 
@@ -195,13 +217,16 @@ class Columns:
         return cls(features, stored["target"], classes, stored.get("impute", filled))
 
 
+def _are_texts(levels: Sequence[str] | None) -> bool:
+    """And neither numbers nor truth values, as which Arrow reads all that is true or false."""
+    return levels is not None and not set(levels) <= {"true", "false", MISSING}
+
+
 def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Column:
     kind = values.type
     refuse_bytes(name, values, what)
     if values.null_count == len(values):
-        raise ValueError(
-            f"{what}: {name}: has no value at all; dataset.drop=[{name}] leaves it out"
-        )
+        raise ValueError(f"{what}: {name}: has no value at all; {drop_option(name)} leaves it out")
     if not impute:
         refuse_missing(name, values, what, "dataset.missing=impute fills them in")
     if is_number(kind):
@@ -216,25 +241,23 @@ def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Colu
         )
         raise ValueError(
             f"{what}: {name}: {kind}; {reason}: make numbers of it (a year, an age in days), or leave "
-            f"it out by dataset.drop=[{name}]"
+            f"it out by {drop_option(name)}"
         )
     levels = sorted(pc.unique(as_texts(values)).to_pylist())
     if len(levels) > _MOST_LEVELS:
         raise ValueError(
-            f"{what}: {name}: {len(levels):,} different texts, {_MOST_LEVELS:,} at most; leave it out by "
-            f"dataset.drop=[{name}]"
+            f"{what}: {name}: {len(levels):,} different texts, {_MOST_LEVELS:,} at most; leave it out by {drop_option(name)}"
         )
-    _warn_of_names(name, values, levels, what)
     return Column(name, levels=tuple(levels))
 
 
-def _warn_of_names(name: str, values: pa.ChunkedArray, levels: Sequence[str], what: str) -> None:
-    there, rows = [level for level in levels if level != MISSING], len(values) - values.null_count
+def _warn_of_names(column: Column, values: pa.ChunkedArray, what: str) -> None:
+    name, rows = column.name, len(values) - values.null_count
+    there = [level for level in column.levels or () if level != MISSING]
     if len(there) >= _MANY_LEVELS and len(there) > _MOST_ROWS * rows:
         warnings.warn(
             f"{what}: {name}: {len(there):,} different texts in {rows:,} training rows, as {there[0]!r}, each a "
-            f"coordinate of its own; write numbers as 12345.6 and dates as YYYY-MM-DD, or leave it out by "
-            f"dataset.drop=[{name}]",
+            f"coordinate of its own; write numbers as 12345.6 and dates as YYYY-MM-DD, or leave it out by {drop_option(name)}",
             UserWarning,
             stacklevel=2,
         )

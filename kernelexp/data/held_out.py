@@ -74,9 +74,10 @@ def held_out(
     if times is not None:
         return _marked(np.argsort(times, kind="stable")[n - count :], n)
     if groups is not None:
-        each = rng.permutation(np.unique(groups))
-        sizes = np.cumsum([np.count_nonzero(groups == g) for g in each])
-        held = np.isin(groups, each[: int(np.searchsorted(sizes, count)) + 1])
+        names, sizes = np.unique(groups, return_counts=True)
+        each = rng.permutation(names)
+        reached = np.cumsum(sizes[np.searchsorted(names, each)])
+        held = np.isin(groups, each[: int(np.searchsorted(reached, count)) + 1])
         if n - held.sum() < 2:
             raise refuse(key, wanted, f"less: {len(each)} groups leave no other points")
         return held

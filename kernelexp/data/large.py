@@ -6,11 +6,13 @@ Their pages are the system's, which writes them back and drops them where memory
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from kernelexp.data.cache import cache_dir
 
@@ -20,31 +22,32 @@ LARGE = 1 << 28
 _BLOCK = 1 << 26
 
 
-def empty(n: int, width: int) -> np.ndarray:
-    """An array (n, width) of float64 to be filled; a large one in a file, where one can be written."""
-    size = 8 * n * width
-    if size >= LARGE:
+def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> np.ndarray:
+    """An array to be filled; a large one in a file, where one can be written."""
+    if math.prod(shape) * np.dtype(dtype).itemsize >= LARGE:
         with contextlib.suppress(OSError):
-            return _in_a_file(n, width, size)
-    return np.empty((n, width))
+            return _in_a_file(shape, dtype)
+    return np.empty(shape, dtype)
 
 
-def _in_a_file(n: int, width: int, size: int) -> np.ndarray:
+def _in_a_file(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     handle, path = unnamed()
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     with os.fdopen(handle, "r+b") as file:
         path.unlink()
         if hasattr(os, "posix_fallocate"):  # a full disk is to be known now, and not by a signal
             os.posix_fallocate(file.fileno(), 0, size)
-        array: np.ndarray = np.memmap(file, np.float64, "w+", shape=(n, width))
+        array: np.ndarray = np.memmap(file, dtype, "w+", shape=shape)
     return array
 
 
 def take(x: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """The rows of x that are marked (n,); of what ``empty`` has put into a file in a file again."""
+    """The rows of x that are marked (n,), of its type; of an array in a file, ours or the user's, by way of ``empty``."""
     if not isinstance(x, np.memmap):
         marked: np.ndarray = x[marks]
         return marked
-    out, filled, rows = empty(int(marks.sum()), x.shape[1]), 0, max(1, _BLOCK // x[:1].nbytes)
+    out = empty((int(marks.sum()), *x.shape[1:]), x.dtype)
+    filled, rows = 0, max(1, _BLOCK // x[:1].nbytes)
     for start in range(0, len(x), rows):
         part = x[start : start + rows][marks[start : start + rows]]
         out[filled : filled + len(part)] = part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from kernelexp.engine.checks import refuse
 
 if TYPE_CHECKING:
     from kernelexp.data.columns import Columns
+
+# Of points: some in an order, or all.
+Places: TypeAlias = np.ndarray | slice
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def load(
     """Read a source and prepare it; every draw comes from ``seed``.
 
     ``validation``: of the training points that are taken, the share or number that is held out. Nothing is fitted to
-    them, nor to test points.
+    them, nor to test points: neither scaling nor the levels and medians of a table.
 
     Raises:
         ValueError: for arrays that cannot be trained on, with the array's name.
@@ -99,7 +102,9 @@ def load(
     check(arrays, dtype, scaled)
     classes = _classes(source, arrays)
     n_classes = None if classes is None else len(classes)
-    arrays = _take(source, arrays, classes, seed)
+    rows = _drawn(source, arrays, classes, seed)
+    arrays = _take(arrays, *rows)
+    known_by = digest(arrays)
     if arrays.columns is not None:
         warn_of_overlap(arrays, source.name)
     y_train, y_test = arrays.y_train, arrays.y_test
@@ -110,7 +115,7 @@ def load(
     else:
         y_train, y_test = (encode(classes, y) for y in (y_train, y_test))
         y_train = corrupt(y_train, len(classes), noise, noise_kind, _rng(seed, "noise"))
-    x_train, x_valid, y_valid = arrays.x_train, None, None
+    x_valid, y_valid = None, None
     if validation is not None:
         labels = None if classes is None else y_train
         held = held_out(
@@ -121,9 +126,11 @@ def load(
             groups=arrays.groups,
             times=arrays.times,
         )
-        x_valid, y_valid = take(x_train, held), y_train[held]
-        x_train, y_train = take(x_train, ~held), y_train[~held]
-    preprocessing = Preprocessing.fit(x_train, source.scale, source.grayscale)
+        arrays = _refitted(arrays, *rows, ~held)
+        x_valid, y_valid = take(arrays.x_train, held), y_train[held]
+        arrays = arrays._replace(x_train=take(arrays.x_train, ~held))
+        y_train = y_train[~held]
+    preprocessing = Preprocessing.fit(arrays.x_train, source.scale, source.grayscale)
 
     def split(part: str, x: np.ndarray, y: np.ndarray) -> Split:
         X = preprocessing(x, dtype)
@@ -133,13 +140,13 @@ def load(
 
     return Dataset(
         name=source.name,
-        train=split("train", x_train, y_train),
+        train=split("train", arrays.x_train, y_train),
         valid=None if x_valid is None or y_valid is None else split("valid", x_valid, y_valid),
         test=split("test", arrays.x_test, y_test),
         classes=classes,
         columns=arrays.columns,
         preprocessing=preprocessing,
-        digest=digest(arrays),
+        digest=known_by,
         location=location,
         subspace=None if scaled else source.subspace(seed),  # scaling would move them
     )
@@ -158,7 +165,7 @@ def points_digest(source: DatasetSource, data_dir: Path, seed: int) -> str | Non
         return None
     arrays, _ = read_arrays(source, data_dir, seed, keep=False)
     classes = _classes(source, arrays)
-    return digest(_take(source, arrays, classes, seed))
+    return digest(_take(arrays, *_drawn(source, arrays, classes, seed)))
 
 
 def check(arrays: Arrays, dtype: torch.dtype, scaled: bool) -> None:
@@ -212,8 +219,10 @@ def _rng(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
-def _take(source: DatasetSource, arrays: Arrays, classes: np.ndarray | None, seed: int) -> Arrays:
-    """A random subset of the asked size, in the order of the draw."""
+def _drawn(
+    source: DatasetSource, arrays: Arrays, classes: np.ndarray | None, seed: int
+) -> tuple[Places, Places]:
+    """Which training and test points are taken: a random subset of the asked size, in the order of the draw."""
     rng = _rng(seed, "subset")
     source.check_taken(len(arrays.x_train), len(arrays.x_test), "dataset.")
     train = _rows(source.n_train, len(arrays.x_train), rng)
@@ -222,7 +231,10 @@ def _take(source: DatasetSource, arrays: Arrays, classes: np.ndarray | None, see
             raise refuse("dataset.balanced", True, "false for regression targets")
         labels = encode(classes, arrays.y_train)
         train = _balanced_rows(labels, source.n_train, len(classes), rng)
-    test = _rows(source.n_test, len(arrays.x_test), rng)
+    return train, _rows(source.n_test, len(arrays.x_test), rng)
+
+
+def _take(arrays: Arrays, train: Places, test: Places) -> Arrays:
     return arrays._replace(
         x_train=arrays.x_train[train],
         y_train=arrays.y_train[train],
@@ -233,7 +245,16 @@ def _take(source: DatasetSource, arrays: Arrays, classes: np.ndarray | None, see
     )
 
 
-def _rows(wanted: int | None, size: int, rng: np.random.Generator) -> np.ndarray | slice:
+def _refitted(arrays: Arrays, train: Places, test: Places, marks: np.ndarray) -> Arrays:
+    """With the columns of a table fitted to those of the points taken that are marked, where there is something to fit."""
+    if arrays.refit is None:
+        return arrays
+    marked = np.flatnonzero(marks) if isinstance(train, slice) else train[marks]
+    columns, x_train, x_test = arrays.refit(marked)
+    return arrays._replace(x_train=x_train[train], x_test=x_test[test], columns=columns)
+
+
+def _rows(wanted: int | None, size: int, rng: np.random.Generator) -> Places:
     order = rng.permutation(size)  # drawn in any case: the test draw must not depend on n_train
     return slice(None) if wanted is None else order[:wanted]
 

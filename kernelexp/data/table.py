@@ -43,13 +43,15 @@ class Table(Rows):
             raise refuse(key, path, f"a file whose name ends in {kinds}")
 
     def tables(self, data_dir: Path) -> Tables:
+        from kernelexp.data.column_kinds import text_columns
         from kernelexp.data.table_file import read_table
 
         path, target = str(self.path), str(self.target)
+        rows = read_table(Path(path))
         if isinstance(self.test, str):
-            test = read_table(Path(self.test))
-            return Tables(read_table(Path(path)), path, target, test, self.test)
-        return Tables(read_table(Path(path)), path, target)
+            test = read_table(Path(self.test), text_columns(rows.schema))
+            return Tables(rows, path, target, test, self.test)
+        return Tables(rows, path, target)
 
     def files(self, data_dir: Path) -> list[Path]:
         return [Path(p) for p in (self.path, self.test) if isinstance(p, str)]

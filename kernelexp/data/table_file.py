@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,9 @@ import pyarrow.compute as pc
 
 from kernelexp.data.arrow_files import READERS
 from kernelexp.data.base import Arrays
+from kernelexp.data.between_files import refuse_shared_groups, warn_of_earlier_rows
 from kernelexp.data.column_kinds import (
+    drop_option,
     listed,
     refuse_missing,
     refuse_unordered,
@@ -23,6 +27,7 @@ from kernelexp.data.column_kinds import (
 )
 from kernelexp.data.columns import Columns
 from kernelexp.data.held_out import held_out
+from kernelexp.data.index_columns import without_index
 from kernelexp.data.large import empty
 from kernelexp.engine.checks import refuse
 
@@ -35,6 +40,8 @@ _OTHERS = {
     ";": "by semicolons; save it with commas, and numbers with decimal points",
     "\t": "by tabs; let its name end in .tsv",
 }
+# Texts that are named of those that training rows do not have.
+_NAMED = 3
 # Rows made numbers together.
 _TOGETHER = 1 << 16
 
@@ -52,9 +59,15 @@ class _Part:
     def __len__(self) -> int:
         return int(self.marks.sum())
 
+    def only(self, rows: np.ndarray) -> _Part:
+        """Some of its rows, by their places."""
+        marks = np.zeros_like(self.marks)
+        marks[np.flatnonzero(self.marks)[rows]] = True
+        return _Part(self.table, marks)
+
     def points(self, columns: Columns, what: str) -> np.ndarray:
         """Its rows as points (m, d), see ``Columns.points``."""
-        x, filled = empty(len(self), columns.width), 0
+        x, filled = empty((len(self), columns.width)), 0
         for start in range(0, len(self.table), _TOGETHER):
             some = slice(start, start + _TOGETHER)
             part = self.table.slice(start, _TOGETHER).filter(pa.array(self.marks[some]))
@@ -70,13 +83,14 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
         ValueError: in one line, for columns or values that cannot be used.
     """
     used = _features(source, tables)
-    for name in used:
-        refuse_words_among_numbers(name, tables.rows[name], tables.called)
+    _refuse_words(source, tables, used)
     if tables.test is not None:
+        if source.group is not None:
+            refuse_shared_groups(source.group, tables)
+        if source.time is not None:
+            warn_of_earlier_rows(source.time, tables)
         train, test = (_Part(t, np.ones(len(t), bool)) for t in (tables.rows, tables.test))
         here = tables.test_called
-        if tables.target not in test.column_names:
-            raise ValueError(f"{here}: has no column {tables.target}")
     else:
         held = _held_out(source, tables, seed)
         train, test, here = _Part(tables.rows, ~held), _Part(tables.rows, held), tables.called
@@ -86,6 +100,14 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
             refuse_missing(name, test[name], here, "dataset.missing=impute fills them in")
     if tables.test is not None:
         columns.check(test, here)
+    if tables.test is not None or source.group or source.time:
+        # Of rows drawn one by one they are rare texts; of others they may be all.
+        _warn_of_unknown(columns.unknown(test), here)
+
+    def refit(rows: np.ndarray) -> tuple[Columns, np.ndarray, np.ndarray]:
+        fitted = columns.fitted_to(train.only(rows), tables.called)
+        return fitted, train.points(fitted, tables.called), test.points(fitted, here)
+
     return Arrays(
         train.points(columns, tables.called),
         columns.targets(train, tables.called),
@@ -94,6 +116,8 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
         columns,
         None if source.group is None else _codes(train[source.group]),
         None if source.time is None else _codes(train[source.time]),
+        # To numbers none of which is missing nothing is fitted here.
+        refit if columns.impute or any(c.levels is not None for c in columns.features) else None,
     )
 
 
@@ -112,9 +136,37 @@ def _features(source: Rows, tables: Tables) -> list[str]:
     if source.time is not None:
         refuse_unordered(source.time, tables.rows[source.time], tables.called)
     used = [name for name in there if name not in {*roles.values(), *source.drop}]
+    used = without_index(tables.rows, used, tables.called)
     if not used:
         raise ValueError(f"{tables.called}: no column is left to predict {tables.target} from")
     return used
+
+
+def _refuse_words(source: Rows, tables: Tables, used: Sequence[str]) -> None:
+    """Refuse words among numbers, in inputs and, unless they are said to be labels, in targets."""
+    for name in used:
+        do = f"leave it empty, or leave the column out by {drop_option(name)}"
+        refuse_words_among_numbers(name, tables.rows[name], tables.called, do)
+    there = [(tables.rows, tables.called)]
+    if tables.test is not None:
+        there.append((tables.test, tables.test_called))
+    for rows, called in there:
+        if tables.target not in rows.column_names:
+            raise ValueError(f"{called}: has no column {tables.target}")
+        if source.task != "classification":
+            do = "remove the row; dataset.task=classification takes all for labels"
+            refuse_words_among_numbers(tables.target, rows[tables.target], called, do)
+
+
+def _warn_of_unknown(texts: Sequence[str], what: str) -> None:
+    """Say which texts of test rows are in no training row."""
+    if texts:
+        named = ", ".join(texts[:_NAMED]) + (", ..." if len(texts) > _NAMED else "")
+        warnings.warn(
+            f"{what}: test rows have texts that are not in training rows: {named}; counted as none of the known",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _held_out(source: Rows, tables: Tables, seed: int) -> np.ndarray:
@@ -136,8 +188,8 @@ def _held_out(source: Rows, tables: Tables, seed: int) -> np.ndarray:
     )
 
 
-def read_table(path: Path) -> pa.Table:
-    """A file by its ending.
+def read_table(path: Path, texts: Collection[str] = ()) -> pa.Table:
+    """A file by its ending; ``texts``: columns that are texts, also where all of a CSV file look like numbers.
 
     Raises:
         ValueError: in one line with the file's name, for what is not such a file, or has columns of one name.
@@ -146,7 +198,7 @@ def read_table(path: Path) -> pa.Table:
     if reader is None:
         raise ValueError(f"{path}: must be a file whose name ends in {', '.join(READERS)}")
     try:
-        table = reader(path)
+        table = reader(path, texts)
         names = table.column_names  # decoded here
     except FileNotFoundError:
         raise
@@ -157,6 +209,10 @@ def read_table(path: Path) -> pa.Table:
                 f"{path}: names of columns are not UTF-8; save the file as UTF-8"
             ) from error
         if isinstance(error, pa.ArrowInvalid):
+            if "invalid UTF8" in str(error):
+                raise ValueError(
+                    f"{path}: has texts that are not UTF-8; save it as UTF-8"
+                ) from error
             _refuse_separator(path, error)
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: not a readable {path.suffix[1:]} file ({reason})") from error
