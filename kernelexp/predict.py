@@ -68,7 +68,7 @@ def predictions(model: KernelPredictor, data: Path, outputs: bool = False) -> pa
     if not data.is_file():
         raise FileNotFoundError(f"{data}: no such file")
     if model.columns is not None:
-        rows = read_table(data)
+        rows = read_table(data, model.columns.texts)
         inputs = model.columns.points(rows, str(data))
         unknown = model.columns.unknown(rows)
         if unknown:

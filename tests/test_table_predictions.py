@@ -90,6 +90,18 @@ def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
     assert not (tmp_path / "no.db").exists()
 
 
+def test_codes_that_look_like_numbers_stay_texts(cli, runs):
+    codes = ["007", "A12", "003", "B7"] * 10
+    pd.DataFrame({"code": codes, "y": [code in ("007", "B7") for code in codes]}).to_csv("t.csv", index=False)  # fmt: skip
+    done = cli("dataset=table", "dataset.path=t.csv", "dataset.target=y", "solver=exact", "solver.ridge=1e-6",
+               "tracking.experiment=codes")  # fmt: skip
+    assert done.code == 0, done.err
+    Path("new.csv").write_text("code\n007\n003\n")
+    [job] = runs("codes")
+    done = cli(job.info.run_id, "new.csv", module="kernelexp.predict")
+    assert done.out.split() == ['"y"', '"true"', '"false"'], done.err
+
+
 def test_a_run_by_its_id_the_start_of_it_or_its_name(client):
     first, second = (client.create_run("0", run_name=name).info.run_id for name in ("mine", "m_ne"))
     start = next(second[:end] for end in range(1, 33) if not first.startswith(second[:end]))
