@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kernelexp.commit import VERSION_TAG, code_tags, of_other_code
+from kernelexp.metrics import DATA
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -97,6 +98,28 @@ def family(values: dict[str, Any]) -> str:
     """``digest`` of a resolved configuration without ``solver.epochs`` and ``solver.stop``."""
     solver = {key: value for key, value in values["solver"].items() if key not in _LENGTH}
     return digest({**values, "solver": solver})
+
+
+def data_sets(runs: Iterable[Run]) -> list[str]:
+    """What data runs are of, in words; scores on different ones are not compared.
+
+    Data differ by name, file, target or number, and where runs with equal settings of them, and the same seed, had
+    other points: then a file has changed in between.
+    """
+    taken: dict[str, dict[tuple[Any, ...], set[str]]] = {}
+    for run in runs:
+        given = run.data.params
+        named = " ".join(given[key] for key in DATA if given.get(key) not in (None, "None"))
+        own = tuple(
+            sorted(i for i in given.items() if i[0] == "seed" or i[0].startswith("dataset."))
+        )
+        taken.setdefault(named, {}).setdefault(own, set()).update(_recorded_points(run))
+    return [
+        name
+        for named, by_settings in sorted(taken.items())
+        for name in [named]
+        + [f"{named} before it changed"] * (max(map(len, by_settings.values())) - 1)
+    ]
 
 
 def _recorded_points(run: Run) -> set[str]:

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernelexp.metrics import DATA, SELECTION
+from kernelexp.identity import data_sets
+from kernelexp.metrics import SELECTION
 from kernelexp.resume import PARTIAL_TAG
 
 if TYPE_CHECKING:
@@ -116,9 +117,8 @@ def _best(client: MlflowClient, experiment: str) -> Run:
         )
         # Trials of a search on few points are not compared with those on all.
         whole = [run for run in found if PARTIAL_TAG not in run.data.tags]
-        of_data = {tuple(run.data.params.get(key) for key in DATA) for run in whole}
-        if len(of_data) > 1:
-            names = sorted(" ".join(p for p in data if p not in (None, "None")) for data in of_data)
+        names = data_sets(whole)
+        if len(names) > 1:
             raise ValueError(
                 f"best:{experiment}: its runs are of {len(names)} data sets, whose scores are not compared "
                 f"({'; '.join(names)}); give the id of a run"

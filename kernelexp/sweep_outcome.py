@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from kernelexp.identity import DIGEST_TAG
-from kernelexp.metrics import DATA, RUN, SCORES, SELECTION
+from kernelexp.identity import DIGEST_TAG, data_sets
+from kernelexp.metrics import RUN, SCORES, SELECTION
 from kernelexp.resume import PARTIAL_TAG, PRUNED_TAG
 from kernelexp.store.delivery import RESUMED_TAG
 
@@ -44,9 +44,8 @@ class SweepOutcome:
         # Trials of a search on few points are not compared with those on all.
         whole = [run for run in self.finished if PARTIAL_TAG not in run.data.tags]
         rated = [run for run in whole if self.by in run.data.metrics]
-        of_data = {tuple(run.data.params.get(key) for key in DATA) for run in rated}
         # Scores on different data are not compared.
-        self.best = max(rated, key=self._rank, default=None) if len(of_data) == 1 else None
+        self.best = max(rated, key=self._rank, default=None) if len(data_sets(rated)) == 1 else None
 
     def _rank(self, run: Run) -> tuple[float, float]:
         found = run.data.metrics

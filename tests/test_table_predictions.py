@@ -102,6 +102,21 @@ def test_codes_that_look_like_numbers_stay_texts(cli, runs):
     assert done.out.split() == ['"y"', '"true"', '"false"'], done.err
 
 
+def test_the_best_is_not_chosen_across_a_file_that_has_changed(cli, frame):
+    run = ("dataset=table", "dataset.path=t.csv", "dataset.target=left", "dataset.drop=[when]", "solver=exact",
+           "solver.ridge=1e-4", "validation=20", "tracking.experiment=e")  # fmt: skip
+    frame.to_csv("t.csv", index=False)
+    for bandwidth in (3, 4):
+        assert cli(*run, f"kernel.bandwidth={bandwidth}").code == 0
+    assert cli("best:e", "t.csv", module="kernelexp.predict").code == 0
+    frame.assign(age=frame.age + 1).to_csv("t.csv", index=False)
+    assert cli(*run, "kernel.bandwidth=5").code == 0
+    done = cli("best:e", "t.csv", module="kernelexp.predict")
+    assert done.code == 2
+    said = "its runs are of 2 data sets, whose scores are not compared (table t.csv left; table t.csv left before it changed)"
+    assert said in done.err
+
+
 def test_a_run_by_its_id_the_start_of_it_or_its_name(client):
     first, second = (client.create_run("0", run_name=name).info.run_id for name in ("mine", "m_ne"))
     start = next(second[:end] for end in range(1, 33) if not first.startswith(second[:end]))
