@@ -83,7 +83,7 @@ def _understood(grammar: OverridesParser, argument: str) -> str:
             letters = "" if argument.isascii() else ", a key in letters a to z"
             raise ValueError(f"{argument}: {_FORM}{letters}") from None
         key, value = typed.groups()
-        quoted = key + ",".join(_quoted(grammar, item) for item in value.split(","))
+        quoted = key + _quoted_items(grammar, value)
         try:
             grammar.parse_override(quoted)
         except HydraException:
@@ -103,10 +103,18 @@ def _understood(grammar: OverridesParser, argument: str) -> str:
     return argument
 
 
-def _quoted(grammar: OverridesParser, item: str) -> str:
-    """In quotes, unless it parses, is nothing, or begins as a list, a call or a quotation does."""
+def _quoted_items(grammar: OverridesParser, value: str) -> str:
+    """A value, a sweep or a list with quotes around what is no value by itself, there."""
+    if listed := re.fullmatch(r"\s*\[([^\[\]{}]*)\]\s*", value):
+        items = [_quoted(grammar, item.strip(), "key=[{}]") for item in listed[1].split(",")]
+        return f"[{','.join(items)}]"
+    return ",".join(_quoted(grammar, item, "key={}") for item in value.split(","))
+
+
+def _quoted(grammar: OverridesParser, item: str, place: str) -> str:
+    """In quotes, unless it parses in its place, is nothing, or begins as a list, a call or a quotation does."""
     try:
-        grammar.parse_override(f"key={item}")
+        grammar.parse_override(place.format(item))
         return item
     except HydraException:
         pass
