@@ -54,9 +54,8 @@ def of_all_centers(
     factor: Factor
     if plan.packed:
         assert isinstance(K, TiledKernel)  # nothing of it is kept
-        diagonal = kernel.diag(Z) * scales.squeeze(1).square() + n * ridge
-        factor = PackedFactor(K, scales, n * ridge, zero_pivot(diagonal.to(dtype)))
         start = torch.randn(p, 1, generator=generator, dtype=dtype).to(Y.device)
+        factor = PackedFactor(K, scales, n * ridge, zero_pivot(p, dtype))
         top = power_iteration(factor.product, start) / n - ridge
     else:
         A = K.dense()
