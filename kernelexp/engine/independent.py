@@ -23,7 +23,7 @@ class Independent:
     Attributes:
         factor: L L^T = A[rows][:, rows], (r, r).
         rows: which they are, (r,); None: all.
-        left: of the diagonal of A, what these do not give of each point, (p,); 0 where that is rounding.
+        left: of the diagonal of A, what these do not give of each point, (p,); 0 where that is rounding of float64.
     """
 
     factor: CholeskyFactor
@@ -46,7 +46,8 @@ def independent(A: Tensor, zero: float = 0.0) -> Independent:
         return Independent(factor, None, torch.zeros_like(A[0]))
     factor.restore()
     rows, left = _spanning(A, zero)
-    left[left <= zero_pivot(len(A), A.dtype) * A.diagonal()] = 0
+    # In float32 it may be more than rounding: nobody knows.
+    left[left <= zero_pivot(len(A), torch.float64) * A.diagonal()] = 0
     return Independent(CholeskyFactor(A[rows[:, None], rows]), rows, left)
 
 
@@ -61,13 +62,16 @@ def resolution(dtype: torch.dtype, size: float, ridge: float) -> float:
 
 
 def tell_of_left_out(made: Independent, dtype: torch.dtype, ridge: float, finer: str) -> None:
-    """Warn where many centers are left out though what they add is more than the ridge; ``finer``: what to take."""
+    """Warn where many centers are left out though what they add is more than the ridge.
+
+    ``dtype``: which does not tell them apart; ``finer``: what to take.
+    """
     missed, p = int((made.left > ridge).sum()), len(made.left)
     if missed > _MISSED * p:
         name = str(dtype).removeprefix("torch.")
         warnings.warn(
             f"K(Z, Z) is nearly singular: {missed:,} of {p:,} centers are left out, which {name} cannot tell from the "
-            f"others though with ridge={ridge:g} they would lower the training error; take {finer} or a larger ridge",
+            f"others though with ridge={ridge:g} they may lower the training error; take {finer} or a larger ridge",
             SingularMatrixWarning,
             stacklevel=2,
         )

@@ -142,35 +142,36 @@ def truncation(dtype: torch.dtype) -> float:
     return float(torch.finfo(dtype).eps ** _TRUNCATION_POWER)
 
 
-def by_pivots(A: Tensor, most: int, zero: float) -> tuple[list[Tensor], Tensor, Tensor]:
-    """The rows of G^T by blocks, the pivots (r,), and the diagonal of A - G G^T (n,), not above ``zero`` of A's.
+def by_pivots(A: Tensor, most: int, zero: float) -> tuple[Tensor, Tensor, Tensor]:
+    """G^T (r, n), the pivots (r,), and the diagonal of A - G G^T (n,), not above ``zero`` of A's.
 
-    Each pivot is one of the largest of those that are more than that share of their own diagonal entries.
+    Each pivot is one of the largest of those that are more than that share of their own diagonal entries. In one
+    piece of memory for ``most`` rows, of which a CPU has what is written.
     """
-    diagonal = A.diagonal().clone()
-    level = max(zero, zero_pivot(len(A), A.dtype)) * diagonal
+    n, diagonal = len(A), A.diagonal().clone()
+    level = max(zero, zero_pivot(n, A.dtype)) * diagonal
     left = diagonal.clone()  # of A - G G^T
-    parts: list[Tensor] = []
+    G_T, rank = A.new_empty(most, n), 0
     all_pivots: list[Tensor] = []
     while (largest := left.where(left > level, 0).max().item()) > 0:
-        block = left.where(left > level, 0).topk(min(_BLOCK, len(A))).indices
-        C = A[block]  # (b, n)
-        for part in parts:
-            C = C.addmm_(part[:, block].mT, part, alpha=-1)
+        block = left.where(left > level, 0).topk(min(_BLOCK, n)).indices
+        done = G_T[:rank]
+        C = A[block].addmm_(done[:, block].mT, done, alpha=-1)  # (b, n)
         pivots, L = _pivots(C[:, block], left[block], level[block], _PIVOT_SHARE * largest)
-        rows = torch.linalg.solve_triangular(L, C[pivots], upper=False)
-        parts.append(rows)
-        all_pivots.append(block[pivots])
-        left -= rows.square().sum(0)
-        left[block[pivots]] = 0
-        if sum(map(len, parts)) > most:
+        rank += len(pivots)
+        if rank > most:
             raise ValueError(
-                f"the kernel matrix of {len(A):,} points is singular, and there is memory for a rank of "
+                f"the kernel matrix of {n:,} points is singular, and there is memory for a rank of "
                 f"{most:,} alone: take a ridge above 0, fewer points or centers, more memory, solver=cg, or of projections "
                 "projection=inexact"
             )
-    _check_semidefinite(A, parts, diagonal)
-    return parts, torch.cat(all_pivots), left.clamp_(min=0)
+        rows = torch.linalg.solve_triangular(L, C[pivots], upper=False)
+        G_T[len(done) : rank] = rows
+        all_pivots.append(block[pivots])
+        left -= rows.square().sum(0)
+        left[block[pivots]] = 0
+    _check_semidefinite(A, G_T[:rank], diagonal)
+    return G_T[:rank], torch.cat(all_pivots), left.clamp_(min=0)
 
 
 def is_rounding(weights: Tensor, size: float, Y: Tensor) -> Tensor:
@@ -224,19 +225,17 @@ def unsolved(left: float) -> str:
 
 def _pivoted_cholesky(A: Tensor, most: int, zero: float) -> tuple[Tensor, Tensor]:
     """G (n, r) with A - G G^T zero up to the truncation, and the pivots (r,)."""
-    parts, pivots, _ = by_pivots(A, most, zero)
-    return torch.cat(parts).mT, pivots
+    G_T, pivots, _ = by_pivots(A, most, zero)
+    return G_T.mT, pivots
 
 
-def _check_semidefinite(A: Tensor, parts: list[Tensor], diagonal: Tensor) -> None:
+def _check_semidefinite(A: Tensor, G_T: Tensor, diagonal: Tensor) -> None:
     """Refuse an A of which something is left where no pivot is: a product says so, each row in units of its own."""
     scales = diagonal.where(diagonal > 0, diagonal.mean()).rsqrt()[:, None]
     probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
     probe_A = probe * scales
     image = (A @ probe_A).mul_(scales)
-    left = image.clone()
-    for part in parts:
-        left -= (part.mT @ (part @ probe_A)).mul_(scales)
+    left = image - (G_T.mT @ (G_T @ probe_A)).mul_(scales)
     if not left.norm() <= _INDEFINITE * torch.maximum(image.norm(), probe.norm()):
         raise not_semidefinite(len(A))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernelexp.engine.linalg import add_gram_, mirror_, power_iteration, top_eigenvalue
+from kernelexp.engine.independent import independent, resolution, tell_of_left_out
+from kernelexp.engine.linalg import add_gram_, eliminate_, mirror_, power_iteration, top_eigenvalue
 from kernelexp.engine.operator import BlockedKernel, TiledKernel
 from kernelexp.engine.packed import PackedFactor
 from kernelexp.engine.plan import Limits, Plan, matrix_fits
@@ -14,17 +15,22 @@ from kernelexp.engine.solvers.exact_state import ExactSystem, Factor
 from kernelexp.engine.solvers.problem import Problem
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-# The share of the numbers of a symmetric matrix that its factor alone has.
-_PACKED = 0.5
+# The share of the numbers of a symmetric matrix that its factor alone has; with p < n centers there is the factor
+# of K(Z, Z) beside the matrix.
+_PACKED, WITH_BASIS = 0.5, 2.0
+# K(X, Z) is squared where the pivots of K(Z, Z) are above this power of eps: those of the square are above eps^(1/2).
+_SQUARED_POWER = 1 / 4
 
 
 def storage(precision: str, p: int, limits: Limits, whole: bool) -> tuple[str, float]:
     """The type of the matrix of p centers and the share of it that is stored: the first that fits, else the smallest.
 
+    With p < n centers it is 2, see ``of_some_centers``.
+
     ``precision``: asked for, or ``auto``; ``whole``: whether the centers are all the points.
     """
     types = ["float64", "float32"] if precision == "auto" else [precision]
-    shares = [1.0, _PACKED] if whole else [1.0]
+    shares = [1.0, _PACKED] if whole else [WITH_BASIS]
     choices = [(name, share) for name in types for share in shares]
     fit = (
         (name, share) for name, share in choices if matrix_fits(limits, p, PRECISIONS[name], share)
@@ -71,6 +77,7 @@ def of_all_centers(
         targets=Y,
         distinct=distinct,
         scales=scales,
+        basis=None,
         factor=factor,
         right=right,
         top_eigenvalue=top,
@@ -78,16 +85,42 @@ def of_all_centers(
 
 
 def of_some_centers(problem: Problem, plan: Plan, Z: Tensor, ridge: float) -> ExactSystem:
-    """(K^T W K + n ridge K(Z, Z)) alpha = K^T W Y with K = K(X, Z), W the weights of points."""
+    """(K^T W K + n ridge K(Z, Z)) alpha = K^T W Y with K = K(X, Z), W the weights of points.
+
+    K^T K has the square of K's condition number. Where that is too much the unknowns are coefficients of functions
+    of norm 1: with K(Z, Z) = L L^T, Phi = K L^-T and alpha = L^-T gamma it is (Phi^T W Phi + n ridge I) gamma =
+    Phi^T W Y, whose rows need no more digits than those of K have. Centers that add nothing are left out.
+    """
     Y, w, dtype = problem.Y, problem.weights, PRECISIONS[plan.precision]
-    n, p = len(Y), len(Z)
-    kernel, centers = BlockedKernel(problem.kernel, plan.tiling), problem.points_of(Z)
+    n, kernel = len(Y), BlockedKernel(problem.kernel, plan.tiling)
+    centers = problem.points_of(Z)
     A = kernel(centers, centers, dtype=dtype).dense()
-    top = top_eigenvalue(A, problem.generator()) / p
-    A.mul_(n * ridge)
+    top = top_eigenvalue(A, problem.generator()) / len(Z)
+    coarse = torch.finfo(Y.dtype).eps > torch.finfo(dtype).eps
+    least = resolution(Y.dtype, A.diagonal().mean().item(), ridge) if coarse else 0.0
+    made = independent(A, least)
+    if made.factor.smallest_pivot > torch.finfo(dtype).eps ** _SQUARED_POWER and made.rows is None:
+        basis = None
+        made.factor.restore()
+        A.mul_(n * ridge)
+    else:
+        if coarse:
+            tell_of_left_out(made, Y.dtype, ridge, "dtype=float64")
+        else:
+            tell_of_left_out(made, dtype, ridge, "precision=float64")
+        basis = made.factor
+        del A  # of which the basis has its part
+        if made.rows is not None:
+            Z = Z[made.rows.to(Z.device)]
+            centers = problem.points_of(Z)
+        A = torch.zeros_like(basis.array)
+        A.diagonal().fill_(n * ridge)
+    p = len(Z)
     right = torch.zeros(p, Y.shape[1], dtype=torch.float64, device=Y.device)
     rows = rows_at_once(n, p)
     for part, K in kernel(problem.points, centers).blocks(rows, A.new_empty(rows, p)):
+        if basis is not None:
+            eliminate_(basis.array, K)
         right += (K.mT @ (w[part] * Y[part]).to(dtype)).double()
         add_gram_(A, K if problem.point_weights is None else K.mul_(w[part].sqrt()))
     mirror_(A)
@@ -98,6 +131,7 @@ def of_some_centers(problem: Problem, plan: Plan, Z: Tensor, ridge: float) -> Ex
         targets=Y,
         distinct=None,
         scales=Y.new_ones(p, 1, dtype=torch.float64),
+        basis=basis,
         factor=factorised(A, plan.max_rank),
         right=right,
         top_eigenvalue=top,
