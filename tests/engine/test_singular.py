@@ -105,12 +105,13 @@ def test_what_has_no_solution_is_refused_at_once(solver, kernel, X, message):
 @pytest.mark.parametrize("ridge", [0.0, 1e-15])
 def test_there_is_one_pseudo_inverse_at_a_time(ridge, monkeypatch):
     """Where float32 cannot hold the weights the second takes the place of the first."""
-    made, taking = [], singular._pivoted_cholesky
+    made, made_rank, taking = [], [], singular._pivoted_cholesky
 
     def followed(*args):
         assert all(Q() is None for Q in made)
         G, pivots = taking(*args)
         made.append(weakref.ref(G))
+        made_rank.append(G.shape[1])
         return G, pivots
 
     orthonormal = torch.linalg.qr
@@ -131,6 +132,8 @@ def test_there_is_one_pseudo_inverse_at_a_time(ridge, monkeypatch):
     with pytest.warns(SingularMatrixWarning, match="float32 cannot hold weights"):
         list(training.run())
     assert len(made) == 6
+    # The rank is that of the solution, also where set-up had found none.
+    assert training.derived()["rank"] == made_rank[-1] < 200
 
 
 @pytest.mark.parametrize("solver", ["exact", "cg"])

@@ -165,7 +165,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
                 if not self._is_solved(system, iterate, image):  # singular, as pivots did not tell
                     factor.restore()
             if factor.restored:
-                factor = PseudoInverse(factor.array, system.plan.max_rank)
+                factor = system.found_singular()
         if isinstance(factor, PseudoInverse):
             image = self._least_squares(system, iterate, factor)
             if not self._is_held(system, iterate, image):  # fewer directions, smaller weights
@@ -200,7 +200,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             Y = system.targets.double()
             left = relative_residual(Y - system.at_points(iterate.gamma, image, self.ridge), Y)
             if left > SOLVED:
-                iterate.warning = unmet(left, len(Y), len(system.centers), system.rank_of(factor))
+                iterate.warning = unmet(left, len(Y), len(system.centers), system.rank)
             elif system.problem.point_weights is not None:
                 warnings.warn(_WEIGHTS_IGNORED, UserWarning, stacklevel=2)
 

@@ -49,16 +49,25 @@ class ExactSystem(System):
         at_centers = (image - n * ridge * gamma) / self.scales
         return at_centers[self.distinct.group.to(gamma.device)]
 
-    def rank_of(self, factor: Factor) -> int:
-        """The numerical rank of A by a factor of it."""
-        return factor.rank if isinstance(factor, PseudoInverse) else len(self.right)
+    def found_singular(self) -> PseudoInverse:
+        """A^+ in place of a Cholesky factor whose pivots did not tell, and in its memory."""
+        if isinstance(self.factor, CholeskyFactor):
+            factor = PseudoInverse(self.factor.array, self.plan.max_rank)
+            object.__setattr__(self, "factor", factor)
+        assert isinstance(self.factor, PseudoInverse)
+        return self.factor
+
+    @property
+    def rank(self) -> int:
+        """The numerical rank of A, as far as it is known: training may find it lower than the factor's pivots say."""
+        return self.factor.rank if isinstance(self.factor, PseudoInverse) else len(self.right)
 
     def derived(self) -> Derived:
         return {
             **self.of_kernel(self.top_eigenvalue),
             "n_centers": len(self.centers),
             "factor_precision": self.plan.precision,
-            "rank": self.rank_of(self.factor),
+            "rank": self.rank,
         }
 
 
