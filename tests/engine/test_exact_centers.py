@@ -16,7 +16,7 @@ from kernelexp.engine import (
     SingularMatrixWarning,
     prepare,
 )
-from kernelexp.engine.plan import GB, Limits
+from kernelexp.engine.plan import GB, Limits, Sizes
 from kernelexp.sklearn import KernelRegressor
 
 GENERATOR = torch.Generator()
@@ -150,13 +150,37 @@ def test_through_the_estimator():
 
 
 def test_memory_is_planned_for_the_basis():
-    """Two matrices and their blocks of rows; float32 where these do not fit."""
-    X, Y = waves(3000)
-    solver, problem = SOLVERS["exact"](n_centers=2000), Problem(KERNELS["laplacian"](), X, Y)
-    sizes = solver.sizes(problem)
-    plan = solver.plan(sizes, problem.measured_limits(), problem.device)
-    assert plan.precision == "float64"
-    assert plan.gigabytes["model"] * GB > 8 * (2 * 2000**2 + 500 * 2000)
-    held = problem.measured_limits().held
-    tight = Limits(ResourceLimits(), held, held + int(2.5 * 8 * 2000**2), 1)
-    assert solver.plan(sizes, tight, problem.device).precision == "float32"
+    """Two matrices and their blocks of rows, or one."""
+    p, solver = 20_000, SOLVERS["exact"](n_centers=20_000)
+    sizes = Sizes(n=60_000, d=3, c=1, distinct=60_000, itemsize=8)
+
+    def planned(matrices):
+        """With so many, and 30% beside them."""
+        allowed = Limits(ResourceLimits(), 0, int(1.3 * matrices * 8 * p**2) + 1, 1)
+        plan = solver.plan(sizes, allowed, torch.device("cpu"))
+        return plan.precision, plan.basis, plan.gigabytes["model"] * GB / (8 * p**2)
+
+    precision, basis, held = planned(2)
+    assert (precision, basis) == ("float64", True)
+    assert 2.25 < held < 2.4
+    precision, basis, held = planned(1.9)
+    assert (precision, basis) == ("float64", False)
+    assert 1.25 < held < 1.4
+    assert planned(0.9)[:2] == ("float32", False)
+
+
+def test_without_memory_for_a_basis_the_square_is_told():
+    X, Y = waves(800)
+    problem, solver = (
+        Problem(KERNELS["gaussian"](bandwidth=2.0), X, Y),
+        SOLVERS["exact"](n_centers=200),
+    )
+    plan = solver.plan(solver.sizes(problem), problem.measured_limits(), problem.device)
+    with pytest.warns(SingularMatrixWarning, match="there is memory for one matrix alone: least"):
+        training = prepare(solver, problem, replace(plan, basis=False))
+    list(training.run())
+    assert training.derived()["rank"] < 200
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        problem = replace(problem, kernel=KERNELS["laplacian"](bandwidth=2.0))
+        prepare(solver, problem, replace(plan, basis=False))

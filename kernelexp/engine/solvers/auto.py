@@ -16,7 +16,6 @@ from kernelexp.engine.solvers.cg import CG
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 from kernelexp.engine.solvers.eigenpro4 import EigenPro4
 from kernelexp.engine.solvers.exact import Exact
-from kernelexp.engine.solvers.exact_matrix import WITH_BASIS
 from kernelexp.engine.solvers.falkon import Falkon
 from kernelexp.engine.solvers.problem import Problem
 
@@ -89,15 +88,14 @@ class Auto(SolverOption):
         rule = CenterRule(self.centers, self.n_centers, default="all")
         p = min(rule.count(n), sizes.distinct)
         operations = n * p**2 + p**3 / 3 if self.restricted else p**3 / 3
-        share = WITH_BASIS if self.restricted and not rule.takes_all(n) else 1.0
         what = "centers" if self.restricted else "of them different"
         size = f"{n:,} points" + (f" and {p:,} {what}" if p < n else "")
         takes = f"a direct solve with {size} takes {operations:.0e} operations"
         centers, n_centers, epochs, stop = self.centers, self.n_centers, self.epochs, self.stop
         exact = Exact(epochs, stop, centers, n_centers, self.ridge)
-        if operations <= _FEW_OPERATIONS and matrix_fits(limits, p, torch.float32, share):
+        if operations <= _FEW_OPERATIONS and matrix_fits(limits, p, torch.float32):
             return exact, f"{takes}, which is little"
-        if self.tolerance is not None and matrix_fits(limits, p, torch.float64, share):
+        if self.tolerance is not None and matrix_fits(limits, p, torch.float64):
             return exact, f"{takes}, its matrix fits, and a residual is asked for"
         if self.ridge > 0:
             tolerance = Falkon.tolerance if self.tolerance is None else self.tolerance

@@ -135,7 +135,8 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         )
         room = (plan.limit_gb - plan.gigabytes["process"]) * GB - w * matrices * p * p
         most = largest_rank(room, p, w)
-        return replace(plan, n_centers=p, precision=precision, packed=share < 1, max_rank=most)
+        plan = replace(plan, n_centers=p, precision=precision, max_rank=most)
+        return replace(plan, packed=share < 1, basis=share > 1)
 
     def setup(self, problem: Problem, plan: Plan) -> ExactSystem:
         """Fill and factor the matrix."""

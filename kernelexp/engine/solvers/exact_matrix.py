@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
-from kernelexp.engine.independent import independent, resolution, tell_of_left_out
-from kernelexp.engine.linalg import add_gram_, eliminate_, mirror_, power_iteration, top_eigenvalue
+from kernelexp.engine.independent import Independent, independent, resolution, tell_of_left_out
+from kernelexp.engine.linalg import (
+    CholeskyFactor,
+    add_gram_,
+    eliminate_,
+    mirror_,
+    power_iteration,
+    top_eigenvalue,
+)
 from kernelexp.engine.operator import BlockedKernel, TiledKernel
 from kernelexp.engine.packed import PackedFactor
 from kernelexp.engine.plan import Limits, Plan, matrix_fits
-from kernelexp.engine.singular import DistinctRows, factorised, zero_pivot
+from kernelexp.engine.singular import DistinctRows, SingularMatrixWarning, factorised, zero_pivot
 from kernelexp.engine.solvers.exact_state import ExactSystem, Factor
 from kernelexp.engine.solvers.problem import Problem
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 # The share of the numbers of a symmetric matrix that its factor alone has; with p < n centers there is the factor
 # of K(Z, Z) beside the matrix.
-_PACKED, WITH_BASIS = 0.5, 2.0
+_PACKED, _WITH_BASIS = 0.5, 2.0
 # K(X, Z) is squared where the pivots of K(Z, Z) are above this power of eps: those of the square are above eps^(1/2).
 _SQUARED_POWER = 1 / 4
+_NO_BASIS = (
+    "K(Z, Z) is nearly singular, and there is memory for one matrix alone: least squares are solved by the square of "
+    "K(X, Z), in which what is smallest in K is rounding, and f may fit worse than it could; take more memory, fewer "
+    "centers, or a larger ridge"
+)
 
 
 def storage(precision: str, p: int, limits: Limits, whole: bool) -> tuple[str, float]:
     """The type of the matrix of p centers and the share of it that is stored: the first that fits, else the smallest.
 
-    With p < n centers it is 2, see ``of_some_centers``.
+    With p < n centers it is 2 where there is room for a basis, see ``of_some_centers``.
 
     ``precision``: asked for, or ``auto``; ``whole``: whether the centers are all the points.
     """
     types = ["float64", "float32"] if precision == "auto" else [precision]
-    shares = [1.0, _PACKED] if whole else [WITH_BASIS]
+    shares = [1.0, _PACKED] if whole else [_WITH_BASIS, 1.0]
     choices = [(name, share) for name in types for share in shares]
     fit = (
         (name, share) for name, share in choices if matrix_fits(limits, p, PRECISIONS[name], share)
@@ -96,31 +110,22 @@ def of_some_centers(problem: Problem, plan: Plan, Z: Tensor, ridge: float) -> Ex
     centers = problem.points_of(Z)
     A = kernel(centers, centers, dtype=dtype).dense()
     top = top_eigenvalue(A, problem.generator()) / len(Z)
-    coarse = torch.finfo(Y.dtype).eps > torch.finfo(dtype).eps
-    least = resolution(Y.dtype, A.diagonal().mean().item(), ridge) if coarse else 0.0
-    made = independent(A, least)
-    if made.factor.smallest_pivot > torch.finfo(dtype).eps ** _SQUARED_POWER and made.rows is None:
-        basis = None
-        made.factor.restore()
+    basis = _basis(problem, plan, A, ridge)
+    if basis is None:
         A.mul_(n * ridge)
     else:
-        if coarse:
-            tell_of_left_out(made, Y.dtype, ridge, "dtype=float64")
-        else:
-            tell_of_left_out(made, dtype, ridge, "precision=float64")
-        basis = made.factor
         del A  # of which the basis has its part
-        if made.rows is not None:
-            Z = Z[made.rows.to(Z.device)]
+        if basis.rows is not None:
+            Z = Z[basis.rows.to(Z.device)]
             centers = problem.points_of(Z)
-        A = torch.zeros_like(basis.array)
+        A = torch.zeros_like(basis.factor.array)
         A.diagonal().fill_(n * ridge)
     p = len(Z)
     right = torch.zeros(p, Y.shape[1], dtype=torch.float64, device=Y.device)
     rows = rows_at_once(n, p)
     for part, K in kernel(problem.points, centers).blocks(rows, A.new_empty(rows, p)):
         if basis is not None:
-            eliminate_(basis.array, K)
+            eliminate_(basis.factor.array, K)
         right += (K.mT @ (w[part] * Y[part]).to(dtype)).double()
         add_gram_(A, K if problem.point_weights is None else K.mul_(w[part].sqrt()))
     mirror_(A)
@@ -131,8 +136,34 @@ def of_some_centers(problem: Problem, plan: Plan, Z: Tensor, ridge: float) -> Ex
         targets=Y,
         distinct=None,
         scales=Y.new_ones(p, 1, dtype=torch.float64),
-        basis=basis,
+        basis=None if basis is None else basis.factor,
         factor=factorised(A, plan.max_rank),
         right=right,
         top_eigenvalue=top,
     )
+
+
+def _basis(problem: Problem, plan: Plan, A: Tensor, ridge: float) -> Independent | None:
+    """Of the functions of the centers, A = K(Z, Z): None where K(X, Z) can be squared, or there is no memory for it.
+
+    A is then the same afterwards.
+    """
+    dtype, model = A.dtype, problem.Y.dtype
+    squares = torch.finfo(dtype).eps ** _SQUARED_POWER
+    if not plan.basis:
+        factor = CholeskyFactor(A, jitters=False)
+        factor.restore()
+        if factor.smallest_pivot <= squares:
+            warnings.warn(_NO_BASIS, SingularMatrixWarning, stacklevel=2)
+        return None
+    coarse = torch.finfo(model).eps > torch.finfo(dtype).eps
+    least = resolution(model, A.diagonal().mean().item(), ridge) if coarse else 0.0
+    made = independent(A, least)
+    if made.rows is None and made.factor.smallest_pivot > squares:
+        made.factor.restore()
+        return None
+    if coarse:
+        tell_of_left_out(made, model, ridge, "dtype=float64")
+    else:
+        tell_of_left_out(made, dtype, ridge, "precision=float64")
+    return made
