@@ -19,7 +19,13 @@ from kernelexp.engine.linalg import (
 from kernelexp.engine.operator import BlockedKernel, TiledKernel
 from kernelexp.engine.packed import PackedFactor
 from kernelexp.engine.plan import Limits, Plan, matrix_fits
-from kernelexp.engine.singular import DistinctRows, SingularMatrixWarning, factorised, zero_pivot
+from kernelexp.engine.singular import (
+    DistinctRows,
+    PseudoInverse,
+    SingularMatrixWarning,
+    factorised,
+    zero_pivot,
+)
 from kernelexp.engine.solvers.exact_state import ExactSystem, Factor
 from kernelexp.engine.solvers.problem import Problem
 
@@ -29,6 +35,9 @@ PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 _PACKED, _WITH_BASIS = 0.5, 2.0
 # K(X, Z) is squared where the pivots of K(Z, Z) are above this power of eps: those of the square are above eps^(1/2).
 _SQUARED_POWER = 1 / 4
+# What a center must add to be in the basis, as a share of its own k(z, z): entries of K in float64 are off by some eps
+# before anything is summed, and weights of less are so large that f(X) is rounding.
+_LEAST = 1e-13
 _NO_BASIS = (
     "K(Z, Z) is nearly singular, and there is memory for one matrix alone: least squares are solved by the square of "
     "K(X, Z), in which what is smallest in K is rounding, and f may fit worse than it could; take more memory, fewer "
@@ -129,6 +138,9 @@ def of_some_centers(problem: Problem, plan: Plan, Z: Tensor, ridge: float) -> Ex
         right += (K.mT @ (w[part] * Y[part]).to(dtype)).double()
         add_gram_(A, K if problem.point_weights is None else K.mul_(w[part].sqrt()))
     mirror_(A)
+    factor = factorised(A, plan.max_rank)
+    if plan.basis and isinstance(factor, PseudoInverse):
+        warnings.warn(_low_rank(p, factor.rank, plan.precision), SingularMatrixWarning, 2)
     return ExactSystem(
         problem=problem,
         plan=plan,
@@ -137,9 +149,17 @@ def of_some_centers(problem: Problem, plan: Plan, Z: Tensor, ridge: float) -> Ex
         distinct=None,
         scales=Y.new_ones(p, 1, dtype=torch.float64),
         basis=None if basis is None else basis.factor,
-        factor=factorised(A, plan.max_rank),
+        factor=factor,
         right=right,
         top_eigenvalue=top,
+    )
+
+
+def _low_rank(p: int, rank: int, precision: str) -> str:
+    return (
+        f"K(X, Z) of {p:,} independent centers has rank {rank:,} in {precision}: directions in which it is rounding beside its "
+        "largest rows are left out, and f may fit worse than it could; rows far larger than the others should be "
+        "rescaled or be centers, or take a larger ridge"
     )
 
 
@@ -158,12 +178,12 @@ def _basis(problem: Problem, plan: Plan, A: Tensor, ridge: float) -> Independent
         return None
     coarse = torch.finfo(model).eps > torch.finfo(dtype).eps
     least = resolution(model, A.diagonal().mean().item(), ridge) if coarse else 0.0
-    made = independent(A, least)
+    made = independent(A, max(least, _LEAST))
     if made.rows is None and made.factor.smallest_pivot > squares:
         made.factor.restore()
         return None
     if coarse:
         tell_of_left_out(made, model, ridge, "dtype=float64")
-    else:
+    elif dtype == torch.float32:
         tell_of_left_out(made, dtype, ridge, "precision=float64")
     return made
