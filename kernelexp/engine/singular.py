@@ -98,7 +98,8 @@ class PseudoInverse:
         self.Q = self.R = A.new_empty(0, 0)  # there is no memory for two of them
         self.coarse = dtype != A.dtype
         least = max(truncation(dtype), truncation(A.dtype))
-        G, _ = _pivoted_cholesky(A, len(A) if most is None else most, least)
+        n = len(A)
+        G, _ = _pivoted_cholesky(A, n if most is None else min(most, n), least)
         self.Q, self.R = torch.linalg.qr(G)
         self.rank = G.shape[1]
 
