@@ -24,6 +24,7 @@ from kernelexp.engine import (
     prepare,
 )
 from kernelexp.engine.checks import number, one_of, refuse
+from kernelexp.engine.model import side_by_side
 from kernelexp.estimator_parameters import (
     Precomputed,
     by_our_names,
@@ -210,8 +211,8 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             training = self._trained(self._solver(float(ridge)), own)
             found.append((training.model(), training.rkhs_norm().value, len(training.records)))
         models, norms, iterations = zip(*found, strict=True)
-        weights = torch.cat([model.weights for model in models], 1)
-        self.model_ = replace(models[0], weights=weights[:, np.argsort(order)])
+        joined = side_by_side(models)  # of each ridge falkon may leave out other centers
+        self.model_ = replace(joined, weights=joined.weights[:, np.argsort(order)])
         self.rkhs_norm_, self.n_iter_ = math.hypot(*norms), max(iterations)
         return self._without_matrix()
 

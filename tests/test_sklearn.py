@@ -1,6 +1,7 @@
 """The scikit-learn estimators: scikit-learn's own checks, the dense solution, and a user's habits."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from kernelexp.engine import KERNELS, SOLVERS, FunctionKernel, KernelModel, StopRule
+from kernelexp.engine import (
+    KERNELS,
+    SOLVERS,
+    FunctionKernel,
+    KernelModel,
+    SingularMatrixWarning,
+    StopRule,
+)
 from kernelexp.engine.devices import tiling
 from kernelexp.sklearn import (
     KernelClassifier,
@@ -489,3 +497,33 @@ def test_nothing_stays_that_a_fit_does_not_set(curve):
     assert not hasattr(model, "validation_scores_")
     model.set_params(solver="exact", solver_params=None, ridge=[1e-3] * Y.shape[1]).fit(X, Y)
     assert vars(model).keys() == vars(KernelRegressor(solver="exact").fit(X, Y)).keys()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_ridge_for_each_target_with_centers_of_their_own(dtype):
+    """falkon leaves out centers by what the ridge holds."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 3)).astype(dtype)
+    Y = np.stack([np.sin(X[:, 0]), X[:, 1] * X[:, 2], np.cos(X[:, 2])], 1).astype(dtype)
+    settings = {"solver": "falkon", "solver_params": {"n_centers": 300, "epochs": 50}}
+    settings |= {"bandwidth": 5.0, "random_state": 0}
+    ridges = [1e-2, 1e-9, 1e-2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularMatrixWarning)
+        model = KernelRegressor("gaussian", ridge=ridges, **settings).fit(X, Y)
+        each = [
+            KernelRegressor("gaussian", ridge=r, **settings).fit(X, Y[:, i])
+            for i, r in enumerate(ridges)
+        ]
+
+    def outputs(one):
+        """In float64: weights of the small ridge are so large that predictions in float32 round."""
+        own = one.model_
+        K = own.kernel(torch.tensor(X).double(), own.centers.double())
+        return (K @ own.weights.double()).numpy()
+
+    expected = np.concatenate([outputs(one) for one in each], 1)
+    np.testing.assert_allclose(outputs(model), expected, atol=1e-3 if dtype == "float32" else 1e-6)
+    sizes = [len(one.model_.centers) for one in each]
+    assert max(sizes) <= len(model.model_.centers) <= sizes[0] + sizes[1]
+    assert dtype == "float64" or sizes[0] != sizes[1]

@@ -25,21 +25,25 @@ _SMALLEST_KRYLOV, _KRYLOV_SHARE = 1500, 8
 # direction to the next eigenvalue after those asked for, where 1% is nothing.
 # What the products round off is about this many times eps times the largest eigenvalue.
 _PAIR_RESIDUAL, _ROUNDING = 0.01, 30.0
-# The first ridge tried where rounding has made a matrix indefinite, in units of eps times its trace
-# / n, and by how much it grows until the factorisation succeeds.
+# What is first added to each diagonal entry where rounding has made a matrix indefinite, as a share of it in units
+# of eps, and by how much it grows until the factorisation succeeds.
 _FIRST_JITTER, _JITTER_GROWTH, _JITTER_TRIES = 8.0, 8.0, 12
 
 
 class CholeskyFactor:
     """A symmetric positive definite matrix and its Cholesky factor in one n x n array.
 
-    The lower triangle of the array becomes L, A + jitter I = L L^T; above the diagonal A stays, and
+    The lower triangle of the array becomes L, A + jitter diag(A) = L L^T; above the diagonal A stays, and
     of its diagonal blocks a copy is kept, so that A W and residuals can still be computed.
 
+    What rounding does to A_ij is a share of sqrt(A_ii A_jj), whatever the other rows are (Demmel 1989; Higham
+    2002, theorem 10.5). So pivots and jitter are shares of their own diagonal entries: L is as good as that of
+    S A S, S = diag(A)^(-1/2), and a row far larger than the others takes nothing from them.
+
     Attributes:
-        jitter: what was added to the diagonal because A is not positive definite in its precision;
-            0 where it is.
-        smallest_pivot: the smallest L_ii^2; -inf where there is no factor.
+        jitter: the share of each diagonal entry that was added to it because A is not positive definite in its
+            precision; 0 where it is.
+        smallest_pivot: the smallest L_ii^2 / A_ii, at most 1; -inf where there is no factor.
         restored: whether the array is A again, and no factor any more.
     """
 
@@ -60,7 +64,7 @@ class CholeskyFactor:
                 "positive semidefinite and finite on the data, and the data not all zero"
             )
         self.blocks = [A[b, b].clone() for b in ranges(len(A), _BLOCK)]
-        first = _FIRST_JITTER * torch.finfo(A.dtype).eps * mean
+        first = _FIRST_JITTER * torch.finfo(A.dtype).eps
         while not self._factor() and jitters:
             self.jitter = self.jitter * _JITTER_GROWTH or first
             if self.jitter > first * _JITTER_GROWTH**_JITTER_TRIES:
@@ -70,16 +74,17 @@ class CholeskyFactor:
     def _factor(self) -> bool:
         A, n = self.array, len(self.array)
         self.smallest_pivot, self.restored = math.inf, False
-        for k in ranges(n, _BLOCK):
+        for k, block in zip(ranges(n, _BLOCK), self.blocks, strict=True):
             done, below = slice(0, k.start), slice(k.stop, n)
             # All updates of a column at once: long inner dimensions, and one pass over the column.
             A[k.start :, k].addmm_(A[k.start :, done], A[k, done].mT, alpha=-1)
-            A[k, k].diagonal().add_(self.jitter)
+            A[k, k].diagonal().add_(block.diagonal(), alpha=self.jitter)
             L, info = torch.linalg.cholesky_ex(A[k, k])
             if info.item() or not L.diagonal().isfinite().all():
                 self.smallest_pivot = -math.inf
                 return False
-            self.smallest_pivot = min(self.smallest_pivot, L.diagonal().min().item() ** 2)
+            pivots = L.diagonal().square() / block.diagonal()
+            self.smallest_pivot = min(self.smallest_pivot, pivots.min().item())
             A[k, k] = L
             if k.stop < n:
                 eliminate_(L, A[below, k])
@@ -103,7 +108,7 @@ class CholeskyFactor:
         return X
 
     def solve(self, B: Tensor) -> Tensor:
-        """(A + jitter I)^-1 B: (n, c) -> (n, c), in the precision of A."""
+        """(A + jitter diag(A))^-1 B: (n, c) -> (n, c), in the precision of A."""
         return self.solve_upper(self.solve_lower(B))
 
     def matmul(self, W: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,7 @@ from kernelexp.engine.norms import RKHSNorm, rkhs_norm
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
 from kernelexp.engine.registry import made
+from kernelexp.engine.singular import DistinctRows
 
 _FORMAT, _VERSION = "kernelexp model", 2
 
@@ -126,6 +128,34 @@ class KernelModel:
         named = {"name": header["kernel"]["name"], **header["kernel"]["parameters"]}
         kernel = made(f"{path}: kernel", named, KERNELS, "one of this kernelexp")
         return cls(kernel, centers, weights, stored.get("transform"))
+
+
+def side_by_side(models: Sequence[KernelModel]) -> KernelModel:
+    """The machine whose outputs are those of several of one kernel, one after the other.
+
+    Its centers are theirs, each once; where a machine has not all of them its other weights are 0.
+
+    Raises:
+        ValueError: where they see points through different transforms.
+    """
+    first, *others = models
+    weights = [model.weights for model in models]
+    if any(not _equal(model.transform, first.transform) for model in others):
+        raise ValueError("models of different transforms cannot be one: train them one by one")
+    if all(_equal(model.centers, first.centers) for model in others):
+        return replace(first, weights=torch.cat(weights, 1))
+    centers = torch.cat([model.centers for model in models])
+    rows, outputs = DistinctRows.of(centers), [values.shape[1] for values in weights]
+    joined = first.weights.new_zeros(len(rows.first), sum(outputs))
+    each = [len(model.centers) for model in models]
+    groups, parts = torch.split(rows.group.to(joined.device), each), torch.split(joined, outputs, 1)
+    for part, group, values in zip(parts, groups, weights, strict=True):
+        part.index_add_(0, group, values)
+    return replace(first, centers=centers[rows.first], weights=joined)
+
+
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
 def _foreign(kernel: Kernel) -> Kernel | None:

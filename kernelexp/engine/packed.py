@@ -23,14 +23,14 @@ class PackedFactor:
 
     Attributes:
         panels: of L, whose first rows are lower triangular.
-        smallest_pivot: the smallest L_ii^2.
+        smallest_pivot: the smallest L_ii^2 / A_ii.
     """
 
     def __init__(self, K: TiledKernel, scales: Tensor, shift: float, zero: float) -> None:
         """Fill and factor: n^3 / 3 operations; K (n, n) symmetric, of the type of L; scales (n, 1).
 
         Raises:
-            ValueError: where a pivot is no larger than ``zero``.
+            ValueError: where a pivot is no larger than ``zero``, as a share of its own A_ii (``CholeskyFactor``).
         """
         self.K, self.scales, self.shift = K, scales, shift
         self.panels: list[Tensor] = []
@@ -45,11 +45,13 @@ class PackedFactor:
         panel = self.K.entries(slice(k.start, n), k)
         scales = self.scales.to(panel.dtype)
         panel.mul_(scales[k.start :]).mul_(scales[k].mT).diagonal().add_(self.shift)
+        diagonal = panel.diagonal().clone()
         for start, done in zip(range(0, k.start, _PANEL), self.panels, strict=True):
             rows = done[k.start - start :]
             panel.addmm_(rows, rows[:b].mT, alpha=-1)
         L, info = torch.linalg.cholesky_ex(panel[:b])
-        pivot = -math.inf if info.item() else L.diagonal().min().item() ** 2
+        pivots = L.diagonal().square().div_(diagonal)
+        pivot = -math.inf if info.item() else pivots.min().item()
         if not pivot > zero:
             raise ValueError(
                 f"the kernel matrix of {n:,} points is singular, and there is memory for its factor alone, "

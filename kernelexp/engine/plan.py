@@ -119,6 +119,7 @@ class Plan:
         max_rank: the largest rank that there is memory for a pseudo-inverse of.
         precision: of a matrix that is factored.
         packed: whether of that matrix the factor alone is stored, half of its numbers.
+        basis: whether there is memory for a factor of K(Z, Z), p < n centers, beside it.
         projection: the plan of an inexact projection's own training on the centers; null: it is exact.
         ranks: processes that share the work; what is held and kept is by each of them.
     """
@@ -137,6 +138,7 @@ class Plan:
     max_rank: int = 0
     precision: str = ""
     packed: bool = False
+    basis: bool = False
     projection: Plan | None = None
     ranks: int = 1
 

@@ -19,10 +19,10 @@ from kernelexp.engine.linalg import CholeskyFactor, not_semidefinite, relative_r
 SOLVED = 1e-6
 # Targets that can be met are, up to this many times the tolerance of an iteration.
 MET = 2.0
-# A pivot is zero below this many times sqrt(n) eps max_i A_ii: sums of n rounded terms are off by about
-# sqrt(n) eps.
+# A pivot is zero below this many times sqrt(n) eps of its own diagonal entry: sums of n rounded terms are off by
+# about sqrt(n) eps of what is added, and |A_ij| <= sqrt(A_ii A_jj).
 _PIVOT_ROUNDING = 4.0
-# Where A is singular its spectrum is truncated at this power of eps: the rest is amplified by up to
+# Where A is singular its pivots are truncated at this power of eps: the rest is amplified by up to
 # eps^(-2/3), and its rounding stays below eps^(1/3).
 _TRUNCATION_POWER = 2 / 3
 # Columns of the pivoted factor computed together, and the share of the largest remaining pivot that a column
@@ -30,7 +30,7 @@ _TRUNCATION_POWER = 2 / 3
 _BLOCK, _PIVOT_SHARE = 128, 1 / 16
 # What a pseudo-inverse holds beside its matrix, in numbers of n times its rank: G, Q and what makes them.
 _PSEUDO_INVERSE = 3
-# A v may differ from the factor's G G^T v by this share where A is positive semidefinite.
+# A v may differ from the factor's G G^T v by this share, of it or v, where A is positive semidefinite with a diagonal of 1.
 _INDEFINITE = 1e-3
 
 
@@ -75,7 +75,7 @@ class PseudoInverse:
     """A^+ of a positive semidefinite A (n, n) of rank r: A = G G^T, G = Q R, A^+ = Q R^-T R^-1 Q^T.
 
     G (n, r) is the pivoted Cholesky factor (Higham 1990), by blocks; the residual A - G G^T has a diagonal below
-    eps^(2/3) of A's largest entry. n r^2 operations for G, 2 n r^2 for Q, and 2 n r numbers beside A.
+    eps^(2/3) of A's own. n r^2 operations for G, 2 n r^2 for Q, and 2 n r numbers beside A.
 
     Attributes:
         array: A.
@@ -97,11 +97,9 @@ class PseudoInverse:
         A = self.array
         self.Q = self.R = A.new_empty(0, 0)  # there is no memory for two of them
         self.coarse = dtype != A.dtype
-        G, _ = _pivoted_cholesky(A, len(A) if most is None else most, _truncation(A, dtype))
-        probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
-        image = A @ probe
-        if not (image - G @ (G.mT @ probe)).norm() <= _INDEFINITE * image.norm():
-            raise not_semidefinite(len(A))
+        least = max(truncation(dtype), truncation(A.dtype))
+        n = len(A)
+        G, _ = _pivoted_cholesky(A, n if most is None else min(most, n), least)
         self.Q, self.R = torch.linalg.qr(G)
         self.rank = G.shape[1]
 
@@ -128,32 +126,53 @@ def factorised(A: Tensor, most: int | None = None) -> CholeskyFactor | PseudoInv
     Raises:
         ValueError: as ``CholeskyFactor`` and ``PseudoInverse``.
     """
-    zero = zero_pivot(A.diagonal())
     factor = CholeskyFactor(A, jitters=False)
-    if factor.smallest_pivot > zero:
+    if factor.smallest_pivot > zero_pivot(len(A), A.dtype):
         return factor
     factor.restore()
     return PseudoInverse(A, most)
 
 
-def factor_or_rows(A: Tensor, zero: float = 0.0) -> CholeskyFactor | Tensor:
-    """The Cholesky factor of A (n, n), in place, where its rows are independent; else some that span all.
+def zero_pivot(n: int, dtype: torch.dtype) -> float:
+    """What a pivot of n rows, as a share of its own diagonal entry, must exceed to be more than rounding."""
+    return _PIVOT_ROUNDING * math.sqrt(n) * torch.finfo(dtype).eps
 
-    Of K(Z, Z): centers whose functions span those of all, (r,) with r the numerical rank; A is then the
-    same afterwards. ``zero``: pivots up to this are none.
+
+def truncation(dtype: torch.dtype) -> float:
+    """Up to which share of its own diagonal entry a pivot of a singular matrix is zero for weights of this type."""
+    return float(torch.finfo(dtype).eps ** _TRUNCATION_POWER)
+
+
+def by_pivots(A: Tensor, most: int, zero: float) -> tuple[Tensor, Tensor, Tensor]:
+    """G^T (r, n), the pivots (r,), and the diagonal of A - G G^T (n,), not above ``zero`` of A's.
+
+    Each pivot is one of the largest of those that are more than that share of their own diagonal entries. In one
+    piece of memory for ``most`` rows, of which a CPU has what is written.
     """
-    zero = max(zero, zero_pivot(A.diagonal()))
-    factor = CholeskyFactor(A, jitters=False)
-    if factor.smallest_pivot > zero:
-        return factor
-    factor.restore()
-    return _pivoted_cholesky(A, len(A), zero)[1]
-
-
-def zero_pivot(diagonal: Tensor) -> float:
-    """What a pivot of a matrix with this diagonal, (n,), must exceed to be more than rounding."""
-    eps = torch.finfo(diagonal.dtype).eps
-    return _PIVOT_ROUNDING * math.sqrt(len(diagonal)) * eps * diagonal.max().item()
+    n, diagonal = len(A), A.diagonal().clone()
+    level = max(zero, zero_pivot(n, A.dtype)) * diagonal
+    left = diagonal.clone()  # of A - G G^T
+    G_T, rank = A.new_empty(most, n), 0
+    all_pivots: list[Tensor] = []
+    while (largest := left.where(left > level, 0).max().item()) > 0:
+        block = left.where(left > level, 0).topk(min(_BLOCK, n)).indices
+        done = G_T[:rank]
+        C = A[block].addmm_(done[:, block].mT, done, alpha=-1)  # (b, n)
+        pivots, L = _pivots(C[:, block], left[block], level[block], _PIVOT_SHARE * largest)
+        rank += len(pivots)
+        if rank > most:
+            raise ValueError(
+                f"the kernel matrix of {n:,} points is singular, and there is memory for a rank of "
+                f"{most:,} alone: take a ridge above 0, fewer points or centers, more memory, solver=cg, or of projections "
+                "projection=inexact"
+            )
+        rows = torch.linalg.solve_triangular(L, C[pivots], upper=False)
+        G_T[len(done) : rank] = rows
+        all_pivots.append(block[pivots])
+        left -= rows.square().sum(0)
+        left[block[pivots]] = 0
+    _check_semidefinite(A, G_T[:rank], diagonal)
+    return G_T[:rank], torch.cat(all_pivots), left.clamp_(min=0)
 
 
 def is_rounding(weights: Tensor, size: float, Y: Tensor) -> Tensor:
@@ -205,49 +224,39 @@ def unsolved(left: float) -> str:
     )
 
 
-def _truncation(A: Tensor, dtype: torch.dtype) -> float:
-    """The eigenvalue up to which a singular A is truncated, for weights of type ``dtype``."""
-    level: float = torch.finfo(dtype).eps ** _TRUNCATION_POWER * A.diagonal().max().item()
-    return level
-
-
-def _pivoted_cholesky(A: Tensor, most: int, zero: float = 0.0) -> tuple[Tensor, Tensor]:
+def _pivoted_cholesky(A: Tensor, most: int, zero: float) -> tuple[Tensor, Tensor]:
     """G (n, r) with A - G G^T zero up to the truncation, and the pivots (r,)."""
-    zero = max(zero, zero_pivot(A.diagonal()), _truncation(A, A.dtype))
-    left = A.diagonal().clone()  # of A - G G^T
-    parts: list[Tensor] = []  # of the rows of G^T
-    all_pivots: list[Tensor] = []
-    while (largest := left.max().item()) > zero:
-        block = left.topk(min(_BLOCK, len(A))).indices
-        C = A[block]  # (b, n)
-        for part in parts:
-            C = C.addmm_(part[:, block].mT, part, alpha=-1)
-        pivots, L = _pivots(C[:, block], max(zero, _PIVOT_SHARE * largest))
-        rows = torch.linalg.solve_triangular(L, C[pivots], upper=False)
-        parts.append(rows)
-        all_pivots.append(block[pivots])
-        left -= rows.square().sum(0)
-        left[block[pivots]] = 0
-        if sum(map(len, parts)) > most:
-            raise ValueError(
-                f"the kernel matrix of {len(A):,} points is singular, and there is memory for a rank of "
-                f"{most:,} alone: take a ridge above 0, fewer points or centers, more memory, solver=cg, or of projections "
-                "projection=inexact"
-            )
-    return torch.cat(parts).mT, torch.cat(all_pivots)
+    G_T, pivots, _ = by_pivots(A, most, zero)
+    return G_T.mT, pivots
 
 
-def _pivots(S: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
-    """The pivots of S (b, b) not below ``smallest``, largest first, and their Cholesky factor."""
-    L, left = torch.zeros_like(S), S.diagonal().clone()
+def _check_semidefinite(A: Tensor, G_T: Tensor, diagonal: Tensor) -> None:
+    """Refuse an A of which something is left where no pivot is: a product says so, each row in units of its own."""
+    scales = diagonal.where(diagonal > 0, diagonal.mean()).rsqrt()[:, None]
+    probe = torch.linspace(-1, 1, len(A), dtype=A.dtype, device=A.device)[:, None] + 0.5
+    probe_A = probe * scales
+    image = (A @ probe_A).mul_(scales)
+    left = image - (G_T.mT @ (G_T @ probe_A)).mul_(scales)
+    if not left.norm() <= _INDEFINITE * torch.maximum(image.norm(), probe.norm()):
+        raise not_semidefinite(len(A))
+
+
+def _pivots(S: Tensor, left: Tensor, level: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
+    """The pivots of S (b, b) not below ``smallest`` and above ``level`` (b,), largest first, and their Cholesky factor.
+
+    ``left``: the diagonal of S, (b,), as it was carried along.
+    """
+    L, left = torch.zeros_like(S), left.where(left > level, -torch.inf)
     chosen: list[int] = []
     for k in range(len(S)):
         value, j = left.max(0)
-        if not value.item() > smallest and chosen:
+        if not value.item() > smallest:
             break
         column = (S[:, j] - L[:, :k] @ L[j, :k]) / value.sqrt()
+        column[j] = value.sqrt()
         L[:, k] = column
         left -= column.square()
         chosen.append(int(j))
         left[chosen] = -torch.inf
+        left[left <= level] = -torch.inf
     return torch.tensor(chosen, device=S.device), L[chosen, : len(chosen)]

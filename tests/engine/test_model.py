@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import r2_score
 
 from kernelexp.engine import KERNELS, SOLVERS, FunctionKernel, KernelModel, Problem, prepare
-from kernelexp.engine.model import predicted_labels, r2
+from kernelexp.engine.model import predicted_labels, r2, side_by_side
 from kernelexp.engine.points import Points
 
 
@@ -155,3 +155,20 @@ def test_centers_are_encoded_once(monkeypatch):
     again = pickle.loads(pickle.dumps(model))
     assert "_points" not in vars(again)
     assert again.predict(X[:3]).equal(answers[0])
+
+
+def test_models_side_by_side_have_the_outputs_of_each(model):
+    """Of other centers too: some of their own, some of the first."""
+    generator = torch.Generator().manual_seed(1)
+    centers = torch.cat([model.centers[300:], torch.randn(60, 5, generator=generator)])
+    other = KernelModel(model.kernel, centers, torch.randn(460, 2, generator=generator))
+    X = torch.randn(50, 5, generator=generator)
+    joined = side_by_side([model, other, model])
+    assert len(joined.centers) == 760
+    outputs = [m.predict(X) for m in (model, other, model)]
+    torch.testing.assert_close(joined.predict(X), torch.cat(outputs, 1), rtol=1e-4, atol=1e-3)
+    same = side_by_side([model, replace(model, centers=model.centers.clone())])
+    assert torch.equal(same.centers, model.centers)
+    assert torch.equal(same.weights, torch.cat([model.weights, model.weights], 1))
+    with pytest.raises(ValueError, match="models of different transforms"):
+        side_by_side([model, replace(model, transform=torch.ones(5))])

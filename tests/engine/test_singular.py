@@ -1,10 +1,12 @@
 """Coincident points, numerical rank, least squares: against NumPy and dense float64 algebra."""
 
+import warnings
 import weakref
 
 import numpy as np
 import pytest
 import torch
+from sklearn.kernel_ridge import KernelRidge
 from solving import relative
 
 from kernelexp.engine import (
@@ -17,12 +19,16 @@ from kernelexp.engine import (
     prepare,
     singular,
 )
+from kernelexp.engine.independent import independent
 from kernelexp.engine.linalg import CholeskyFactor
+from kernelexp.engine.operator import BlockedKernel
+from kernelexp.engine.packed import PackedFactor
+from kernelexp.engine.points import Points
 from kernelexp.engine.singular import (
     DistinctRows,
     PseudoInverse,
-    factor_or_rows,
     factorised,
+    zero_pivot,
 )
 
 GENERATOR = torch.Generator()
@@ -68,10 +74,10 @@ def test_pseudo_inverse(r, dtype, error):
 def test_a_matrix_of_full_rank_is_factored_and_one_of_less_is_not():
     A = low_rank(300, 300) + torch.eye(300, dtype=torch.float64)
     assert isinstance(factorised(A.clone()), CholeskyFactor)
-    assert isinstance(factor_or_rows(A.clone()), CholeskyFactor)
+    assert independent(A.clone()).rows is None
     A = low_rank(600, 200)
     before = A.clone()
-    rows = factor_or_rows(A)
+    rows = independent(A).rows
     assert torch.equal(A, before)
     assert len(rows) == 200
     assert torch.linalg.cond(A[rows][:, rows]) < 1e8
@@ -99,12 +105,13 @@ def test_what_has_no_solution_is_refused_at_once(solver, kernel, X, message):
 @pytest.mark.parametrize("ridge", [0.0, 1e-15])
 def test_there_is_one_pseudo_inverse_at_a_time(ridge, monkeypatch):
     """Where float32 cannot hold the weights the second takes the place of the first."""
-    made, taking = [], singular._pivoted_cholesky
+    made, made_rank, taking = [], [], singular._pivoted_cholesky
 
     def followed(*args):
         assert all(Q() is None for Q in made)
         G, pivots = taking(*args)
         made.append(weakref.ref(G))
+        made_rank.append(G.shape[1])
         return G, pivots
 
     orthonormal = torch.linalg.qr
@@ -125,6 +132,8 @@ def test_there_is_one_pseudo_inverse_at_a_time(ridge, monkeypatch):
     with pytest.warns(SingularMatrixWarning, match="float32 cannot hold weights"):
         list(training.run())
     assert len(made) == 6
+    # The rank is that of the solution, also where set-up had found none.
+    assert training.derived()["rank"] == made_rank[-1] < 200
 
 
 @pytest.mark.parametrize("solver", ["exact", "cg"])
@@ -222,3 +231,84 @@ def test_auto_solves_a_long_table_of_few_cells_at_once():
     other, reason = with_ridge.choose(with_ridge.sizes(p), p.measured_limits(), p.device)
     assert other.name == "falkon"
     assert reason.endswith("on 4,000 of the points as centers (solver.n_centers)")
+
+
+def far_off(times, kind):
+    """200 points in R^5, one of them far off; targets of ``kind`` 'sine', or linear ones, which reach it too."""
+    generator = GENERATOR.manual_seed(0)
+    X = torch.randn(200, 5, generator=generator, dtype=torch.float64)
+    X_new = torch.randn(100, 5, generator=generator, dtype=torch.float64)
+    X[3] *= times
+    if kind == "linear":
+        w = torch.randn(5, 1, generator=generator, dtype=torch.float64)
+        return X, X @ w, X_new
+    Y = torch.sin(X[:, :1]) + X[:, 1:2] * X[:, 2:3]
+    Y[3] = 0
+    return X, Y, X_new
+
+
+@pytest.mark.parametrize(
+    ("kernel", "times", "ridge"),
+    [
+        ("polynomial", 1e3, 1e-4),
+        ("linear", 1e6, 1e-6),
+        ("relu_ntk", 1e6, 1e-6),
+        ("linear", 1e6, 0.0),
+        ("polynomial", 30, 0.0),
+    ],
+)
+def test_a_row_far_off_takes_nothing_from_the_others(kernel, times, ridge):
+    """What is rounding of the largest diagonal entry is all that the others have."""
+    X, Y, X_new = far_off(times, kernel)
+    k = KERNELS[kernel]()
+    training = prepare(SOLVERS["exact"](ridge=ridge), Problem(k, X, Y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularMatrixWarning)
+        list(training.run())
+    if ridge:
+        peer = KernelRidge(alpha=200 * ridge, kernel="precomputed").fit(k(X, X).numpy(), Y.numpy())
+        expected = torch.tensor(peer.predict(k(X_new, X).numpy()))
+    elif kernel == "linear":
+        expected = X_new @ torch.linalg.lstsq(X, Y).solution
+    else:
+        K = k(X, X).numpy()
+        expected = k(X_new, X) @ torch.tensor(np.linalg.lstsq(K, Y.numpy(), rcond=1e-13)[0])
+    assert relative(training.model().predict(X_new), expected) < 1e-6
+
+
+@pytest.mark.parametrize("kernel", ["polynomial", "linear"])
+def test_a_row_far_off_of_a_packed_matrix(kernel):
+    X, Y, _ = far_off(1e3, "sine")
+    points, k = Points(X), KERNELS[kernel]()
+    K = BlockedKernel.on(k, X.device)(points, points)
+    ones = torch.ones(200, 1, dtype=torch.float64)
+    factor = PackedFactor(K, ones, 0.02, zero_pivot(200, torch.float64))
+    A = k(X, X) + 0.02 * torch.eye(200, dtype=torch.float64)
+    alpha, expected = factor.solve(Y), torch.linalg.solve(A, Y)
+    assert relative(alpha, expected) < 1e-5
+
+
+def test_pivots_are_judged_by_their_own_entries():
+    """Of a matrix S A S the same rows are independent, whatever the scales are."""
+    A = low_rank(300, 40)
+    A += torch.diag(torch.cat([torch.ones(5), torch.zeros(295)])).double()  # rank 45 at most
+    S = 10 ** (12 * torch.rand(300, 1, generator=GENERATOR.manual_seed(0)).double() - 6)
+    assert PseudoInverse(A).rank == PseudoInverse(S * A * S.mT).rank == 45
+    assert len(independent(S * A * S.mT).rows) == 45
+    A = low_rank(300, 300) + 0.1 * torch.eye(300, dtype=torch.float64)
+    whole, scaled = factorised(A.clone()), factorised(S * A * S.mT)
+    assert isinstance(scaled, CholeskyFactor)
+    assert scaled.smallest_pivot == pytest.approx(whole.smallest_pivot, rel=1e-9)
+
+
+def test_a_matrix_that_no_kernel_has_is_refused_whatever_is_done_with_it():
+    X = torch.randn(300, 5, generator=GENERATOR.manual_seed(0), dtype=torch.float64)
+    A = torch.tanh(2 * X @ X.T - 1)
+    assert torch.linalg.eigvalsh(A)[0] < -1
+    for made in (independent, factorised, PseudoInverse):
+        with pytest.raises(ValueError, match="300 points is not positive semidefinite"):
+            made(A.clone())
+    tanh = FunctionKernel(lambda X, Z: torch.tanh(2 * X @ Z.T - 1), 1.0)
+    for solver in ("exact", "falkon", "cg", "eigenpro2", "eigenpro4"):
+        with pytest.raises(ValueError, match="must be positive semidefinite|the kernel must be"):
+            fit(SOLVERS[solver](), Problem(tanh, X, X[:, :1]))

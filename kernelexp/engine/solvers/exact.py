@@ -65,8 +65,8 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
     Minimises (1/n) sum w_i |f(x_i) - y_i|^2 + ridge ||f||^2, w the weights of points, mostly 1, over f = sum_j alpha_j k(., z_j): with all
     centers (K + n ridge I) alpha = Y, with ridge = 0 the interpolating solution; with p < n centers
-    (K^T K + n ridge K(Z, Z)) alpha = K^T Y, K = K(X, Z). n^3 / 3 operations and n^2 numbers, or
-    n p^2 and p^2. Where n^2 numbers do not fit, and all points are centers, the factor alone is stored, n^2 / 2 numbers
+    (K^T K + n ridge K(Z, Z)) alpha = K^T Y, K = K(X, Z), in a basis of functions of norm 1 where K(Z, Z) is nearly
+    singular. n^3 / 3 operations and n^2 numbers, or n p^2, in the basis 2 n p^2, and 2 p^2. Where n^2 numbers do not fit, and all points are centers, the factor alone is stored, n^2 / 2 numbers
     (``packed``), and refinement computes K anew; a singular matrix is then refused.
 
     Points that coincide are one center, whose target is the mean of theirs. Where the matrix is singular
@@ -120,7 +120,8 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         precision, share = storage(self.precision, p, limits, whole)
         w = PRECISIONS[precision].itemsize
         rows = 0 if whole else rows_at_once(n, p)
-        held = (share * p * p + 512 * p + rows * p) * w
+        matrices = max(1, share)  # with their blocks on the diagonal
+        held = (share * p * p + 512 * matrices * p + rows * p) * w
         plan = plan_memory(
             self.name,
             limits,
@@ -132,9 +133,10 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             setup=max(w * tile_numbers(n, device), self.center_rule.bytes_to_choose(sizes, device)),
             step=8 * 4 * 512 * 512,
         )
-        room = (plan.limit_gb - plan.gigabytes["process"]) * GB - w * p * p
+        room = (plan.limit_gb - plan.gigabytes["process"]) * GB - w * matrices * p * p
         most = largest_rank(room, p, w)
-        return replace(plan, n_centers=p, precision=precision, packed=share < 1, max_rank=most)
+        plan = replace(plan, n_centers=p, precision=precision, max_rank=most)
+        return replace(plan, packed=share < 1, basis=share > 1)
 
     def setup(self, problem: Problem, plan: Plan) -> ExactSystem:
         """Fill and factor the matrix."""
@@ -164,7 +166,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
                 if not self._is_solved(system, iterate, image):  # singular, as pivots did not tell
                     factor.restore()
             if factor.restored:
-                factor = PseudoInverse(factor.array, system.plan.max_rank)
+                factor = system.found_singular()
         if isinstance(factor, PseudoInverse):
             image = self._least_squares(system, iterate, factor)
             if not self._is_held(system, iterate, image):  # fewer directions, smaller weights
@@ -199,7 +201,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             Y = system.targets.double()
             left = relative_residual(Y - system.at_points(iterate.gamma, image, self.ridge), Y)
             if left > SOLVED:
-                iterate.warning = unmet(left, len(Y), len(system.centers), system.rank_of(factor))
+                iterate.warning = unmet(left, len(Y), len(system.centers), system.rank)
             elif system.problem.point_weights is not None:
                 warnings.warn(_WEIGHTS_IGNORED, UserWarning, stacklevel=2)
 
@@ -270,7 +272,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         return image
 
     def weights(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
-        return (iterate.gamma * system.scales).to(system.targets.dtype)
+        return system.coefficients(iterate.gamma).to(system.targets.dtype)
 
     def training_outputs(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
         return iterate.outputs.to(system.targets.dtype)
@@ -279,7 +281,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         if system.distinct is not None:
             return iterate.outputs[system.distinct.first.to(iterate.outputs.device)]
         points = system.problem.points_of(system.centers)
-        return system.kernel(points, points).matmul(iterate.gamma * system.scales)
+        return system.kernel(points, points).matmul(system.coefficients(iterate.gamma))
 
     def residuals(self, iterate: ExactIterate) -> dict[str, float]:
         return {"relative_residual": iterate.relative_residual}

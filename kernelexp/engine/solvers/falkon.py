@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -13,108 +12,21 @@ from torch import Tensor
 from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number
 from kernelexp.engine.devices import tiling
+from kernelexp.engine.independent import independent, resolution, tell_of_left_out
 from kernelexp.engine.krylov import conjugate_gradient_step
-from kernelexp.engine.linalg import (
-    CholeskyFactor,
-    add_gram_,
-    mirror_,
-    relative_residual,
-    top_eigenvalue,
-)
+from kernelexp.engine.linalg import relative_residual, top_eigenvalue
 from kernelexp.engine.narrow import narrow_matmul, narrow_transposed_matmul
 from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.resource import clock
-from kernelexp.engine.singular import factor_or_rows
 from kernelexp.engine.solvers.base import Solver
+from kernelexp.engine.solvers.falkon_state import Factors, FalkonIterate, FalkonSystem
 from kernelexp.engine.solvers.problem import Problem
-from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord
 
-
-@dataclass(frozen=True)
-class Factors:
-    """The preconditioner's, float64.
-
-    Attributes:
-        T: factor of K(Z, Z) = L L^T.
-        A: factor of L^T L / p + ridge I.
-    """
-
-    T: CholeskyFactor
-    A: CholeskyFactor
-
-    @classmethod
-    def of(cls, T: CholeskyFactor, ridge: float) -> Factors:
-        """With A made from T."""
-        gram = torch.zeros_like(T.array)
-        add_gram_(gram, T.array.tril())  # L^T L
-        mirror_(gram)
-        gram.div_(len(gram)).diagonal().add_(ridge)
-        return cls(T, CholeskyFactor(gram))
-
-    def solve(self, R: Tensor) -> Tensor:
-        """L^-T A^-1 L^-1 R: (p, c) -> (p, c)."""
-        return self.T.solve_upper(self.A.solve(self.T.solve_lower(R)))
-
-
-@dataclass(frozen=True)
-class FalkonSystem(System):
-    """What the iteration reads; what has p rows in float64.
-
-    Attributes:
-        K: K(X, Z), kept as far as there is room; of several ranks each has its own rows.
-        top_eigenvalue: lambda_1 of K(Z, Z) / p, an estimate of that of K / n.
-        factors: of the preconditioner; of several ranks the first has them.
-        jitter: added to the diagonal of K(Z, Z) for that.
-        right: K(Z, X) Y, (p, c).
-    """
-
-    K: KernelOperator
-    top_eigenvalue: float
-    factors: Factors | None
-    jitter: float
-    right: Tensor
-
-    def derived(self) -> Derived:
-        return {
-            **self.of_kernel(self.top_eigenvalue),
-            "n_centers": len(self.centers),
-            "rows_kept": self.plan.kept_rows,
-            "jitter": self.jitter,
-        }
-
-    def precondition(self, R: Tensor) -> Tensor:
-        """L^-T A^-1 L^-1 R / n, near H^-1 R: (p, c) -> (p, c)."""
-        return self.by_factors(lambda both: both.solve(R)).div_(len(self.targets))
-
-    def by_factors(self, product: Callable[[Factors], Tensor]) -> Tensor:
-        """What is computed with the factors, on each rank."""
-
-        def made() -> Tensor:
-            assert self.factors is not None
-            return product(self.factors)
-
-        return self.ranks.once(made)
-
-
-@dataclass(kw_only=True)
-class FalkonIterate(Iterate):
-    """What the iteration carries: ``krylov.ConjugateGradients`` and f(X).
-
-    Attributes:
-        solution: alpha, (p, c), float64.
-        residual, direction, weight: see ``krylov``.
-        outputs: f(X), (n, c).
-        relative_residual: max over outputs of |right - H alpha| / |right|, carried along.
-    """
-
-    solution: Tensor
-    residual: Tensor
-    direction: Tensor
-    weight: Tensor
-    outputs: Tensor
-    relative_residual: float = 1.0
+# What a center adds is rounding of products with the others up to this many times eps of its k(z, z): weights of
+# a smaller one are so large that the iteration does not converge.
+_PRODUCTS = 32
 
 
 @final
@@ -187,12 +99,12 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
             X, problem.points, kernel, problem.distinct_rows, problem.generator(), ranks
         )
         made = ranks.first(lambda: self._factors(problem, kernel, Z))
-        factors, independent, top = (None, None, 0.0) if made is None else made
+        factors, rows, top = (None, None, 0.0) if made is None else made
         jitter = 0.0 if factors is None else factors.T.jitter
-        independent, top, jitter = ranks.agreed((independent, top, jitter))
-        if independent is not None:
+        rows, top, jitter = ranks.agreed((rows, top, jitter))
+        if rows is not None:
             # The others add nothing to the span, and K(Z, Z) could not be factored.
-            Z = Z[independent.to(Z.device)]
+            Z = Z[rows.to(Z.device)]
         p, c = len(Z), Y.shape[1]
         centers = problem.points_of(Z)
         own = ranks.own(problem.points)
@@ -218,16 +130,13 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         """Of the preconditioner, the rows of Z that they are of where some depend on others, and lambda_1."""
         p, centers = len(Z), problem.points_of(Z)
         K_ZZ = kernel(centers, centers).dense(problem.Y.new_empty(p, p, dtype=torch.float64))
-        # What rows of X's type round off comes squared, and must stay below what the ridge holds.
-        eps, largest = torch.finfo(problem.X.dtype).eps, K_ZZ.diagonal().max().item()
-        held = (eps * largest) ** 2 / self.ridge if self.ridge else math.inf
         top = top_eigenvalue(K_ZZ, problem.generator()) / p
-        T = factor_or_rows(K_ZZ, min(held, eps ** (2 / 3) * largest))
-        if not isinstance(T, Tensor):
-            return Factors.of(T, self.ridge), None, top
-        K_ZZ = K_ZZ[T][:, T]
-        top = top_eigenvalue(K_ZZ, problem.generator()) / len(T)
-        return Factors.of(CholeskyFactor(K_ZZ), self.ridge), T, top
+        dtype, size = problem.X.dtype, K_ZZ.diagonal().mean().item()
+        least = max(resolution(dtype, size, self.ridge), _PRODUCTS * torch.finfo(dtype).eps)
+        made = independent(K_ZZ, least)
+        finer = "solver=exact" if dtype == torch.float64 else "dtype=float64"
+        tell_of_left_out(made, dtype, self.ridge, finer)
+        return Factors.of(made.factor, self.ridge), made.rows, top
 
     def start(self, system: FalkonSystem, weights: Tensor | None = None) -> FalkonIterate:
         right = system.right
