@@ -24,8 +24,6 @@ from kernelexp.engine.singular import (
     MET,
     SOLVED,
     is_rounding,
-    rounds_off,
-    too_coarse,
     unmet,
     unsolved,
 )
@@ -171,7 +169,8 @@ class CG(Solver[CGSystem, CGIterate]):
         if system.ranks.agreed(bool((met | stuck | rounds).all())):
             self._end(system, iterate, Y, stuck, rounds)
         if iterate.iterations == MOST_EPOCHS and self.epochs is None and not iterate.converged:
-            iterate.warning = unsolved(iterate.relative_residual)
+            left = iterate.relative_residual
+            iterate.warning = unsolved(left, self.ridge, "more epochs")
         iterate.seconds += clock(device) - start
         return self.record(system, iterate)
 
@@ -204,15 +203,9 @@ class CG(Solver[CGSystem, CGIterate]):
             if self.ridge == 0:
                 self._end_in_least_squares(system, iterate, R * ~met)
             elif iterate.relative_residual > SOLVED:
-                iterate.warning = unsolved(iterate.relative_residual)
+                iterate.warning = unsolved(iterate.relative_residual, self.ridge)
         elif iterate.converged and self.ridge == 0:
             self._say_what_is_unmet(system, iterate, MET * self.tolerance)
-        if not iterate.converged:
-            return
-        held = system.outputs(self.weights(system, iterate).double())
-        dtype = system.targets.dtype
-        if rounds_off(held, iterate.outputs, dtype):
-            iterate.warning = iterate.warning or too_coarse(dtype, "f is rounded off")
 
     def _end_in_least_squares(self, system: CGSystem, iterate: CGIterate, R: Tensor) -> None:
         """Take out of the weights what K does not see, which lies along R (0 of outputs that are met).
@@ -230,7 +223,7 @@ class CG(Solver[CGSystem, CGIterate]):
         reach = system.matmul(left).norm(dim=0) / (system.size * Y.norm(dim=0))
         iterate.relative_residual = reach.nan_to_num(0).max().item()
         if iterate.relative_residual > SOLVED:
-            iterate.warning = unsolved(iterate.relative_residual)
+            iterate.warning = unsolved(iterate.relative_residual, self.ridge)
             return
         self._say_what_is_unmet(system, iterate, 0.0)
 

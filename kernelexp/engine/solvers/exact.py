@@ -27,12 +27,13 @@ from kernelexp.engine.singular import (
     PseudoInverse,
     is_rounding,
     largest_rank,
+    rounded_share,
     rounds_off,
     too_coarse,
     unmet,
     unsolved,
 )
-from kernelexp.engine.solvers.base import Solver
+from kernelexp.engine.solvers.base import Solver, some_rows
 from kernelexp.engine.solvers.exact_matrix import (
     PRECISIONS,
     of_all_centers,
@@ -167,13 +168,13 @@ class Exact(Solver[ExactSystem, ExactIterate]):
                 factor = PseudoInverse(factor.array, system.plan.max_rank)
         if isinstance(factor, PseudoInverse):
             image = self._least_squares(system, iterate, factor)
-            if not self._is_held(system, iterate, image):  # fewer directions, smaller weights
+            if not self._is_held(system, iterate):  # fewer directions, smaller weights
                 factor.truncate(problem.Y.dtype, system.plan.max_rank)
                 image = self._least_squares(system, iterate, factor)
         self._judge(system, iterate, factor, image)
         if isinstance(factor, PackedFactor) and not self._is_solved(system, iterate, image):
             # There is no matrix to make a pseudo-inverse of.
-            rounded = too_coarse(system.targets.dtype, "f is rounded off")
+            rounded = too_coarse(system.targets.dtype, "f is rounded off", self.ridge)
             iterate.warning = iterate.warning or rounded
         iterate.seconds += clock(problem.device) - start
         return self.record(system, iterate)
@@ -189,11 +190,12 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         coarse = isinstance(factor, PseudoInverse) and factor.coarse
         iterate.converged = coarse or iterate.relative_residual <= SOLVED
         if coarse:
-            iterate.warning = too_coarse(
-                system.targets.dtype, "directions of K below its eps^(2/3) are left out"
+            left_out = (
+                "directions of K below its eps^(2/3) are left out, and the norm is a lower bound"
             )
+            iterate.warning = too_coarse(system.targets.dtype, left_out, self.ridge)
         elif not iterate.converged:
-            iterate.warning = unsolved(iterate.relative_residual)
+            iterate.warning = unsolved(iterate.relative_residual, self.ridge, *self._ways(system))
         elif system.distinct is not None and self.ridge == 0:
             # Targets that are not met, though a model with all centers should meet them.
             Y = system.targets.double()
@@ -220,14 +222,16 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             return True
         size = system.top_eigenvalue * len(system.targets)
         rounds = bool(is_rounding(iterate.gamma, size, system.right).any())
-        return not rounds and self._is_held(system, iterate, image)
+        return not rounds and self._is_held(system, iterate)
 
-    def _is_held(self, system: ExactSystem, iterate: ExactIterate, image: Tensor) -> bool:
-        """Whether f(X) stays what it is when the weights are rounded to the type of the model."""
-        if system.distinct is None:
+    def _is_held(self, system: ExactSystem, iterate: ExactIterate) -> bool:
+        """Whether f is what it was solved to be when the model computes it, in its type."""
+        if system.distinct is None or system.targets.dtype == torch.float64:
             return True
-        own = system.at_points(iterate.gamma, image, self.ridge)
-        return not rounds_off(iterate.outputs, own, system.targets.dtype)
+        rows = some_rows(system.problem)
+        predicted = self.predicted(system, iterate, rows)
+        solved = self.solved(system, iterate, rows)
+        return not rounds_off(rounded_share(predicted, solved, system.targets))
 
     def _least_squares(
         self, system: ExactSystem, iterate: ExactIterate, factor: PseudoInverse
@@ -269,11 +273,20 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         iterate.outputs = self._held_outputs(system, iterate, factor)
         return image
 
+    @staticmethod
+    def _ways(system: ExactSystem) -> list[str]:
+        """What makes a direct solution more exact, beside a ridge."""
+        coarse = PRECISIONS[system.plan.precision] != torch.float64
+        return ["solver.precision=float64"] if coarse else []
+
     def weights(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
         return (iterate.gamma * system.scales).to(system.targets.dtype)
 
     def training_outputs(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
         return iterate.outputs.to(system.targets.dtype)
+
+    def solved(self, system: ExactSystem, iterate: ExactIterate, rows: Tensor) -> Tensor:
+        return system.outputs_at(system.problem.points[rows], iterate.gamma * system.scales)
 
     def center_outputs(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
         if system.distinct is not None:

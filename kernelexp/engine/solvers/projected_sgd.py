@@ -57,9 +57,8 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
     Attributes:
         centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
         n_centers: p; null: all, or max(1,000, n / 10).
-        projection: ``exact`` (Cholesky factor of K(Z, Z)), ``inexact`` (EigenPro 2 on the centers), or
-            ``auto``: exact where the factor takes at most half of the memory there is, and pays within
-            the epochs that are asked for.
+        projection: ``exact`` (Cholesky factor of K(Z, Z)), ``inexact`` (EigenPro 2 on the centers), or ``auto``: exact
+            where the factor takes at most half of the memory there is, and pays within the epochs that are asked for.
         projection_tolerance: of the inexact projection, relative residual.
         projection_epochs: the most epochs of one inexact projection.
         variance_reduction: SAGA gradients from the third epoch on; false: plain SGD, as published.
@@ -70,6 +69,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
 
     # Above 1: see EigenPro 2; the projected k_G is smaller still than k_G.
     relaxation: ClassVar[float] = 1.5
+    carries: ClassVar[bool] = False
     centers: str | None = None
     n_centers: int | None = None
     projection: str = "auto"

@@ -1,0 +1,96 @@
+"""The end of a training: what is recorded is what the model does, in its own type, or a sentence says that it cannot."""
+
+import warnings
+
+import pytest
+import torch
+
+from kernelexp.engine import KERNELS, SOLVERS, Problem, SingularMatrixWarning, prepare
+
+GENERATOR = torch.Generator()
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=GENERATOR.manual_seed(seed))
+
+
+def smooth(bandwidth, n=1000):
+    """A smooth function under a Gaussian kernel, whose K is singular in float32."""
+    X = normal(n, 3)
+    return Problem(KERNELS["gaussian"](bandwidth=bandwidth), X, X.sum(1, keepdim=True).sin())
+
+
+def lines(n=600, d=10):
+    """A linear function and a little noise, which no line meets: weights are noise over n ridge."""
+    X = normal(n, d)
+    Y = X @ normal(d, 1, seed=1) + 1e-3 * normal(n, 1, seed=2)
+    return Problem(KERNELS["linear"](), X, Y)
+
+
+def powers():
+    """One column of heavy tails under a polynomial, whose K spans more than the digits of a type."""
+    X = normal(300, 1, seed=3).mul(2).exp()
+    return Problem(KERNELS["polynomial"](), X, X.sin() + normal(300, 1, seed=4))
+
+
+def trained(solver, problem):
+    """The training, its last record, its model's training error and what was said."""
+    training = prepare(solver, problem)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", SingularMatrixWarning)
+        *_, last = training.run()
+    outputs = training.model().predict(problem.X)
+    mse = (outputs - problem.Y).square().mean().item()
+    assert [str(w.message) for w in said] == [training.warning] * (training.warning is not None)
+    return training, last, mse
+
+
+@pytest.mark.parametrize("bandwidth", [0.3, 0.7, 1.0])
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+def test_a_training_error_is_that_of_the_float32_model(solver, bandwidth):
+    p = smooth(bandwidth)
+    training, last, mse = trained(SOLVERS[solver](), p)
+    rounding = torch.finfo(torch.float32).eps * p.Y.square().mean().item()
+    assert last.train_mse == pytest.approx(mse, rel=0.2, abs=2 * rounding)
+    known = (training.training_outputs() - p.Y).square().mean().item()
+    assert known == pytest.approx(last.train_mse, rel=1e-2, abs=rounding)
+    assert training.records[-1] == last
+    assert mse < 1e-4  # of targets with a mean square of 0.5
+
+
+@pytest.mark.parametrize(
+    ("solver", "made"),
+    [
+        (SOLVERS["exact"](ridge=1e-9), lines),
+        (SOLVERS["exact"](ridge=1e-9, n_centers=300), lines),
+        (SOLVERS["ridge_path"](ridges=[1e-4]), powers),
+        (SOLVERS["ridge_path"](ridges=[1e-12]), lambda: smooth(1.0)),
+        (SOLVERS["askotch"](ridge=1e-9, epochs=30), lines),
+    ],
+)  # fmt: skip
+def test_weights_that_float32_cannot_hold_are_told_with_a_ridge_too(solver, made):
+    training, last, mse = trained(solver, made())
+    assert training.warning is None or "a larger ridge" in training.warning
+    assert training.warning is not None or mse < 1e-4
+    assert last.train_mse == pytest.approx(mse, rel=0.2)
+
+
+def test_a_path_of_ridges_has_no_weights_along_what_K_does_not_see():
+    p = lines()
+    training, last, mse = trained(SOLVERS["ridge_path"](), p)
+    assert training.warning is None
+    assert training.system.derived()["rank"] == p.X.shape[1]
+    assert last.train_mse == pytest.approx(mse, rel=1e-2)
+    assert training.model().weights.norm() < 1
+
+
+def test_the_end_of_a_training_that_is_gone_back_to_is_found_again():
+    p = powers()
+    training = prepare(SOLVERS["ridge_path"](ridges=[1e-4]), p)
+    with pytest.warns(SingularMatrixWarning, match="float32 cannot hold"):
+        *_, last = training.run()
+    again = prepare(training.solver, p)
+    again.restore(training.saved())
+    assert again.records == [last]
+    assert again.warning == training.warning
+    assert torch.equal(again.training_outputs(), training.training_outputs())
