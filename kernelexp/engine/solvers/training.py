@@ -60,8 +60,7 @@ class Training(Generic[S, It]):
         reason: str | None = None,
         smaller_plan: bool = False,
     ) -> None:
-        self.solver = solver
-        self.system = system
+        self.solver, self.system = solver, system
         self.iterate = solver.start(system)
         self.plan = system.plan
         self.records: list[EpochRecord] = []
@@ -80,8 +79,8 @@ class Training(Generic[S, It]):
     @property
     def warning(self) -> str | None:
         """The sentence for a system that has no solution, or was not solved, or not by the model as it is."""
-        both = [self._settled and self._settled.warning, self.iterate.warning]
-        return "; ".join(filter(None, both)) or None
+        rounded = self._settled.warning if self._settled else None
+        return "; ".join(said for said in (rounded, self.iterate.warning) if said) or None
 
     @property
     def ranks(self) -> Ranks:
