@@ -183,6 +183,12 @@ def rounds_off(share: float) -> bool:
     return share > held
 
 
+def smallest_held(dtype: torch.dtype) -> float:
+    """The smallest eigenvalue of K that weights of this type may be made of, as a share of max k(x, x)."""
+    share: float = torch.finfo(dtype).eps ** _TRUNCATION_POWER
+    return share
+
+
 def unmet(left: float, n: int, distinct: int, rank: int | None = None) -> str:
     """The sentence for targets that the model cannot meet.
 

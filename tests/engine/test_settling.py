@@ -94,3 +94,29 @@ def test_the_end_of_a_training_that_is_gone_back_to_is_found_again():
     assert again.records == [last]
     assert again.warning == training.warning
     assert torch.equal(again.training_outputs(), training.training_outputs())
+
+
+@pytest.mark.parametrize("preconditioner", ["eigenpro", "nystrom", "rpcholesky", "none"])
+def test_cg_ends_with_what_float32_can_hold(preconditioner):
+    """Weights grow with iterations, and with what the preconditioner takes at once; ``exact`` ends with 2e-3 here."""
+    X = 2 * torch.rand(600, 3, generator=GENERATOR.manual_seed(0), dtype=torch.float64) - 1
+    Y = (4 * X[:, :1]).sin() * (3 * X[:, 1:2]).cos() + X[:, 2:] ** 2
+    p = Problem(KERNELS["gaussian"](bandwidth=1.0), X.float(), Y.float())
+    training, last, mse = trained(SOLVERS["cg"](preconditioner=preconditioner), p)
+    assert mse < 1e-3  # of targets with a variance of 0.3
+    assert last.train_mse == pytest.approx(mse, rel=0.2)
+    assert "float32 cannot hold weights" in training.warning
+    assert "its last iterations are left out" in training.warning
+    assert training.stopped_by == "least_squares"
+    assert training.rkhs_norm().lower_bound
+    double = Problem(p.kernel, X, Y)  # which needs none of this
+    training, last, mse = trained(SOLVERS["cg"](preconditioner=preconditioner, epochs=50), double)
+    assert training.warning is None
+    assert mse < 0.02
+
+
+def test_cg_with_a_ridge_keeps_what_it_has_where_going_back_is_worse():
+    training, last, mse = trained(SOLVERS["cg"](ridge=1e-9), lines())
+    assert "predictions are off by" in training.warning
+    assert last.train_mse == pytest.approx(mse, rel=0.2)
+    assert mse < 0.01
