@@ -30,6 +30,8 @@ _TRUNCATION_POWER = 2 / 3
 _BLOCK, _PIVOT_SHARE = 128, 1 / 16
 # What a pseudo-inverse holds beside its matrix, in numbers of n times its rank: G, Q and what makes them.
 _PSEUDO_INVERSE = 3
+# Predictions that differ from the solution by this share of the targets are told.
+TOLD = 0.05
 # A v may differ from the factor's G G^T v by this share where A is positive semidefinite.
 _INDEFINITE = 1e-3
 
@@ -178,7 +180,7 @@ def rounded_share(outputs: Tensor, exact: Tensor, Y: Tensor) -> float:
 
 
 def rounds_off(share: float) -> bool:
-    """Whether that is more than rounding of a solution that float32 can hold."""
+    """Whether that is more than rounding of a solution that float32 can hold: another one may be better."""
     held: float = torch.finfo(torch.float32).eps ** (1 - _TRUNCATION_POWER)
     return share > held
 

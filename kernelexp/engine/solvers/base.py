@@ -51,6 +51,8 @@ class SolverOption(ABC):
 
     name: ClassVar[str]
     default_epochs: ClassVar[int] = 10
+    # Whether it solves at once, so that a second epoch would do the first's work again.
+    direct: ClassVar[bool] = False
     epochs: int | None = None
     stop: StopRule = field(default_factory=StopRule)
 
@@ -60,6 +62,8 @@ class SolverOption(ABC):
     @property
     def max_epochs(self) -> int:
         """The most epochs a run takes."""
+        if self.direct:
+            return 1
         if self.epochs is not None:
             return self.epochs
         return self.default_epochs if self.stop == StopRule() else MOST_EPOCHS
@@ -67,7 +71,7 @@ class SolverOption(ABC):
     @property
     def likely_epochs(self) -> int:
         """What is asked for; the solver's default where a stop rule will tell."""
-        return self.epochs or self.default_epochs
+        return 1 if self.direct else self.epochs or self.default_epochs
 
     def sizes(self, problem: Problem) -> Sizes:
         """What a plan is made for."""

@@ -40,6 +40,14 @@ class ExactSystem(System):
         at_centers = (image - n * ridge * gamma) / self.scales
         return at_centers[self.distinct.group.to(gamma.device)]
 
+    def held_outputs(self, gamma: Tensor, factor: Factor, ridge: float) -> Tensor:
+        """f(X), (n, c), of weights rounded to the model's type: the same, or where fewer points are centers with the kernel."""
+        weights = (gamma * self.scales).to(self.targets.dtype).double()
+        if self.distinct is None:
+            return self.outputs_at(self.problem.points, weights)
+        gamma = weights / self.scales
+        return self.at_points(gamma, factor.matmul(gamma), ridge)
+
     def rank_of(self, factor: Factor) -> int:
         """The numerical rank of A by a factor of it."""
         return factor.rank if isinstance(factor, PseudoInverse) else len(self.right)

@@ -125,6 +125,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
     name: ClassVar[str] = "ridge_path"
     sharded: ClassVar[bool] = False
     default_epochs: ClassVar[int] = 1
+    direct: ClassVar[bool] = True
     ridges: list[float] | None = None
     by: str = "loo"
     centers: str | None = None

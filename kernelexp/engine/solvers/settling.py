@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernelexp.engine.singular import off_by, rounded_share, rounds_off, too_coarse
+from kernelexp.engine.singular import TOLD, off_by, rounded_share, too_coarse
 from kernelexp.engine.solvers.base import TRUSTED, AnySolver, DivergenceError, error_of, some_rows
 from kernelexp.engine.solvers.stopping import EpochRecord
 
@@ -54,7 +54,7 @@ def settled(solver: AnySolver, system: Any, iterate: Any, record: EpochRecord) -
             "(dataset.scale=standard), or take dtype=float64"
         )
     warning = None
-    if rounds_off(share):
+    if share > TOLD:
         ridge = solver.choice(system, iterate).get("ridge", getattr(solver, "ridge", 0.0))
         warning = too_coarse(Y.dtype, off_by(share), ridge)
     rounding = torch.finfo(Y.dtype).eps * system.mean_square
