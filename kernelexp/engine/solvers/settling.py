@@ -50,8 +50,8 @@ def settled(solver: AnySolver, system: Any, iterate: Any, record: EpochRecord) -
     finite, drift, share = ranks.agreed((finite, drift, share))
     if not finite:
         raise DivergenceError(
-            f"the model's predictions on its training points are not finite in {Y.dtype}: rescale X "
-            "(dataset.scale=standard), or take dtype=float64"
+            f"the model's predictions on its training points are not finite in {Y.dtype}: rescale X and Y, or take "
+            "dtype=float64"
         )
     warning = None
     if share > TOLD:
