@@ -37,7 +37,7 @@ from kernelexp.engine.model import predicted_labels
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.solvers.minibatch import MiniBatchSolver, limited
+from kernelexp.engine.solvers.minibatch import MiniBatchSolver, largest_diagonal, limited
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.projected_plan import plan_projected
 from kernelexp.engine.solvers.projected_state import ProjectedIterate, ProjectedSystem
@@ -160,7 +160,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
             points=points,
             spectrum=spectrum,
             preconditioner=P,
-            beta=ranks.max(kernel.diag(ranks.own(X)).max().item()),
+            beta=largest_diagonal(kernel, X, ranks),
             batch_size=0,
             relaxation=self.relaxation,
             inflation=1.0,
