@@ -141,6 +141,7 @@ def _parameters(key: str, given: Any, cls: Any) -> dict[str, Any]:
 def by_our_names(message: str) -> str:
     """What the engine says of settings, by the names that they have here."""
     message = message.replace("resource.", "").replace(" (dataset.n_train)", "")
+    message = message.replace(" (dataset.scale=standard)", "")
     message = message.replace("point_weights", "sample_weight, class_weight")
     return re.sub(r"\bsolver\.(\w+)", r"solver_params \1", message)
 

@@ -73,8 +73,8 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             kernel_params: other parameters of the kernel by name, as ``{"nu": 2.5}``.
             solver: a name of ``kernelexp.engine.SOLVERS``; ``"auto"`` takes one by the size of the
                 problem, a direct solution where that is a matter of seconds.
-            ridge: of a solver that has one (all but eigenpro3 and eigenpro4), in the units of a mean loss (alpha of
-                scikit-learn's KernelRidge is n times this); of a regressor also one for each target, where those of one
+            ridge: of a solver that has one (not eigenpro3 and eigenpro4; rfm has that of its ``inner`` solver, ridge_path
+                finds its own), in the units of a mean loss (alpha of scikit-learn's KernelRidge is n times this); of a regressor also one for each target, where those of one
                 value are trained together; None: the solver's default.
             solver_params: its other parameters by name, as ``{"epochs": 5}``,
                 ``{"stop": {"train_error": 0}}``.

@@ -58,6 +58,7 @@ class Given:
         ridge: >= 0, in the units of eigenvalues of K / n.
         generator: what is drawn comes from it.
         ranks: the processes that share it.
+        least: the smallest eigenvalue of K / n that a step is to be made of at once: those below are taken up by iterations.
     """
 
     kernel: BlockedKernel
@@ -67,11 +68,12 @@ class Given:
     ridge: float
     generator: torch.Generator
     ranks: Ranks
+    least: float = 0.0
 
     def made(self, values: Tensor, U: Tensor, floor: float) -> LowRank:
         """From the eigensystem of an approximation, values (q,) of K / n."""
         values = values + self.ridge
-        floor = max(floor, _LEAST * self.spectrum.top_eigenvalue)
+        floor = max(floor, self.least, _LEAST * self.spectrum.top_eigenvalue)
         return LowRank(U.contiguous(), (1 - floor / values).clamp(min=0), self.ranks)
 
 

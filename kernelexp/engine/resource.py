@@ -6,7 +6,7 @@ Ma, Belkin 2019, section 3 chooses one number from it, the batch m_max = min(m_C
 - m_C is measured: the block of rows from which on larger blocks are hardly faster. It becomes
   ``block_size`` and has no influence on the numbers a run produces, only on its speed.
 - m_S follows from memory: blocks are never stored whole (``operator``), so a block of B rows costs
-  B (B + d + 2 c) numbers, not B n. It becomes ``max_batch_size``, the m_max that limits q.
+  B (B + d + 3 c + q) numbers, not B n. It becomes ``max_batch_size``, the m_max that limits q.
 """
 
 from __future__ import annotations

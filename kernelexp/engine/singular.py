@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kernelexp.engine.linalg import CholeskyFactor, not_semidefinite, relative_residual
+from kernelexp.engine.linalg import CholeskyFactor, not_semidefinite
 
 # Up to this relative residual a linear system counts as solved.
 SOLVED = 1e-6
@@ -30,6 +30,8 @@ _TRUNCATION_POWER = 2 / 3
 _BLOCK, _PIVOT_SHARE = 128, 1 / 16
 # What a pseudo-inverse holds beside its matrix, in numbers of n times its rank: G, Q and what makes them.
 _PSEUDO_INVERSE = 3
+# Predictions that differ from the solution by this share of the targets are told.
+TOLD = 0.05
 # A v may differ from the factor's G G^T v by this share, of it or v, where A is positive semidefinite with a diagonal of 1.
 _INDEFINITE = 1e-3
 
@@ -185,10 +187,27 @@ def is_rounding(weights: Tensor, size: float, Y: Tensor) -> Tensor:
     return rounds
 
 
-def rounds_off(outputs: Tensor, exact: Tensor, dtype: torch.dtype) -> bool:
-    """Whether f(X) of weights rounded to ``dtype`` is too far from f(X) as solved: both (n, c)."""
-    held: float = torch.finfo(dtype).eps ** (1 - _TRUNCATION_POWER)
-    return relative_residual(outputs - exact, exact) > held
+def rounded_share(outputs: Tensor, exact: Tensor, Y: Tensor) -> float:
+    """What rounding has done to f, as a share of the targets Y (n, c): root mean squares, the worst output's.
+
+    ``outputs``, ``exact``: f at some points as its model has it and as solved, (m, c). inf where f is not finite.
+    """
+    off = (outputs.double() - exact.double()).square().mean(0).sqrt()
+    sizes = Y.square().mean(0).double().sqrt()
+    shares = (off / sizes)[sizes > 0]  # an output without targets has no size
+    return shares.nan_to_num(nan=math.inf).max().item() if len(shares) else 0.0
+
+
+def rounds_off(share: float) -> bool:
+    """Whether that is more than rounding of a solution that float32 can hold: another one may be better."""
+    held: float = torch.finfo(torch.float32).eps ** (1 - _TRUNCATION_POWER)
+    return share > held
+
+
+def smallest_held(dtype: torch.dtype) -> float:
+    """The smallest eigenvalue of K that weights of this type may be made of, as a share of max k(x, x)."""
+    share: float = torch.finfo(dtype).eps ** _TRUNCATION_POWER
+    return share
 
 
 def unmet(left: float, n: int, distinct: int, rank: int | None = None) -> str:
@@ -207,21 +226,34 @@ def unmet(left: float, n: int, distinct: int, rank: int | None = None) -> str:
     )
 
 
-def too_coarse(dtype: torch.dtype, so: str) -> str:
-    """The sentence for a solution whose weights ``dtype`` cannot hold, and so what."""
+def too_coarse(dtype: torch.dtype, so: str, ridge: float) -> str:
+    """The sentence for a solution with this ridge whose weights ``dtype`` cannot hold, and so what."""
     name = str(dtype).removeprefix("torch.")
+    ways = ["dtype=float64"] if dtype != torch.float64 else []
     return (
-        f"K is nearly singular: {name} cannot hold weights as large as those of the solution, {so}, and "
-        "the norm is a lower bound; take dtype=float64 or a ridge above 0"
+        f"K is nearly singular: {name} cannot hold weights as large as those of the solution, {so}; take "
+        + " or ".join([*ways, _a_ridge(ridge)])
     )
 
 
-def unsolved(left: float) -> str:
-    """The sentence for a system that has a solution which was not reached; ``left``: its residual."""
+def off_by(share: float) -> str:
+    """What ``too_coarse`` says of a ``rounded_share``."""
+    return f"and the model's predictions are off by {share:.1g} of the targets"
+
+
+def unsolved(left: float, ridge: float, *ways: str) -> str:
+    """The sentence for a system with this ridge that has a solution which was not reached.
+
+    ``left``: its residual; ``ways``: what helps beside a ridge.
+    """
     return (
         f"the system is not solved: a relative residual of {left:.2g} is left, and the norm is a lower "
-        "bound; more epochs help, or a larger ridge"
+        f"bound; take {' or '.join([*ways, _a_ridge(ridge)])}"
     )
+
+
+def _a_ridge(ridge: float) -> str:
+    return "a larger ridge" if ridge > 0 else "a ridge above 0"
 
 
 def _pivoted_cholesky(A: Tensor, most: int, zero: float) -> tuple[Tensor, Tensor]:

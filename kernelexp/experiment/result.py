@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kernelexp.engine import KernelModel, memory
+from kernelexp.engine import Ending, KernelModel, memory
 from kernelexp.engine.singular import unsolved
 from kernelexp.experiment.features import features, subspace_error
 from kernelexp.experiment.mistakes import mistakes
@@ -25,7 +25,10 @@ def result(prepared: Prepared, trained: Trained, validated: dict[str, float]) ->
     residuals, warning = training.residuals(), training.warning
     # Also where no more epochs were asked for, or a stop rule ended it: solvers leave that to the caller.
     if warning is None and norm.lower_bound:
-        warning = unsolved(residuals[RUN.relative_residual])
+        solver = training.solver
+        ended = trained.stopped_by in (Ending.TOLERANCE, Ending.LEAST_SQUARES)
+        way = "a smaller solver.tolerance" if ended else "more epochs"
+        warning = unsolved(residuals[RUN.relative_residual], getattr(solver, "ridge", 0.0), way)
     metrics = RunMetrics[float | None](
         **{name: float(setup.derived[name]) for name in DERIVED if name in setup.derived},
         setup_seconds=training.setup_seconds,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem, fit, prepare
+from kernelexp.engine import KERNELS, SOLVERS, DivergenceError, Problem, fit, prepare
 
 X = torch.arange(30.0).reshape(10, 3)
 Y, LABELS = X[:, :1], torch.arange(10) % 2
@@ -43,3 +43,50 @@ def test_refuses(changes, message):
 def test_large_numbers_that_do_not_overflow_are_taken():
     scaled = Problem(KERNELS["gaussian"](bandwidth=1e15), X * 1e14, Y * 1e15, LABELS)
     assert torch.isfinite(fit(SOLVERS["exact"](), scaled).weights).all()
+
+
+def scaled(size, dtype=torch.float32):
+    values = torch.randn(300, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return (values * size).to(dtype), values[:, :1].sin().to(dtype)
+
+
+@pytest.mark.parametrize("solver", ["auto", "falkon", "ridge_path", "cg", "eigenpro2", "askotch"])
+def test_a_kernel_that_overflows_is_refused(solver):
+    kernel, (points, targets) = KERNELS["polynomial"](degree=4), scaled(1e6)
+    message = r"kernel Polynomial\(degree=4.* is inf at training points of norms up to 3.6e\+06 in torch.float32: "
+    with pytest.raises(ValueError, match=message) as error:
+        prepare(SOLVERS[solver](), Problem(kernel, points, targets))
+    assert str(error.value).endswith("rescale X (dataset.scale=standard) or take dtype=float64")
+    assert "\n" not in str(error.value)
+    prepare(SOLVERS["exact"](), Problem(kernel, points.double(), targets.double()))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("gaussian", 1e-25), ("gaussian", 1e-20), ("laplacian", 1e-25)]
+)
+@pytest.mark.parametrize("median", [False, True])
+def test_points_too_close_for_their_squares_are_refused(name, size, median):
+    kernel, (points, targets) = KERNELS[name](bandwidth="median" if median else size), scaled(size)
+    fitted = kernel.fitted_to(points, torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="apart, whose squares torch.float32 cannot hold") as error:
+        prepare(SOLVERS["auto"](), Problem(fitted, points, targets))
+    assert "must be 3e-16 or more; rescale X" in str(error.value)
+    double, targets = scaled(size, torch.float64)
+    fitted = kernel.fitted_to(double, torch.Generator().manual_seed(0))
+    model = fit(SOLVERS["exact"](ridge=1e-6), Problem(fitted, double, targets))
+    assert (model.predict(double) - targets).square().mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["laplacian_l1", "linear"])
+def test_points_close_together_are_taken_by_kernels_without_their_squares(name):
+    points, targets = scaled(1e-16 if name == "linear" else 1e-25)
+    own = {} if name == "linear" else {"bandwidth": 1e-25}
+    model = fit(SOLVERS["exact"](ridge=1e-6), Problem(KERNELS[name](**own), points, targets))
+    assert model.predict(points).isfinite().all()
+
+
+def test_a_model_that_is_not_finite_is_an_error():
+    """Where single values of the kernel are finite, and sums of its squares are not."""
+    points, targets = scaled(1e6)
+    with pytest.raises(DivergenceError, match=r"are not finite in torch.float32: rescale X and Y"):
+        fit(SOLVERS["falkon"](), Problem(KERNELS["polynomial"](degree=3), points, targets))

@@ -7,7 +7,15 @@ import torch
 from sklearn.datasets import load_digits
 from solving import problem, relative, with_step
 
-from kernelexp.engine import KERNELS, DivergenceError, Problem, ResourceLimits, StopRule, prepare
+from kernelexp.engine import (
+    KERNELS,
+    SOLVERS,
+    DivergenceError,
+    Problem,
+    ResourceLimits,
+    StopRule,
+    prepare,
+)
 from kernelexp.engine.solvers.eigenpro1 import EigenPro1
 from kernelexp.engine.solvers.eigenpro2 import EigenPro2
 from kernelexp.engine.solvers.sgd import SGD
@@ -228,3 +236,23 @@ def test_what_is_recorded_in_float32_is_what_the_model_does(solver):
     true = (K @ training.model().weights.double() - p.Y.double()).square().mean().item()
     assert last.train_mse > true / 3
     assert training.stopped_by == "epochs"  # no fiction to stop on
+
+
+@pytest.mark.parametrize("solver", ["sgd", "eigenpro2", "eigenpro4"])
+def test_steps_that_follow_few_far_points_are_told(solver):
+    """Under a kernel of products k(x, x) is |x|^2, and one far row in a thousand sets the step of all."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(1000, 5, generator=generator)
+    tails = X * torch.randn(1000, 1, generator=generator).mul(2).exp()
+    for rows, told in ((tails, True), (X, False)):
+        p = Problem(KERNELS["relu_ntk"](), rows, rows[:, :1].sign())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            prepare(SOLVERS[solver](), p)
+        messages = [str(w.message) for w in said]
+        assert len(messages) == told
+        if told:
+            diagonal = p.kernel.diag(rows)
+            times = (diagonal.max() / diagonal.mean()).item()
+            assert f"which is {times:,.0f} times the mean" in messages[0]
+            assert "scale columns that have heavy tails, or take solver=exact" in messages[0]

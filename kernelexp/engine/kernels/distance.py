@@ -55,6 +55,8 @@ class DistanceKernel(Kernel):
             return self
         rows = torch.randperm(len(X), generator=generator)[:_MEDIAN_SAMPLE].to(X.device)
         median = self.median_distance(Points(X[rows])) if len(rows) > 1 else 0.0
+        if median == 0 and len(rows) > 1:  # or squares of distances have vanished
+            median = self.median_distance(Points(X[rows].double()))
         if median == 0:
             raise ValueError(
                 "bandwidth=median: more than half of the points coincide; give a number"

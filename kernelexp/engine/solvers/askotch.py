@@ -261,7 +261,8 @@ class Askotch(Solver[AskotchSystem, AskotchIterate]):
             left = relative_residual(Y - self._outputs(system, iterate), Y)
             iterate.warning = unmet(left, n, u) if left > MET * self.tolerance else None
         elif last and self.epochs is None and not iterate.converged:
-            iterate.warning = unsolved(iterate.relative_residual) + _SINGULAR * (self.ridge == 0)
+            iterate.warning = unsolved(iterate.relative_residual, self.ridge, "more epochs")
+            iterate.warning += _SINGULAR * (self.ridge == 0)
 
     def _outputs(self, system: AskotchSystem, iterate: AskotchIterate) -> Tensor:
         """f(X) in float64, (n, c)."""

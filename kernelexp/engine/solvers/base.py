@@ -31,7 +31,7 @@ It = TypeVar("It", bound=Iterate)
 
 # Points on which f(X) as carried along is held against the model, and how many times the mean square of
 # the difference a training error must be to be believed.
-_DRIFT_POINTS, _TRUSTED = 256, 10.0
+_DRIFT_POINTS, TRUSTED = 256, 10.0
 # With a stop rule and no number of epochs given: the end of patience with a rule that is never met.
 MOST_EPOCHS = 1000
 
@@ -51,6 +51,8 @@ class SolverOption(ABC):
 
     name: ClassVar[str]
     default_epochs: ClassVar[int] = 10
+    # Whether it solves at once, so that a second epoch would do the first's work again.
+    direct: ClassVar[bool] = False
     epochs: int | None = None
     stop: StopRule = field(default_factory=StopRule)
 
@@ -60,6 +62,8 @@ class SolverOption(ABC):
     @property
     def max_epochs(self) -> int:
         """The most epochs a run takes."""
+        if self.direct:
+            return 1
         if self.epochs is not None:
             return self.epochs
         return self.default_epochs if self.stop == StopRule() else MOST_EPOCHS
@@ -67,7 +71,7 @@ class SolverOption(ABC):
     @property
     def likely_epochs(self) -> int:
         """What is asked for; the solver's default where a stop rule will tell."""
-        return self.epochs or self.default_epochs
+        return 1 if self.direct else self.epochs or self.default_epochs
 
     def sizes(self, problem: Problem) -> Sizes:
         """What a plan is made for."""
@@ -103,6 +107,8 @@ class Solver(SolverOption, Generic[S, It]):
     moves: ClassVar[bool] = False
     # Whether it minimises a weighted loss, where points have weights.
     weighted: ClassVar[bool] = False
+    # Whether f(X) comes from anything else than the model, and so may differ from what that predicts.
+    carries: ClassVar[bool] = True
 
     @abstractmethod
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
@@ -145,6 +151,15 @@ class Solver(SolverOption, Generic[S, It]):
     @abstractmethod
     def training_outputs(self, system: S, iterate: It) -> Tensor:
         """f(X) on the training points, (n, c); at hand, or computed."""
+
+    def solved(self, system: S, iterate: It, rows: Tensor) -> Tensor:
+        """F at some training points as training knows it, before weights are rounded: rows (m,) -> (m, c)."""
+        return self.training_outputs(system, iterate)[rows.to(system.problem.device)]
+
+    def predicted(self, system: S, iterate: It, rows: Tensor) -> Tensor:
+        """F at some training points as its model predicts it: rows (m,) -> (m, c)."""
+        X = system.problem.X
+        return self.model(system, iterate).predict(X[rows.to(X.device)])
 
     def center_outputs(self, system: S, iterate: It) -> Tensor:
         """f(Z) at the centers, (p, c), as carried along; here the training points'."""
@@ -192,12 +207,12 @@ class Solver(SolverOption, Generic[S, It]):
             train_mse = ranks.agreed(self._mse(system, iterate))
             # May it be what f(X) as carried along has rounded off? It takes some time to see.
             small = math.sqrt(torch.finfo(system.targets.dtype).eps) * system.mean_square
-            if train_mse < small and train_mse < _TRUSTED * ranks.agreed(
+            if train_mse < small and train_mse < TRUSTED * ranks.agreed(
                 self._drift(system, iterate)
             ):
                 self.refresh(system, iterate)
                 train_mse = self._mse(system, iterate)
-            train_error = _error(self.training_outputs(system, iterate), system.problem.labels)
+            train_error = error_of(self.training_outputs(system, iterate), system.problem.labels)
         weights = self.weights(system, iterate).double()
         squares = (weights * self.center_outputs(system, iterate).double()).sum()
         norm = squares.clamp_(min=0).sqrt_().item()
@@ -210,18 +225,21 @@ class Solver(SolverOption, Generic[S, It]):
         return difference.square_().mean().item()
 
     def _drift(self, system: S, iterate: It) -> float:
-        """Mean square of f(X) as carried along minus the model's, on up to 256 points drawn by the seed."""
-        problem = system.problem
-        rows = torch.randperm(len(problem.X), generator=problem.generator())[:_DRIFT_POINTS]
-        X = problem.X[rows.to(problem.X.device)]
-        carried = self.training_outputs(system, iterate)[rows.to(problem.device)]
-        return (self.model(system, iterate).predict(X) - carried).square_().mean().item()
+        """Mean square of f(X) as carried along minus the model's, on some points."""
+        rows = some_rows(system.problem)
+        carried = self.training_outputs(system, iterate)[rows.to(system.problem.device)]
+        return (self.predicted(system, iterate, rows) - carried).square_().mean().item()
 
 
 AnySolver: TypeAlias = Solver[Any, Any]
 
 
-def _error(outputs: Tensor, labels: Tensor | None) -> float | None:
+def some_rows(problem: Problem) -> Tensor:
+    """Up to 256 training points, drawn by the seed, on which a model is held against what it should be."""
+    return torch.randperm(len(problem.X), generator=problem.generator())[:_DRIFT_POINTS]
+
+
+def error_of(outputs: Tensor, labels: Tensor | None) -> float | None:
     """Share of wrong training labels of outputs (n, c); None for regression."""
     if labels is None:
         return None

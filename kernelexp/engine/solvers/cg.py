@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -24,18 +25,22 @@ from kernelexp.engine.singular import (
     MET,
     SOLVED,
     is_rounding,
+    rounded_share,
     rounds_off,
+    smallest_held,
     too_coarse,
     unmet,
     unsolved,
 )
-from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver
+from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver, some_rows
 from kernelexp.engine.solvers.cg_state import CGIterate, CGSystem
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.spectrum import nystrom_spectrum
 
 _SUBSAMPLE = 2000
+# What rounding of weights does to f is looked at where an estimate by their size exceeds this share of the targets.
+_LOOK = 1e-4
 
 
 @final
@@ -101,7 +106,7 @@ class CG(Solver[CGSystem, CGIterate]):
             device,
             f"conjugate gradients on {n} points with q={q}",
             "take a smaller solver.q or fewer points (dataset.n_train)",
-            model=8 * (own * q + 7 * n * c),
+            model=8 * (own * q + 8 * n * c),
             setup=8 * (numbers_to_make(kind, own, s, q) + tiles),
             step=8 * (n * c + tiles),
         )
@@ -117,7 +122,8 @@ class CG(Solver[CGSystem, CGIterate]):
         spectrum = ranks.once(
             lambda: nystrom_spectrum(kernel, points, s, generator, rank, torch.float64), generator
         )
-        given = Given(kernel, points, spectrum, q, self.ridge, generator, ranks)
+        least = smallest_held(problem.Y.dtype) * spectrum.diagonal.max().item() / len(points)
+        given = Given(kernel, points, spectrum, q, self.ridge, generator, ranks, least)
         return CGSystem(
             problem=problem,
             plan=plan,
@@ -150,6 +156,7 @@ class CG(Solver[CGSystem, CGIterate]):
             direction=nothing,
             direction_image=nothing,
             weight=nothing,
+            held=nothing if system.targets.dtype == torch.float64 else solution.clone(),
             outputs=outputs,
         )
 
@@ -171,7 +178,10 @@ class CG(Solver[CGSystem, CGIterate]):
         if system.ranks.agreed(bool((met | stuck | rounds).all())):
             self._end(system, iterate, Y, stuck, rounds)
         if iterate.iterations == MOST_EPOCHS and self.epochs is None and not iterate.converged:
-            iterate.warning = unsolved(iterate.relative_residual)
+            left = iterate.relative_residual
+            iterate.warning = unsolved(left, self.ridge, "more epochs")
+        if len(iterate.held):
+            self._hold(system, iterate)
         iterate.seconds += clock(device) - start
         return self.record(system, iterate)
 
@@ -204,15 +214,47 @@ class CG(Solver[CGSystem, CGIterate]):
             if self.ridge == 0:
                 self._end_in_least_squares(system, iterate, R * ~met)
             elif iterate.relative_residual > SOLVED:
-                iterate.warning = unsolved(iterate.relative_residual)
+                iterate.warning = unsolved(iterate.relative_residual, self.ridge)
         elif iterate.converged and self.ridge == 0:
             self._say_what_is_unmet(system, iterate, MET * self.tolerance)
-        if not iterate.converged:
+
+    def _hold(self, system: CGSystem, iterate: CGIterate) -> None:
+        """End with the last solution that was held, where the model's type cannot hold this one and does worse with it.
+
+        Iterations take up smaller and smaller eigenvalues of K, and weights grow. The model's predictions are looked at
+        four times while iterations double, where their rounding may count, and at the end.
+        """
+        i, Y = iterate.iterations, system.targets
+        octave = 1 << max(0, i.bit_length() - 3)
+        end = iterate.converged or iterate.epoch + 1 == self.max_epochs
+        if not end and (i % octave or not self._may_round_off(system, iterate)):
             return
-        held = system.outputs(self.weights(system, iterate).double())
-        dtype = system.targets.dtype
-        if rounds_off(held, iterate.outputs, dtype):
-            iterate.warning = iterate.warning or too_coarse(dtype, "f is rounded off")
+        rows = some_rows(system.problem)
+        predicted = self.predicted(system, iterate, rows)
+        share = rounded_share(predicted, self.solved(system, iterate, rows), Y)
+        if not rounds_off(system.ranks.agreed(share)):
+            iterate.held = iterate.solution.clone()
+            return
+        targets = Y[rows.to(Y.device)]
+        before = system.outputs_at(system.problem.points[rows], iterate.held.to(Y.dtype))
+        worse = (before - targets).norm() < (predicted - targets).norm()
+        if not system.ranks.agreed(bool(worse)):
+            return
+        iterate.solution = iterate.held
+        iterate.outputs = system.outputs(iterate.solution)
+        R = (system.right - iterate.outputs).sub_(iterate.solution, alpha=system.shift)
+        iterate.relative_residual = relative_residual(R, system.right)
+        iterate.converged = True
+        left_out = "its last iterations are left out, and the norm is a lower bound"
+        iterate.warning = too_coarse(Y.dtype, left_out, self.ridge)
+
+    @staticmethod
+    def _may_round_off(system: CGSystem, iterate: CGIterate) -> bool:
+        """Whether eps max k(x, x) |alpha|, rounding of f by signs at random, counts before the targets."""
+        Y = system.right
+        eps = torch.finfo(system.targets.dtype).eps * system.spectrum.diagonal.max().item()
+        off = eps * iterate.solution.norm(dim=0) * math.sqrt(len(Y))
+        return bool((off > _LOOK * Y.norm(dim=0)).any())
 
     def _end_in_least_squares(self, system: CGSystem, iterate: CGIterate, R: Tensor) -> None:
         """Take out of the weights what K does not see, which lies along R (0 of outputs that are met).
@@ -230,7 +272,7 @@ class CG(Solver[CGSystem, CGIterate]):
         reach = system.matmul(left).norm(dim=0) / (system.size * Y.norm(dim=0))
         iterate.relative_residual = reach.nan_to_num(0).max().item()
         if iterate.relative_residual > SOLVED:
-            iterate.warning = unsolved(iterate.relative_residual)
+            iterate.warning = unsolved(iterate.relative_residual, self.ridge)
             return
         self._say_what_is_unmet(system, iterate, 0.0)
 

@@ -27,12 +27,13 @@ from kernelexp.engine.singular import (
     PseudoInverse,
     is_rounding,
     largest_rank,
+    rounded_share,
     rounds_off,
     too_coarse,
     unmet,
     unsolved,
 )
-from kernelexp.engine.solvers.base import Solver
+from kernelexp.engine.solvers.base import Solver, some_rows
 from kernelexp.engine.solvers.exact_matrix import (
     PRECISIONS,
     of_all_centers,
@@ -94,6 +95,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
     sharded: ClassVar[bool] = False
     weighted: ClassVar[bool] = True
     default_epochs: ClassVar[int] = 1
+    direct: ClassVar[bool] = True
     centers: str | None = None
     n_centers: int | None = None
     ridge: float = 0.0
@@ -161,21 +163,26 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         if isinstance(factor, PackedFactor):
             image = self._refine(system, iterate, factor)
         elif isinstance(factor, CholeskyFactor):
+            solved = False
             if not factor.restored:
                 image = self._refine(system, iterate, factor)
-                if not self._is_solved(system, iterate, image):  # singular, as pivots did not tell
-                    factor.restore()
+                solved = self._is_solved(system, iterate)
+                if not solved or (self.ridge == 0 and not self._is_held(system, iterate)):
+                    factor.restore()  # singular, as pivots did not tell
             if factor.restored:
-                factor = system.found_singular()
+                try:
+                    factor = system.found_singular()
+                except ValueError:
+                    if not solved:
+                        raise
         if isinstance(factor, PseudoInverse):
             image = self._least_squares(system, iterate, factor)
-            if not self._is_held(system, iterate, image):  # fewer directions, smaller weights
-                factor.truncate(problem.Y.dtype, system.plan.max_rank)
-                image = self._least_squares(system, iterate, factor)
+            if not self._is_held(system, iterate):
+                image = self._coarser(system, iterate, factor, image)
         self._judge(system, iterate, factor, image)
-        if isinstance(factor, PackedFactor) and not self._is_solved(system, iterate, image):
+        if isinstance(factor, PackedFactor) and not self._is_solved(system, iterate):
             # There is no matrix to make a pseudo-inverse of.
-            rounded = too_coarse(system.targets.dtype, "f is rounded off")
+            rounded = too_coarse(system.targets.dtype, "f is rounded off", self.ridge)
             iterate.warning = iterate.warning or rounded
         iterate.seconds += clock(problem.device) - start
         return self.record(system, iterate)
@@ -191,11 +198,13 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         coarse = isinstance(factor, PseudoInverse) and factor.coarse
         iterate.converged = coarse or iterate.relative_residual <= SOLVED
         if coarse:
-            iterate.warning = too_coarse(
-                system.targets.dtype, "directions of K below its eps^(2/3) are left out"
+            left_out = (
+                "directions of K below its eps^(2/3) are left out, and the norm is a lower bound"
             )
+            iterate.warning = too_coarse(system.targets.dtype, left_out, self.ridge)
         elif not iterate.converged:
-            iterate.warning = unsolved(iterate.relative_residual)
+            ways = ["solver.precision=float64"] if system.plan.precision == "float32" else []
+            iterate.warning = unsolved(iterate.relative_residual, self.ridge, *ways)
         elif system.distinct is not None and self.ridge == 0:
             # Targets that are not met, though a model with all centers should meet them.
             Y = system.targets.double()
@@ -205,31 +214,39 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             elif system.problem.point_weights is not None:
                 warnings.warn(_WEIGHTS_IGNORED, UserWarning, stacklevel=2)
 
-    def _held_outputs(self, system: ExactSystem, iterate: ExactIterate, factor: Factor) -> Tensor:
-        """f(X) of the weights as the model holds them, (n, c)."""
-        weights = self.weights(system, iterate).double()
-        if system.distinct is None:
-            centers = system.problem.points_of(system.centers)
-            return system.kernel(system.problem.points, centers).matmul(weights)
-        gamma = weights / system.scales
-        return system.at_points(gamma, factor.matmul(gamma), self.ridge)
-
-    def _is_solved(self, system: ExactSystem, iterate: ExactIterate, image: Tensor) -> bool:
-        """Whether the residual is small, by weights of a size that can be worked with and held."""
+    def _is_solved(self, system: ExactSystem, iterate: ExactIterate) -> bool:
+        """Whether the residual is small, by weights of a size that can be worked with."""
         if iterate.relative_residual > SOLVED:
             return False
         if self.ridge > 0 or system.distinct is None:
             return True
         size = system.top_eigenvalue * len(system.targets)
-        rounds = bool(is_rounding(iterate.gamma, size, system.right).any())
-        return not rounds and self._is_held(system, iterate, image)
+        return not bool(is_rounding(iterate.gamma, size, system.right).any())
 
-    def _is_held(self, system: ExactSystem, iterate: ExactIterate, image: Tensor) -> bool:
-        """Whether f(X) stays what it is when the weights are rounded to the type of the model."""
-        if system.distinct is None:
+    def _is_held(self, system: ExactSystem, iterate: ExactIterate) -> bool:
+        """Whether f is what it was solved to be when the model computes it, in its type."""
+        if system.distinct is None or system.targets.dtype == torch.float64:
             return True
-        own = system.at_points(iterate.gamma, image, self.ridge)
-        return not rounds_off(iterate.outputs, own, system.targets.dtype)
+        rows = some_rows(system.problem)
+        predicted = self.predicted(system, iterate, rows)
+        solved = self.solved(system, iterate, rows)
+        return not rounds_off(rounded_share(predicted, solved, system.targets))
+
+    def _coarser(
+        self, system: ExactSystem, iterate: ExactIterate, factor: PseudoInverse, image: Tensor
+    ) -> Tensor:
+        """By fewer directions, whose weights are smaller, where the model is nearer to its targets so; A gamma."""
+        rows, Y, rank = some_rows(system.problem), system.targets, factor.rank
+        targets, before = Y[rows.to(Y.device)], replace(iterate, gamma=iterate.gamma.clone())
+        factor.truncate(Y.dtype, system.plan.max_rank)
+        fewer = self._least_squares(system, iterate, factor)
+        off, now = ((self.predicted(system, i, rows) - targets).norm() for i in (before, iterate))
+        if not now >= off:  # also where that is nan
+            return fewer
+        iterate.gamma, iterate.outputs = before.gamma, before.outputs
+        iterate.relative_residual = before.relative_residual
+        factor.rank, factor.coarse = rank, False  # of what stays
+        return image
 
     def _least_squares(
         self, system: ExactSystem, iterate: ExactIterate, factor: PseudoInverse
@@ -245,7 +262,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         size = top_eigenvalue(A, system.problem.generator()) * right.norm(dim=0)
         reach = (factor.matmul(left).norm(dim=0) / size).nan_to_num_(0)
         iterate.relative_residual = reach.max().item()
-        iterate.outputs = self._held_outputs(system, iterate, factor)
+        iterate.outputs = system.held_outputs(iterate.gamma, factor, self.ridge)
         return image
 
     def _refine(
@@ -268,7 +285,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             halved, since = (left, 0) if left < halved / 2 else (halved, since + 1)
         image = factor.matmul(iterate.gamma)
         iterate.relative_residual = relative_residual(right - image, right)
-        iterate.outputs = self._held_outputs(system, iterate, factor)
+        iterate.outputs = system.held_outputs(iterate.gamma, factor, self.ridge)
         return image
 
     def weights(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
@@ -276,6 +293,9 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
     def training_outputs(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
         return iterate.outputs.to(system.targets.dtype)
+
+    def solved(self, system: ExactSystem, iterate: ExactIterate, rows: Tensor) -> Tensor:
+        return system.outputs_at(system.problem.points[rows], system.coefficients(iterate.gamma))
 
     def center_outputs(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:
         if system.distinct is not None:

@@ -19,6 +19,7 @@ from kernelexp.engine.narrow import narrow_matmul, narrow_transposed_matmul
 from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.resource import clock
+from kernelexp.engine.singular import SOLVED, unsolved
 from kernelexp.engine.solvers.base import Solver
 from kernelexp.engine.solvers.falkon_state import Factors, FalkonIterate, FalkonSystem
 from kernelexp.engine.solvers.problem import Problem
@@ -181,6 +182,9 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         iterate.outputs.addcmul_(image, step.to(image.dtype))
         iterate.relative_residual = relative_residual(iterate.residual, system.right)
         iterate.converged = system.ranks.agreed(iterate.relative_residual <= self.tolerance)
+        last = iterate.epoch + 1 == self.max_epochs and self.epochs is None
+        if last and not iterate.converged and iterate.relative_residual > SOLVED:
+            iterate.warning = unsolved(iterate.relative_residual, self.ridge, "more epochs")
         iterate.seconds += clock(device) - start
         return self.record(system, iterate)
 

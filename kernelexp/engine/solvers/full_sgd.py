@@ -46,7 +46,7 @@ from kernelexp.engine.sharded import square_operator
 from kernelexp.engine.solvers.block import Block
 from kernelexp.engine.solvers.deflation import Deflation
 from kernelexp.engine.solvers.full_state import FullIterate, FullSystem
-from kernelexp.engine.solvers.minibatch import MiniBatchSolver, limited
+from kernelexp.engine.solvers.minibatch import MiniBatchSolver, largest_diagonal, limited
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
 from kernelexp.engine.solvers.subsample import least_time_subsample
@@ -165,7 +165,7 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
             points=points,
             spectrum=spectrum,
             preconditioner=preconditioner,
-            beta=ranks.max(kernel.diag(ranks.own(X)).max().item()),
+            beta=largest_diagonal(kernel, X, ranks),
             batch_size=0,
             relaxation=self.relaxation,
             inflation=1.0,

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from kernelexp.engine.batch import critical_batch_size, step_size
 from kernelexp.engine.checks import number
+from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Sizes
 from kernelexp.engine.points import Points
 from kernelexp.engine.preconditioner import Preconditioner
+from kernelexp.engine.ranks import Ranks
 from kernelexp.engine.solvers.base import DivergenceError, Solver
 from kernelexp.engine.solvers.state import Derived, Iterate, System, draw_permutation
 from kernelexp.engine.solvers.stopping import EpochRecord
@@ -32,6 +34,8 @@ _GROWTH = 10.0
 # Or when, over this many epochs, it has risen each time, to that many times the lowest so far. The share
 # of the first loss keeps rounding noise around zero from counting.
 _RISES, _NOISE = 3, 1e-6
+# The largest k(x, x) is that of few points where it is this many times the mean.
+_FAR = 100.0
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,21 @@ class MiniBatchSolver(Solver[MS, MI], Generic[MS, MI]):
         iterate.step_scale /= 2
         iterate.epoch = iterate.position = 0
         iterate.losses = iterate.losses[:1]
+
+
+def largest_diagonal(kernel: BlockedKernel, X: Tensor, ranks: Ranks) -> float:
+    """Max k(x, x) over the training points X (n, d), which steps follow; told where it is that of few points."""
+    diagonal = kernel.diag(ranks.own(X))[:, None]
+    largest = ranks.max(diagonal.max().item())
+    mean = ranks.mean(diagonal, len(X))
+    if largest > _FAR * mean:
+        warnings.warn(
+            f"steps follow the largest k(x, x), {largest:.2g}, which is {largest / mean:,.0f} times the mean: training of "
+            "most points takes that many times the epochs; scale columns that have heavy tails, or take solver=exact",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return largest
 
 
 def limited(m: int, asked: int | None, most: int) -> int:

@@ -17,6 +17,10 @@ from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.engine.singular import DistinctRows
 
 _DTYPES = (torch.float32, torch.float64)
+# Points on which the kernel is tried: so many of the largest norm, of the smallest, and others.
+_TRIED = 8
+# What squares of distances that small may do to the kernel, as a share of its largest value.
+_ROUNDED = 0.01
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,14 @@ class Problem:
         """X as kernels take it.
 
         Raises:
-            ValueError: where X has NaN, or numbers whose squares overflow.
+            ValueError: where X has NaN, or numbers whose squares overflow, or squares that the kernel makes of them
+                overflow or vanish in their type.
         """
         points = Points.of(self.X, self.precision, self.device)
         _check_range("X", self.X, points.norms.max().item(), 1)
+        order = points.norms.argsort()
+        others = order[:: -(-len(order) // _TRIED)]
+        _check_kernel(self.kernel, points[torch.cat([order[:_TRIED], others, order[-_TRIED:]])])
         return points
 
     def points_of(self, Z: Tensor) -> Points:
@@ -142,4 +150,27 @@ def _check_range(name: str, values: Tensor, largest: float, terms: int) -> None:
         raise ValueError(
             f"{name} has {found}: must be finite, and small enough that sums of squares do not overflow in "
             f"{values.dtype} (norms up to {bound:.0e}); remove or rescale what is not"
+        )
+
+
+def _check_kernel(kernel: Kernel, some: Points) -> None:
+    """Refuse a kernel that is not finite at some points (m, d), or wrong since squares of their distances vanish."""
+    X, info = some.values, torch.finfo(some.values.dtype)
+    ways = "rescale X (dataset.scale=standard) or take dtype=float64"
+    K = kernel(some, some)
+    values = torch.cat([K.flatten(), kernel.diag(X)])
+    wild = values[~values.isfinite()]
+    spread = (X - X.double().mean(0)).norm(dim=1).max().item()
+    least = math.sqrt(info.tiny / info.eps)
+    if 0 < spread < least:
+        double = some.to(torch.float64, some.device)
+        exact = kernel(double, double)
+        if not (K - exact).abs().max() <= _ROUNDED * exact.abs().max():
+            raise ValueError(
+                f"X has points {spread:.2g} apart, whose squares {X.dtype} cannot hold: must be {least:.0e} or more; {ways}"
+            )
+    if len(wild):
+        raise ValueError(
+            f"kernel {kernel} is {wild[0].item()} at training points of norms up to {some.norms.max().item():.2g} in "
+            f"{X.dtype}: the kernel must be positive semidefinite and finite on the data; {ways}"
         )

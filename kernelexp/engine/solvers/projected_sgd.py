@@ -37,7 +37,7 @@ from kernelexp.engine.model import predicted_labels
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes
 from kernelexp.engine.preconditioner import Preconditioner
-from kernelexp.engine.solvers.minibatch import MiniBatchSolver, limited
+from kernelexp.engine.solvers.minibatch import MiniBatchSolver, largest_diagonal, limited
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.projected_plan import plan_projected
 from kernelexp.engine.solvers.projected_state import ProjectedIterate, ProjectedSystem
@@ -57,9 +57,8 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
     Attributes:
         centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
         n_centers: p; null: all, or max(1,000, n / 10).
-        projection: ``exact`` (Cholesky factor of K(Z, Z)), ``inexact`` (EigenPro 2 on the centers), or
-            ``auto``: exact where the factor takes at most half of the memory there is, and pays within
-            the epochs that are asked for.
+        projection: ``exact`` (Cholesky factor of K(Z, Z)), ``inexact`` (EigenPro 2 on the centers), or ``auto``: exact
+            where the factor takes at most half of the memory there is, and pays within the epochs that are asked for.
         projection_tolerance: of the inexact projection, relative residual.
         projection_epochs: the most epochs of one inexact projection.
         variance_reduction: SAGA gradients from the third epoch on; false: plain SGD, as published.
@@ -70,6 +69,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
 
     # Above 1: see EigenPro 2; the projected k_G is smaller still than k_G.
     relaxation: ClassVar[float] = 1.5
+    carries: ClassVar[bool] = False
     centers: str | None = None
     n_centers: int | None = None
     projection: str = "auto"
@@ -160,7 +160,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
             points=points,
             spectrum=spectrum,
             preconditioner=P,
-            beta=ranks.max(kernel.diag(ranks.own(X)).max().item()),
+            beta=largest_diagonal(kernel, X, ranks),
             batch_size=0,
             relaxation=self.relaxation,
             inflation=1.0,

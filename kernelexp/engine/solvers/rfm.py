@@ -79,6 +79,7 @@ class RFM(Solver[System, RFMIterate]):
     name: ClassVar[str] = "rfm"
     sharded: ClassVar[bool] = False
     moves: ClassVar[bool] = True
+    carries: ClassVar[bool] = False  # the end of each round's training is that of the round
     default_epochs: ClassVar[int] = 5
     inner: Any = "exact"
     diagonal: bool = False

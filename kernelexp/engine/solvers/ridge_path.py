@@ -125,6 +125,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
     name: ClassVar[str] = "ridge_path"
     sharded: ClassVar[bool] = False
     default_epochs: ClassVar[int] = 1
+    direct: ClassVar[bool] = True
     ridges: list[float] | None = None
     by: str = "loo"
     centers: str | None = None
@@ -174,7 +175,10 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         # Where all points are centers, which then all differ, it is K itself.
         if len(Z) == n and self.center_rule.takes_all(n):
             S, Q = _eigen(A)
-            back, beyond, share = Q, torch.zeros_like(Y), Y.new_zeros(n)
+            # Weights along what K does not see would do nothing but round f off.
+            known = _above_rounding(S)
+            unseen, S, Q = Q[:, ~known], S[known], Q[:, known]
+            back, beyond, share = Q, unseen @ (unseen.mT @ Y), unseen.square().sum(1)
         else:
             T, V = _eigen(A)
             known = _above_rounding(T)

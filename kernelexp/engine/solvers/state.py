@@ -15,6 +15,7 @@ from torch import Tensor
 from kernelexp.engine.batch import critical_batch_size
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Plan
+from kernelexp.engine.points import Points
 from kernelexp.engine.ranks import Ranks
 from kernelexp.engine.solvers.problem import Problem
 
@@ -49,6 +50,10 @@ class System:
     def ranks(self) -> Ranks:
         """The processes that share the work."""
         return self.problem.ranks
+
+    def outputs_at(self, points: Points, weights: Tensor) -> Tensor:
+        """Outputs (m, c) at points (m, d) of weights (p, c), computed in their type."""
+        return self.kernel(points, self.problem.points_of(self.centers)).matmul(weights)
 
     @cached_property
     def mean_square(self) -> float:

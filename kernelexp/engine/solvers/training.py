@@ -26,6 +26,7 @@ from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
 from kernelexp.engine.solvers.base import AnySolver, It, S, Solver, SolverOption
 from kernelexp.engine.solvers.problem import Problem
+from kernelexp.engine.solvers.settling import Settled, settled
 from kernelexp.engine.solvers.state import Derived, Saved, restore, saved
 from kernelexp.engine.solvers.stopping import Ending, EpochRecord
 
@@ -59,8 +60,7 @@ class Training(Generic[S, It]):
         reason: str | None = None,
         smaller_plan: bool = False,
     ) -> None:
-        self.solver = solver
-        self.system = system
+        self.solver, self.system = solver, system
         self.iterate = solver.start(system)
         self.plan = system.plan
         self.records: list[EpochRecord] = []
@@ -69,6 +69,7 @@ class Training(Generic[S, It]):
         self.reason = reason
         self.smaller_plan = smaller_plan
         self.stopped_by: Ending | None = None
+        self._settled: Settled | None = None
 
     @property
     def problem(self) -> Problem:
@@ -77,8 +78,9 @@ class Training(Generic[S, It]):
 
     @property
     def warning(self) -> str | None:
-        """The sentence for a system that has no solution, or was not solved."""
-        return self.iterate.warning
+        """The sentence for a system that has no solution, or was not solved, or not by the model as it is."""
+        rounded = self._settled.warning if self._settled else None
+        return "; ".join(said for said in (rounded, self.iterate.warning) if said) or None
 
     @property
     def ranks(self) -> Ranks:
@@ -88,16 +90,14 @@ class Training(Generic[S, It]):
     def run(self, after_round: Callable[[], None] | None = None) -> Iterator[EpochRecord]:
         """Train until the last epoch, a tolerance or a stop rule, named in ``stopped_by``.
 
-        After a divergence training starts again, and so do the epochs of its records. What a system left
-        undone is said in ``warning``, and once as a ``SingularMatrixWarning``.
-
-        ``after_round`` is called between rounds, several times in a long epoch; what it raises ends the run
-        in a state that can be saved.
+        After a divergence training starts again, and so do the epochs of its records. What a system left undone is said in
+        ``warning``, and once as a ``SingularMatrixWarning``. ``after_round`` is called between rounds, several times in a long
+        epoch; what it raises ends the run in a state that can be saved.
         """
         while self.stopped_by is None:
             record = self.advance()
             if record is not None:
-                self._add(record)
+                record = self._add(record)
             if after_round is not None:
                 after_round()
             if record is not None:
@@ -108,13 +108,26 @@ class Training(Generic[S, It]):
     @led
     def advance(self) -> EpochRecord | None:
         """One round: the record of an epoch that it completes, else None."""
+        self._settled = None
         # With the seconds of rank 0, by which a stop rule may decide.
         return self.ranks.agreed(self.solver.advance(self.system, self.iterate))
 
-    def _add(self, record: EpochRecord) -> None:
+    def _add(self, record: EpochRecord) -> EpochRecord:
+        """The record as it counts: at the end it is that of the model."""
         self.seconds += record.seconds
         self.records = [*self.records[: record.epoch - 1], record]
         self.stopped_by = self._ending()
+        if self.stopped_by is not None:
+            self.settle()
+        return self.records[-1]
+
+    @led
+    def settle(self) -> None:
+        """Hold what was recorded last against the model: the end of a training."""
+        last = self.ranks.agreed(self.records[-1] if self.records else None)
+        if last is not None:
+            self._settled = settled(self.solver, self.system, self.iterate, last)
+            self.records = [*self.records[:-1], self._settled.record]
 
     @led
     def go_back(self, stored: Saved | None = None) -> None:
@@ -124,6 +137,8 @@ class Training(Generic[S, It]):
     def end(self, by: Ending | None) -> None:
         """No further epoch: somebody else has decided so."""
         self.stopped_by = by
+        if by is not None:
+            self.settle()
 
     def _ending(self) -> Ending | None:
         if self.iterate.converged:
@@ -146,6 +161,8 @@ class Training(Generic[S, It]):
     @led
     def training_outputs(self) -> Tensor:
         """f(X) on the training points, (n, c); at hand, or computed."""
+        if self._settled and self._settled.outputs is not None:
+            return self._settled.outputs
         return self.solver.training_outputs(self.system, self.iterate)
 
     def derived(self) -> Derived:
@@ -191,9 +208,8 @@ class Training(Generic[S, It]):
     def restore(self, stored: Saved | None) -> None:
         """Go on where ``saved`` was called, after a ``prepare`` with the same problem and that plan.
 
-        Of several ranks, also of another number than then, all call it, and what the first has counts.
-
-        With more epochs, or another stop rule, than it was saved with, a finished training goes on.
+        Of several ranks, also of another number than then, all call it, and what the first has counts. With more
+        epochs, or another stop rule, than it was saved with, a finished training goes on.
 
         Raises:
             ValueError: where it is of another solver or version.
@@ -205,7 +221,11 @@ class Training(Generic[S, It]):
         self.seconds = stored.numbers["seconds"]
         # What stopped it before may not stop it now.
         whole = self.records and len(self.records) == self.iterate.epoch
-        self.stopped_by = self._ending() if whole else None
+        self._settled, self.stopped_by = None, self._ending() if whole else None
+        if self.stopped_by is None:
+            self.iterate.warning = None  # was said of the end that it had
+        else:
+            self.settle()
 
 
 AnyTraining: TypeAlias = Training[Any, Any]
@@ -214,11 +234,9 @@ AnyTraining: TypeAlias = Training[Any, Any]
 def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) -> AnyTraining:
     """The expensive set-up, once; ``plan``: one that was made before, of a checkpoint.
 
-    Where the memory that was planned is not there after all, it is made again with three quarters of it,
-    once, with a warning; ``smaller_plan`` says so.
-
-    Of several ranks all call it, with equal problems; where the solver is one that rank 0 runs alone, the others
-    get ``NothingToDo``.
+    Where the memory that was planned is not there after all, it is made again with three quarters of it, once, with a
+    warning; ``smaller_plan`` says so. Of several ranks all call it, with equal problems; where the solver is one that
+    rank 0 runs alone, the others get ``NothingToDo``.
 
     Raises:
         ValueError: where a size exceeds the data or the memory, or the kernel is not one.
@@ -276,8 +294,7 @@ def _check(plan: Plan, solver: AnySolver, limits: Limits) -> None:
 
 def _three_quarters(problem: Problem) -> Limits:
     """Of the memory there is; with a warning."""
-    limits = problem.measured_limits()
-    asked = replace(problem.limits, memory_gb=_SMALLER * limits.allowed / GB)
+    asked = replace(problem.limits, memory_gb=_SMALLER * problem.measured_limits().allowed / GB)
     warnings.warn(
         f"out of memory; started again with resource.memory_gb={asked.memory_gb:.2f}",
         RuntimeWarning,
@@ -289,6 +306,5 @@ def _three_quarters(problem: Problem) -> Limits:
 def fit(option: SolverOption, problem: Problem) -> KernelModel:
     """``prepare`` and ``run`` in one call, for use as a library."""
     training = prepare(option, problem)
-    for _ in training.run():
-        pass
+    list(training.run())
     return training.model()

@@ -1,0 +1,164 @@
+"""The end of a training: what is recorded is what the model does, in its own type, or a sentence says that it cannot."""
+
+import warnings
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from kernelexp.engine import KERNELS, SOLVERS, Problem, SingularMatrixWarning, StopRule, prepare
+
+GENERATOR = torch.Generator()
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=GENERATOR.manual_seed(seed))
+
+
+def smooth(bandwidth, n=1000):
+    """A smooth function under a Gaussian kernel, whose K is singular in float32."""
+    X = normal(n, 3)
+    return Problem(KERNELS["gaussian"](bandwidth=bandwidth), X, X.sum(1, keepdim=True).sin())
+
+
+def lines(n=600, d=10):
+    """A linear function and a little noise, which no line meets: weights are noise over n ridge."""
+    X = normal(n, d)
+    Y = X @ normal(d, 1, seed=1) + 1e-3 * normal(n, 1, seed=2)
+    return Problem(KERNELS["linear"](), X, Y)
+
+
+def powers():
+    """One column of heavy tails under a polynomial, whose K spans more than the digits of a type."""
+    X = normal(300, 1, seed=3).mul(2).exp()
+    return Problem(KERNELS["polynomial"](), X, X.sin() + normal(300, 1, seed=4))
+
+
+def trained(solver, problem):
+    """The training, its last record, its model's training error and what was said."""
+    training = prepare(solver, problem)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", SingularMatrixWarning)
+        *_, last = training.run()
+    outputs = training.model().predict(problem.X)
+    mse = (outputs - problem.Y).square().mean().item()
+    assert [str(w.message) for w in said] == [training.warning] * (training.warning is not None)
+    return training, last, mse
+
+
+@pytest.mark.parametrize("bandwidth", [0.3, 0.7, 1.0])
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+def test_a_training_error_is_that_of_the_float32_model(solver, bandwidth):
+    p = smooth(bandwidth)
+    training, last, mse = trained(SOLVERS[solver](), p)
+    rounding = torch.finfo(torch.float32).eps * p.Y.square().mean().item()
+    assert last.train_mse == pytest.approx(mse, rel=0.2, abs=2 * rounding)
+    known = (training.training_outputs() - p.Y).square().mean().item()
+    assert known == pytest.approx(last.train_mse, rel=1e-2, abs=rounding)
+    assert training.records[-1] == last
+    assert mse < 1e-4  # of targets with a mean square of 0.5
+
+
+@pytest.mark.parametrize(
+    ("solver", "made"),
+    [
+        (SOLVERS["exact"](ridge=1e-9), lines),
+        (SOLVERS["exact"](ridge=1e-9, n_centers=300), lines),
+        (SOLVERS["ridge_path"](ridges=[1e-4]), powers),
+        (SOLVERS["ridge_path"](ridges=[1e-12]), lambda: smooth(1.0)),
+        (SOLVERS["askotch"](ridge=1e-9, epochs=30), lines),
+    ],
+)  # fmt: skip
+def test_weights_that_float32_cannot_hold_are_told_with_a_ridge_too(solver, made):
+    p = made()
+    training, last, mse = trained(solver, p)
+    assert last.train_mse == pytest.approx(mse, rel=0.2)
+    if mse > 0.05**2 * p.Y.square().mean():
+        assert "float32 cannot hold weights" in training.warning
+        assert "a larger ridge" in training.warning
+
+
+def test_a_path_of_ridges_has_no_weights_along_what_K_does_not_see():
+    p = lines()
+    training, last, mse = trained(SOLVERS["ridge_path"](), p)
+    assert training.warning is None
+    assert training.system.derived()["rank"] == p.X.shape[1]
+    assert last.train_mse == pytest.approx(mse, rel=1e-2)
+    assert training.model().weights.norm() < 1
+
+
+def test_the_end_of_a_training_that_is_gone_back_to_is_found_again():
+    p = powers()
+    training = prepare(SOLVERS["ridge_path"](ridges=[1e-4]), p)
+    with pytest.warns(SingularMatrixWarning, match="float32 cannot hold"):
+        *_, last = training.run()
+    again = prepare(training.solver, p)
+    again.restore(training.saved())
+    assert again.records == [last]
+    assert again.warning == training.warning
+    assert torch.equal(again.training_outputs(), training.training_outputs())
+
+
+def test_exact_leaves_no_directions_out_where_its_model_is_no_nearer_to_the_targets_so():
+    """Images under a polynomial: predictions are rounded by k(x, x) more than by the size of weights."""
+    images, classes = load_digits(return_X_y=True)
+    X, labels = torch.tensor(images / 16).float()[:800], torch.tensor(classes)[:800]
+    Y = torch.nn.functional.one_hot(labels, 10).float()
+    training, last, mse = trained(SOLVERS["exact"](), Problem(KERNELS["polynomial"](), X, Y))
+    assert training.warning is None
+    assert training.stopped_by == "tolerance"
+    assert last.train_mse == pytest.approx(mse, rel=0.2)
+    assert mse < 1e-4
+
+
+def test_a_direct_solver_solves_once():
+    """Also where a stop rule would have it go on, and where its residual stays above 1e-6."""
+    X = normal(200, 3)
+    p = Problem(KERNELS["gaussian"](bandwidth=2.0), X, X[:, :1].sin())
+    solver = SOLVERS["exact"](precision="float32", ridge=1e-9, stop=StopRule(train_mse=1e-30))
+    training, _, _ = trained(solver, p)
+    assert len(training.records) == solver.max_epochs == 1
+    assert training.warning.endswith("take solver.precision=float64 or a larger ridge")
+    double = trained(SOLVERS["exact"](ridge=1e-9, stop=StopRule(train_mse=1e-30)), p)[0]
+    assert double.warning is None
+
+
+def test_falkon_says_that_its_system_is_not_solved():
+    X = normal(1000, 5).double()
+    p = Problem(KERNELS["gaussian"](bandwidth=3.0), X, X.sum(1, keepdim=True).sin())
+    falkon = {"n_centers": 300, "ridge": 1e-8}
+    training, _, _ = trained(SOLVERS["falkon"](**falkon), p)
+    assert training.residuals()["relative_residual"] > 0.1
+    assert "the system is not solved: a relative residual of" in training.warning
+    assert training.warning.endswith("take more epochs or a larger ridge")
+    again = prepare(SOLVERS["falkon"](**falkon, epochs=22), p)
+    again.restore(training.saved())
+    assert again.warning is None
+    list(again.run())
+    assert again.warning is None  # who asks for a number of epochs gets it
+
+
+@pytest.mark.parametrize("preconditioner", ["eigenpro", "nystrom", "rpcholesky", "none"])
+def test_cg_ends_with_what_float32_can_hold(preconditioner):
+    """Weights grow with iterations, and with what the preconditioner takes at once; ``exact`` ends with 2e-3 here."""
+    X = 2 * torch.rand(600, 3, generator=GENERATOR.manual_seed(0), dtype=torch.float64) - 1
+    Y = (4 * X[:, :1]).sin() * (3 * X[:, 1:2]).cos() + X[:, 2:] ** 2
+    p = Problem(KERNELS["gaussian"](bandwidth=1.0), X.float(), Y.float())
+    training, last, mse = trained(SOLVERS["cg"](preconditioner=preconditioner), p)
+    assert mse < 1e-3  # of targets with a variance of 0.3
+    assert last.train_mse == pytest.approx(mse, rel=0.2)
+    assert "float32 cannot hold weights" in training.warning
+    assert "its last iterations are left out" in training.warning
+    assert training.stopped_by == "least_squares"
+    assert training.rkhs_norm().lower_bound
+    double = Problem(p.kernel, X, Y)  # which needs none of this
+    training, last, mse = trained(SOLVERS["cg"](preconditioner=preconditioner, epochs=50), double)
+    assert training.warning is None
+    assert mse < 0.02
+
+
+def test_cg_with_a_ridge_keeps_what_it_has_where_going_back_is_worse():
+    training, last, mse = trained(SOLVERS["cg"](ridge=1e-9), lines())
+    assert training.warning is None
+    assert last.train_mse == pytest.approx(mse, rel=0.2)
+    assert mse < 0.01
