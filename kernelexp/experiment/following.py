@@ -63,6 +63,7 @@ def _prepared(
         training.rkhs_norm,
         training.saved,
         training.go_back,
+        training.settle,
         evaluation.outputs,
     )
     return {call.__name__: call for call in together}

@@ -254,7 +254,7 @@ class CG(Solver[CGSystem, CGIterate]):
         Y = system.right
         eps = torch.finfo(system.targets.dtype).eps * system.spectrum.diagonal.max().item()
         off = eps * iterate.solution.norm(dim=0) * math.sqrt(len(Y))
-        return bool((off > _LOOK * Y.norm(dim=0)).any())
+        return system.ranks.agreed(bool((off > _LOOK * Y.norm(dim=0)).any()))
 
     def _end_in_least_squares(self, system: CGSystem, iterate: CGIterate, R: Tensor) -> None:
         """Take out of the weights what K does not see, which lies along R (0 of outputs that are met).
