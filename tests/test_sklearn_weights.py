@@ -233,7 +233,7 @@ def test_a_function_is_a_kernel():
     ours = KernelRegressor(kernel, solver="exact", ridge=RIDGE).fit(X, Y)
     assert ours.predict(NEW) == pytest.approx(regressor().fit(X, Y).predict(NEW), abs=1e-9)
     with pytest.raises(
-        ValueError, match=r"kernel: the function gave \(150,\) for X \(150, 3\) and Z \(150, 3\)"
+        ValueError, match=r"kernel: the function gave \(24,\) for X \(24, 3\) and Z \(24, 3\)"
     ):
         KernelRegressor(lambda A, B: A[:, 0]).fit(X, Y)
 
