@@ -138,6 +138,7 @@ def test_the_learning_curve_warns_of_few_test_points():
         run("learning_curve", dataset=SOURCES["digits"](n_train=50, n_test=99), **few)
 
 
+@pytest.mark.filterwarnings("ignore:compare=.learning_curve")
 def test_the_learning_curve_needs_points_and_no_noise():
     with pytest.raises(
         ValueError, match=r"compare=\[learning_curve\]: n=300: must be below the 20 "

@@ -31,6 +31,7 @@ def table(tmp_path):
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "feather"])
 @pytest.mark.parametrize("split", [{}, {"group": "who"}, {"time": "a"}])
+@pytest.mark.filterwarnings("ignore:dataset=table. .* are equal to training rows")
 def test_the_same_points(table, ending, split, monkeypatch):
     source = SOURCES["table"](path=str(table / f"my.{ending}"), target="price", **split)
     whole = load(source, table, seed=1, validation=0.2)

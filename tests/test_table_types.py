@@ -64,6 +64,7 @@ def test_new_rows_are_read_by_what_training_rows_had(train):
     assert columns.unknown(rows.slice(0, 2)) == []
 
 
+@pytest.mark.filterwarnings("ignore:dataset=table. .* are equal to training rows")
 def test_labels_of_a_test_file_are_texts(tmp_path):
     for name, codes in (("train", ["01", "A"]), ("test", ["01"])):
         made = coded(codes)

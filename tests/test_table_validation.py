@@ -12,6 +12,8 @@ from kernelexp.data.held_out import Fold
 
 N = 100
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* texts that are not in training rows")
+
 
 @pytest.fixture
 def holes():

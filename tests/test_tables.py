@@ -98,6 +98,7 @@ def test_test_rows_have_each_class_by_its_share(table):
     assert abs(both[1] - 0.25 * (both[0] + both[1])).max() <= 1
 
 
+@pytest.mark.filterwarnings("ignore:.* texts that are not in training rows")
 def test_scaling_levels_and_medians_are_of_training_rows(frame, tmp_path):
     train, test = frame.iloc[:80].copy(), frame.iloc[80:].copy()
     train.loc[train.index[:9], "income"] = np.nan

@@ -86,6 +86,7 @@ def test_centers_that_the_type_cannot_tell_apart_are_no_matter_with_a_ridge(dtyp
         (torch.float64, 0.0, "float64 cannot tell .* ridge=0 .* take solver=exact"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:K is nearly singular")
 def test_centers_that_are_left_out_though_the_ridge_is_small_are_told(dtype, ridge, instead):
     with pytest.warns(SingularMatrixWarning, match=f"of 300 centers are left out, which {instead}"):
         smooth(dtype, ridge)

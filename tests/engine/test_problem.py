@@ -85,6 +85,7 @@ def test_points_close_together_are_taken_by_kernels_without_their_squares(name):
     assert model.predict(points).isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore:K.Z, Z. is nearly singular")
 def test_a_model_that_is_not_finite_is_an_error():
     """Where single values of the kernel are finite, and sums of its squares are not."""
     points, targets = scaled(1e6)

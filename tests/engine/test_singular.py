@@ -257,6 +257,7 @@ def far_off(times, kind):
         ("polynomial", 30, 0.0),
     ],
 )
+@pytest.mark.filterwarnings("ignore:An ill-conditioned matrix")
 def test_a_row_far_off_takes_nothing_from_the_others(kernel, times, ridge):
     """What is rounding of the largest diagonal entry is all that the others have."""
     X, Y, X_new = far_off(times, kernel)
