@@ -15,6 +15,8 @@ from hydra.errors import HydraException
 from kernelexp.engine.checks import refuse
 
 _FORM = "must be KEY=VALUE; --help lists the keys"
+# Between items of a list, not within brackets of one.
+_COMMA = re.compile(r",(?![^\[({]*[\])}])")
 _OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@-]*=)(.*)", re.ASCII | re.DOTALL)
 
 
@@ -105,8 +107,8 @@ def _understood(grammar: OverridesParser, argument: str) -> str:
 
 def _quoted_items(grammar: OverridesParser, value: str) -> str:
     """A value, a sweep or a list with quotes around what is no value by itself, there."""
-    if listed := re.fullmatch(r"\s*\[([^\[\]{}]*)\]\s*", value):
-        items = [_quoted(grammar, item.strip(), "key=[{}]") for item in listed[1].split(",")]
+    if listed := re.fullmatch(r"\s*\[(.*)\]\s*", value):
+        items = [_quoted(grammar, item.strip(), "key=[{}]") for item in _COMMA.split(listed[1])]
         return f"[{','.join(items)}]"
     return ",".join(_quoted(grammar, item, "key={}") for item in value.split(","))
 
