@@ -27,9 +27,8 @@ from kernelexp.store.beginning import beginning, create_run
 from kernelexp.store.delivery import ERROR_TAG
 from kernelexp.store.entries import SweepEnd
 from kernelexp.store.journal import UNSENT, Journal
-from kernelexp.store.outbox import say
 from kernelexp.store.reach import cannot_open, first_line, is_of_the_store
-from kernelexp.store.unsent import Kept, given_up, kept, open_for, send_all, send_of_sweep
+from kernelexp.store.unsent import Kept, given_up, open_for, send, send_all, send_of_sweep
 from kernelexp.sweep_outcome import SweepOutcome
 
 if TYPE_CHECKING:
@@ -60,8 +59,7 @@ def start_parent(
     client = open_store(config)
     tags = {JOBS_TAG: str(jobs), PROGRESS_TAG: f"0/{jobs}", VARIED_TAG: " ".join(varied)}
     try:
-        send_all(config.uri)
-        _send_ends(config.uri)
+        send_all(config.uri, send_kept)
         end_abandoned(client, experiment_id(client, config))
         if (under_way := Sweep.current()) is not None and under_way.attempt:
             return
@@ -194,7 +192,17 @@ def end_parent(interrupted: bool) -> str | None:
         time.sleep(_PAUSE)
 
 
-def send_end(one: Kept, client: MlflowClient) -> str | None:
+def send_kept(one: Kept) -> str | None:
+    """Hand over a run, or the end of a sweep; a line of what it was, None where another process is at it.
+
+    Raises:
+        Exception: of the store.
+    """
+    client = open_for(one)
+    return _send_end(one, client) if isinstance(one.begin, SweepEnd) else send(one, client)
+
+
+def _send_end(one: Kept, client: MlflowClient) -> str | None:
     """End the parent of a sweep that ended while the store was away, once its jobs are delivered.
 
     A line of the outcome, None where another process is at it.
@@ -214,18 +222,6 @@ def send_end(one: Kept, client: MlflowClient) -> str | None:
         raise
     journal.remove()
     return outcome
-
-
-def _send_ends(uri: str) -> None:
-    """End every sweep of a store whose end was kept, as far as it lets, and say so."""
-    for one in kept():
-        if isinstance(one.begin, SweepEnd) and one.begin.uri == uri:
-            try:
-                line = send_end(one, open_for(one))
-            except Exception as error:
-                line = f"the end of sweep {one.begin.parent} is still kept in {one.folder} ({first_line(error)})"
-            if line is not None:
-                say(line)
 
 
 def _keep_end(sweep: Sweep, interrupted: bool) -> Journal | None:

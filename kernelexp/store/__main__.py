@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from kernelexp.store.entries import SweepEnd
 from kernelexp.store.journal import UNSENT
 from kernelexp.store.reach import StoreAway, first_line
-from kernelexp.store.unsent import Kept, kept, open_for, send, unreadable
+from kernelexp.store.unsent import kept, unreadable
 
 _HELP = f"""kernelexp.store: what was kept while the MLflow store was away.
 
@@ -32,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _send()
         case ["list"]:
             for one in kept():
-                print(_shown(one))
+                print(f"{one.folder.name}: {one.shown}")
             return min(1, _say_unreadable())
     typed = " ".join(given)
     print(f"kernelexp: {typed}: must be send or list; --help says more", file=sys.stderr)
@@ -40,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _send() -> int:
+    from kernelexp.sweep import send_kept
+
     found, failed, away = kept(), _say_unreadable(), set[str]()
     if not found and not failed:
         print(f"nothing is kept in {UNSENT}")
@@ -49,16 +50,18 @@ def _send() -> int:
             failed += 1
             continue
         try:
-            line = _send_one(one)
+            line = send_kept(one)
         except StoreAway as error:
             away.add(uri)
             failed += 1
             print(f"kernelexp: {error}", file=sys.stderr)
         except Exception as error:
             failed += 1
-            print(f"kernelexp: {_shown(one)}: {first_line(error)}", file=sys.stderr)
+            print(
+                f"kernelexp: {one.folder.name}: {one.shown}: {first_line(error)}", file=sys.stderr
+            )
         else:
-            print(line or f"{_shown(one)}: left alone, its process is still at it")
+            print(line or f"{one.folder.name}: {one.shown}: left alone, its process is still at it")
     if failed:
         print(f"kernelexp: {failed} still kept in {UNSENT}", file=sys.stderr)
     return 1 if failed else 0
@@ -70,22 +73,6 @@ def _say_unreadable() -> int:
     for line in lines:
         print(f"kernelexp: {line}; the version that wrote it sends it", file=sys.stderr)
     return len(lines)
-
-
-def _send_one(one: Kept) -> str | None:
-    from kernelexp.sweep import send_end
-
-    client = open_for(one)
-    if isinstance(one.begin, SweepEnd):
-        return send_end(one, client)
-    return send(one, client)
-
-
-def _shown(one: Kept) -> str:
-    begin = one.begin
-    if isinstance(begin, SweepEnd):
-        return f"{one.folder.name}: the end of sweep {begin.parent}"
-    return f"{one.folder.name}: run {begin.name}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,13 @@ class Kept:
     def store(self) -> TrackingConfig:
         """Where it is to go."""
         return TrackingConfig(uri=self.begin.uri, experiment=self.begin.experiment)
+
+    @property
+    def shown(self) -> str:
+        """What it is, in words."""
+        if isinstance(self.begin, SweepEnd):
+            return f"the end of sweep {self.begin.parent}"
+        return f"run {self.begin.name}"
 
 
 def kept() -> list[Kept]:
@@ -107,17 +115,17 @@ def send_of_sweep(parent: str, client: MlflowClient) -> None:
             except Exception as error:
                 if not is_refusal(error):
                     raise
-                say(f"{one.begin.name} is still kept in {one.folder} ({first_line(error)})")
+                say(f"{one.shown} is still kept in {one.folder} ({first_line(error)})")
 
 
-def send_all(uri: str) -> None:
-    """Hand over every run that was kept for a store, as far as it takes them, and say so."""
+def send_all(uri: str, hand_over: Callable[[Kept], str | None]) -> None:
+    """Hand over all that was kept for a store, as far as it takes it, and say so."""
     for one in kept():
-        if isinstance(one.begin, Begin) and one.begin.uri == uri:
+        if one.begin.uri == uri:
             try:
-                line = send(one, open_for(one))
+                line = hand_over(one)
             except Exception as error:
-                line = f"{one.begin.name} is still kept in {one.folder} ({first_line(error)})"
+                line = f"{one.shown} is still kept in {one.folder} ({first_line(error)})"
             if line is not None:
                 say(line)
 
