@@ -396,11 +396,13 @@ def test_all_of_a_model_is_moved():
 
 
 def test_patience_has_epochs_enough():
-    given = {"solver": "sgd", "dtype": "float32", "validation_fraction": 0.2}
-    model = KernelRegressor(**given, n_iter_no_change=3).fit(X, Y)
-    scores = model.validation_scores_
-    assert len(scores) > 10
-    assert len(scores) == scores.index(max(scores)) + 1 + 3
+    """Steps along the gradient of all points, whose scores rise for hundreds of epochs."""
+    A = np.linspace(0, 1, 300)[:, None]
+    given = {"bandwidth": 1.0, "solver": "sgd", "random_state": 0, "validation_fraction": 0.2}
+    made = KernelRegressor(**given, solver_params={"batch_size": 300}, n_iter_no_change=3)
+    scores = made.fit(A, np.sin(12 * A[:, 0])).validation_scores_
+    assert len(scores) > 100
+    assert scores[100] > scores[9] > scores[0]
 
 
 def test_a_warm_start_of_a_matrix_goes_on():
