@@ -408,7 +408,11 @@ def test_patience_has_epochs_enough():
 def test_a_warm_start_of_a_matrix_goes_on():
     K = kernel(X, X)
     model = KernelRegressor(
-        "precomputed", solver="eigenpro2", warm_start=True, solver_params={"epochs": 3}
+        "precomputed",
+        solver="eigenpro2",
+        warm_start=True,
+        solver_params={"epochs": 3},
+        random_state=0,
     )
     first = model.fit(K, Y).score(K, Y)
     with warnings.catch_warnings():
