@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from kernelexp.serving import KernelPredictor
 
-# Texts that are named of those that training rows do not have.
-_NAMED = 3
-
 
 def _arguments() -> argparse.Namespace:
     parser = Parser(
@@ -70,9 +67,7 @@ def predictions(model: KernelPredictor, data: Path, outputs: bool = False) -> pa
     if model.columns is not None:
         rows = read_table(data, model.columns.texts)
         inputs = model.columns.points(rows, str(data))
-        unknown = model.columns.unknown(rows)
-        if unknown:
-            named = ", ".join(unknown[:_NAMED]) + (", ..." if len(unknown) > _NAMED else "")
+        if named := model.columns.unknown_in_words(rows):
             print(
                 f"kernelexp.predict: {data}: not in training rows: {named}; counted as none of the known",
                 file=sys.stderr,

@@ -30,6 +30,8 @@ from kernelexp.data.column_kinds import (
 _MOST_LEVELS = 1000
 # So many, in more than so many of the rows, are rather names of the rows, or numbers and dates written as texts.
 _MANY_LEVELS, _MOST_ROWS = 20, 0.5
+# Texts that are named of those that training rows do not have.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,11 @@ class Columns:
                 there = pc.unique(as_texts(table[column.name])).to_pylist()
                 found += [f"{column.name}={text}" for text in there if text not in column.levels]
         return sorted(found)
+
+    def unknown_in_words(self, table: pa.Table) -> str:
+        """The first of them; empty where there is none."""
+        found = self.unknown(table)
+        return ", ".join(found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
 
     def targets(self, table: pa.Table, what: str) -> np.ndarray:
         """The target column: labels as int64 (m,), or numbers (m,) of the type they have.

@@ -40,8 +40,6 @@ _OTHERS = {
     ";": "by semicolons; save it with commas, and numbers with decimal points",
     "\t": "by tabs; let its name end in .tsv",
 }
-# Texts that are named of those that training rows do not have.
-_NAMED = 3
 # Rows made numbers together.
 _TOGETHER = 1 << 16
 
@@ -102,7 +100,7 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
         columns.check(test, here)
     if tables.test is not None or source.group or source.time:
         # Of rows drawn one by one they are rare texts; of others they may be all.
-        _warn_of_unknown(columns.unknown(test), here)
+        _warn_of_unknown(columns.unknown_in_words(test), here)
 
     def refit(rows: np.ndarray) -> tuple[Columns, np.ndarray, np.ndarray]:
         fitted = columns.fitted_to(train.only(rows), tables.called)
@@ -158,10 +156,9 @@ def _refuse_words(source: Rows, tables: Tables, used: Sequence[str]) -> None:
             refuse_words_among_numbers(tables.target, rows[tables.target], called, do)
 
 
-def _warn_of_unknown(texts: Sequence[str], what: str) -> None:
+def _warn_of_unknown(named: str, what: str) -> None:
     """Say which texts of test rows are in no training row."""
-    if texts:
-        named = ", ".join(texts[:_NAMED]) + (", ..." if len(texts) > _NAMED else "")
+    if named:
         warnings.warn(
             f"{what}: test rows have texts that are not in training rows: {named}; counted as none of the known",
             UserWarning,
