@@ -22,7 +22,8 @@ def job(cfg: DictConfig) -> Outcome | None:
     streams.protect()
     interrupts.install(worker=True)
     config.register()
-    warnings.showwarning = _show_warning
+    if not isinstance(warnings.showwarning, _ShownOnce):
+        warnings.showwarning = _ShownOnce()
     attempt = 0
     try:
         while True:
@@ -82,7 +83,7 @@ def _run(cfg: DictConfig, attempt: int) -> Outcome | None:
     from kernelexp.gpus import own_gpu
     from kernelexp.resume import Finished
     from kernelexp.search.pruning import Outcome, Pruned, Pruner, Trial, outcome_of
-    from kernelexp.store import open_store
+    from kernelexp.store import open_store, without_password
     from kernelexp.tracking import Tracker
 
     checked, tracking = config.build(cfg), config.tracking(cfg)
@@ -90,7 +91,10 @@ def _run(cfg: DictConfig, attempt: int) -> Outcome | None:
     identity = jobs.identity(values, checked)
     for key in ("rerun", "retries", "resume", "dry_run", "trial"):  # of the command, not of this
         del values[key]
-    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("trial=")]
+    # Recorded for all who may read the store.
+    values["tracking"]["uri"] = without_password(tracking.uri)
+    typed = (o for o in HydraConfig.get().overrides.task if not o.startswith("trial="))
+    overrides = [without_password(override) for override in typed]
     name = " ".join(overrides)
     trial = Trial.of(cfg.trial)
     partial = trial is not None and trial.partial
@@ -167,8 +171,16 @@ def _launched(tracebacks: bool) -> BaseException | None:
     return None
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"kernelexp: warning: {message}", file=sys.stderr)
+class _ShownOnce:
+    """Shows a warning in one line, each text once: folds and jobs, which read their data anew, would repeat it."""
+
+    def __init__(self) -> None:
+        self.said: set[str] = set()
+
+    def __call__(self, message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in self.said:
+            self.said.add(str(message))
+            print(f"kernelexp: warning: {message}", file=sys.stderr)
 
 
 def main() -> None:
@@ -212,7 +224,7 @@ def _typed() -> None:
     if "--version" in sys.argv[1:]:
         print(f"kernelexp {__version__}")
         return
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _ShownOnce()
     # Hydra would print errors over several lines and exit by itself; asked for full errors, it
     # raises them, and they are explained here.
     tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"

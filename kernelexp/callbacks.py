@@ -25,7 +25,7 @@ from kernelexp.forecast import check_sizes
 from kernelexp.jobs import single_job, sweep_jobs
 from kernelexp.preview import preview
 from kernelexp.search.sweeper import is_search
-from kernelexp.store import check_reachable
+from kernelexp.store import check_reachable, without_password
 from kernelexp.sweep import start_parent
 
 # Set by the entry point where the user asked for tracebacks.
@@ -69,7 +69,7 @@ class Guard(Callback):  # type: ignore[misc]
                 show_jobs(preview(jobs, settings, skips=not config.rerun))
             elif settings.enabled:
                 interrupts.check()
-                typed = as_typed(config.hydra.overrides.task)
+                typed = without_password(as_typed(config.hydra.overrides.task))
                 different = len({job.identity.config for job in jobs})
                 start_parent(settings, typed or "sweep", different, varied, config.retries)
             os.environ[VARIED_VARIABLE] = " ".join(varied)

@@ -19,7 +19,7 @@ from kernelexp.data import files_state, points_digest
 from kernelexp.engine.checks import refuse
 from kernelexp.experiment import Config
 from kernelexp.identity import Identity, digest, family
-from kernelexp.store import TrackingConfig
+from kernelexp.store import TrackingConfig, without_password
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,9 @@ def checkpointed(checked: Config, identity: Identity, tracking: TrackingConfig) 
         solver=checked.solver,
         dtype=checked.dtype,
         device=checked.device,
-        store=f"{tracking.uri} {tracking.experiment}" if tracking.enabled else None,
+        store=without_password(f"{tracking.uri} {tracking.experiment}")
+        if tracking.enabled
+        else None,
     )
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -272,8 +273,10 @@ def test_tracking_server(shell, workdir):
             assert b"MLflow" in wait_for(uri), (workdir / "server.log").read_text()
             remote = MlflowClient(uri)
             assert remote.get_experiment_by_name("here")
+            with_password = uri.replace("//", "//me:secret@")
+            typed = ["dataset.n_train=300", "solver.epochs=2", f"tracking.uri={with_password}"]
             done = shell(
-                ["python", "-m", "kernelexp", "dataset.n_train=300", "solver.epochs=2"],
+                ["python", "-m", "kernelexp", *typed],
                 MLFLOW_TRACKING_URI=uri,
                 LC_ALL="C",  # in which MLflow's farewell, a picture, cannot be printed
                 PYTHONUTF8="0",
@@ -284,7 +287,15 @@ def test_tracking_server(shell, workdir):
             assert run.info.status == "FINISHED"
             assert set(run.data.metrics) >= METRICS
             assert run.outputs.model_outputs
-            assert "config.yaml" in {f.path for f in remote.list_artifacts(run.info.run_id)}
+            recorded = [
+                str(run.data),
+                str(remote.get_logged_model(run.outputs.model_outputs[0].model_id).params),
+            ]
+            for name in ("config.yaml", "overrides.txt"):
+                recorded.append(Path(remote.download_artifacts(run.info.run_id, name)).read_text())
+            assert ["me:***@" in text and "secret" not in text for text in recorded] == [
+                True
+            ] * 4, recorded
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait(60)

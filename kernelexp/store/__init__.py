@@ -2,7 +2,7 @@
 
 from kernelexp.store.config import TrackingConfig
 from kernelexp.store.opening import experiment_id, find_store, open_store
-from kernelexp.store.reach import StoreAway, check_reachable
+from kernelexp.store.reach import StoreAway, check_reachable, without_password
 
 __all__ = [
     "StoreAway",
@@ -11,4 +11,5 @@ __all__ = [
     "experiment_id",
     "find_store",
     "open_store",
+    "without_password",
 ]
