@@ -83,8 +83,9 @@ class Claim:
                 self.lost = True
                 return
             self.write(beat)
-            # Stopped between the two it may have been taken for dead: what is written would be a second claim.
-            if time.monotonic() - began >= GRACE_SECONDS / 2:
+            # Stopped between the two it may have been taken for dead: then this is a second claim. Who did so has
+            # made its own before, and is seen; a store that was slow for all leaves this the only one.
+            if time.monotonic() - began >= GRACE_SECONDS / 2 and _bids(self):
                 self.lost = True
                 _remove(self.client, self.experiment_id, self.key)
 

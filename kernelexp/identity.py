@@ -104,16 +104,22 @@ def data_sets(runs: Iterable[Run]) -> list[str]:
     """What data runs are of, in words; scores on different ones are not compared.
 
     Data differ by name, file, target or number, and where runs with equal settings of them, and the same seed, had
-    other points: then a file has changed in between.
+    other points: then a file has changed in between. Where files are the same, or there are none, points that differ
+    are made on other processors, to rounding.
     """
-    taken: dict[str, dict[tuple[Any, ...], set[str]]] = {}
+    taken: dict[str, dict[tuple[Any, ...], set[frozenset[str]]]] = {}
+    of_files: dict[tuple[Any, ...], frozenset[str]] = {}
     for run in runs:
         given = run.data.params
         named = " ".join(given[key] for key in DATA if given.get(key) not in (None, "None"))
         own = tuple(
             sorted(i for i in given.items() if i[0] == "seed" or i[0].startswith("dataset."))
         )
-        taken.setdefault(named, {}).setdefault(own, set()).update(_recorded_points(run))
+        points, seen = _recorded_points(run), taken.setdefault(named, {}).setdefault(own, set())
+        if files := run.data.tags.get(FILES_TAG):
+            points = of_files.setdefault((own, files), points)
+        if points:
+            seen.add(points)
     return [
         name
         for named, by_settings in sorted(taken.items())
@@ -122,6 +128,6 @@ def data_sets(runs: Iterable[Run]) -> list[str]:
     ]
 
 
-def _recorded_points(run: Run) -> set[str]:
+def _recorded_points(run: Run) -> frozenset[str]:
     inputs = run.inputs.dataset_inputs if run.inputs else []
-    return {used.dataset.digest for used in inputs}
+    return frozenset(used.dataset.digest for used in inputs)

@@ -241,8 +241,9 @@ def _left(sweep: Sweep, reason: str, journal: Journal | None) -> str:
 
 
 def _ended(client: MlflowClient, parent: str, interrupted: bool, end: int | None = None) -> str:
+    # Workers that were killed, and of a sweep whose end was kept this parent.
+    end_abandoned(client, client.get_run(parent).info.experiment_id)
     run = client.get_run(parent)
-    end_abandoned(client, run.info.experiment_id)  # workers that were killed
     show_progress(client, parent)
     outcome = SweepOutcome(children(client, run.info.experiment_id, parent), run)
     jobs = int(run.data.tags[JOBS_TAG])

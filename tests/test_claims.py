@@ -127,6 +127,9 @@ def test_who_was_stopped_between_look_and_sign_does_not_come_back(client, experi
     def late(self, beat):
         now[0] += GRACE_SECONDS
         client.delete_experiment_tag(experiment, self.key)  # as another process does meanwhile
+        client.set_experiment_tag(
+            experiment, "kernelexp.claim.job.other", f"1 {sign()} elsewhere 7 1"
+        )
         write(self, beat)
 
     monkeypatch.setattr(Claim, "write", late)
@@ -134,6 +137,21 @@ def test_who_was_stopped_between_look_and_sign_does_not_come_back(client, experi
     with pytest.raises(ClaimLost):
         own.epoch(1, {})
     assert own.key not in client.get_experiment(experiment).tags
+
+
+def test_a_store_that_was_slow_takes_no_job_away(client, experiment, monkeypatch):
+    own, now = claim(client, experiment, "job", Watch()), [0.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+    write = Claim.write
+
+    def late(self, beat):
+        now[0] += GRACE_SECONDS
+        write(self, beat)
+
+    monkeypatch.setattr(Claim, "write", late)
+    own.renew(sign())
+    own.epoch(1, {})
+    assert own.key in client.get_experiment(experiment).tags
 
 
 def test_a_claim_that_could_not_be_given_back_is_not_in_its_own_way(client, experiment):
