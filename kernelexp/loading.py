@@ -42,7 +42,7 @@ def load(run: str, store: str | None = None) -> KernelPredictor:
     uri = store or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if Path(uri).is_file():  # which MLflow would take for a folder
         raise ValueError(f"{uri}: must be an address, as sqlite:///{uri}")
-    check_reachable(uri)
+    check_reachable(uri, writes=False)
     file = sqlite_file(uri)
     if file is not None and not file.is_file():  # which MLflow would make
         raise ValueError(f"{uri}: no such store; train something first, or name another")
@@ -74,10 +74,17 @@ def load(run: str, store: str | None = None) -> KernelPredictor:
 
 def _model_location(client: MlflowClient, run: Run) -> str | None:
     """Where the model of a run is; None where it has none. Addresses of ``runs:/`` are of the process's own store."""
+    from mlflow.exceptions import MlflowException
+
     models = run.outputs.model_outputs if run.outputs else []
     if not models:
         return None
-    location: str = client.get_logged_model(models[0].model_id).artifact_location
+    try:
+        location: str = client.get_logged_model(models[0].model_id).artifact_location
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None  # it was deleted; the run still names it
     return location
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import nullcontext
 
 import pytest
 
@@ -56,8 +57,18 @@ def test_a_network_file_system(workdir, no_mlflow, monkeypatch):
     mounts.write_text("\n".join(lines))
     monkeypatch.setattr(reach, "_MOUNTS", mounts)
     check_reachable("sqlite:///mlflow.db")
+    there = f"sqlite:///{workdir}/a home/mlflow.db"
     with pytest.raises(ValueError, match="on a network file system, nfs4, where SQLite may lose"):
-        check_reachable(f"sqlite:///{workdir}/a home/mlflow.db")
+        check_reachable(there)
+    check_reachable(there, writes=False)
+    for kind, options, allowed in (
+        ("gpfs", "rw", True),
+        ("lustre", "rw,flock", True),
+        ("lustre", "rw,localflock", False),
+    ):
+        mounts.write_text("\n".join([*lines, f"host:/x {home} {kind} {options} 0 0"]))
+        with nullcontext() if allowed else pytest.raises(ValueError, match="lustre localflock"):
+            check_reachable(there)
 
 
 @pytest.mark.parametrize("part", ["folder", "file"])
@@ -69,6 +80,7 @@ def test_what_must_not_be_written(workdir, no_mlflow, monkeypatch, part):
     )
     with pytest.raises(ValueError, match="is read-only for this user"):
         open_store(TrackingConfig(uri="sqlite:///mlflow.db"))
+    check_reachable("sqlite:///mlflow.db", writes=False)
 
 
 def test_a_deleted_experiment(cli, client):

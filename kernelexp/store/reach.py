@@ -18,13 +18,17 @@ _SQLITE = "sqlite:///"
 _SECONDS, _ANSWER_SECONDS, _MOST_SECONDS = 4, 8, 10
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 # File systems of several machines, by whose locks SQLite's writers may both go on. Those that a machine shares with its
-# own guests (9p, virtiofs) are not among them.
+# own guests (9p, virtiofs) are not among them, nor those whose locks hold on all machines (gpfs, ceph; lustre, unless
+# it is mounted without them).
 _MOUNTS = Path("/proc/self/mounts")
 _NETWORK = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs"),
-    *("lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "fuse.ceph-fuse", "fuse.glusterfs", "pvfs2"),
+    *("beegfs", "fuse.glusterfs", "pvfs2"),
     *("wekafs", "panfs", "orangefs", "fuse.juicefs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"),
+    *("lustre noflock", "lustre localflock"),
 }
+# Options of a mount that say that locks are those of a machine alone.
+_LOCAL_LOCKS = {"noflock", "localflock"}
 _NO_SERVER = "no server answers there"
 _SILENT = "a server is there and does not answer"
 # Packages whose errors are those of a store.
@@ -37,8 +41,8 @@ class StoreAway(ValueError):
     """The store cannot be opened."""
 
 
-def check_reachable(uri: str) -> None:
-    """Refuse a store that is not there, at once.
+def check_reachable(uri: str, writes: bool = True) -> None:
+    """Refuse a store that is not there, at once; ``writes`` false: what is only read may be anywhere.
 
     SQLite makes a file, in a folder that is there. Where the folder is missing a disk may not be mounted,
     and MLflow would make the folder and record there.
@@ -47,7 +51,7 @@ def check_reachable(uri: str) -> None:
         StoreAway: in one line.
     """
     try:
-        obstacle = _within(_MOST_SECONDS, lambda: _obstacle(uri))
+        obstacle = _within(_MOST_SECONDS, lambda: _obstacle(uri, writes))
     except Exception as error:  # of the system, SQLAlchemy and each driver
         raise cannot_open(uri, first_line(error)) from error
     if obstacle is not None:
@@ -84,10 +88,10 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def _obstacle(uri: str) -> str | None:
+def _obstacle(uri: str, writes: bool) -> str | None:
     path = sqlite_file(uri)
     if path is not None:
-        return _file_obstacle(path)
+        return _file_obstacle(path, writes)
     if uri.startswith(("http://", "https://")):
         return _server_obstacle(uri)
     if "://" in uri and not uri.startswith(("sqlite:", "file:")):
@@ -115,33 +119,34 @@ def _within(seconds: float, ask: Callable[[], str | None]) -> str | None:
     return answers[0]
 
 
-def _file_obstacle(path: Path) -> str | None:
+def _file_obstacle(path: Path, writes: bool) -> str | None:
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}; mount it, make it or name another"
     if path.is_dir():
         return f"{path} is a folder, not a file"
-    if (kind := _file_system(folder)) in _NETWORK:
+    if writes and (kind := _file_system(folder)) in _NETWORK:
         return (
             f"{path} is on a network file system, {kind}, where SQLite may lose what two processes write; "
             "take a folder of this machine, a database or a server"
         )
     # SQLite writes a journal beside the file.
-    if not os.access(folder, os.W_OK):
+    if writes and not os.access(folder, os.W_OK):
         return f"the folder {folder.absolute()} is read-only for this user"
     if not path.exists():
         return None
-    if not os.access(path, os.W_OK):
+    if writes and not os.access(path, os.W_OK):
         return f"{path} is read-only for this user"
     with closing(sqlite3.connect(path, timeout=1)) as connection:
         try:
             found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = {name for (name,) in found}
-            # A write that is taken back: a read-only file or folder, a full disk are known by it alone.
-            connection.execute("BEGIN IMMEDIATE")
-            [version] = connection.execute("PRAGMA user_version").fetchone()
-            connection.execute(f"PRAGMA user_version = {version:d}")
-            connection.rollback()
+            if writes:
+                # And taken back: a read-only file or folder, a full disk are known by it alone.
+                connection.execute("BEGIN IMMEDIATE")
+                [version] = connection.execute("PRAGMA user_version").fetchone()
+                connection.execute(f"PRAGMA user_version = {version:d}")
+                connection.rollback()
         except sqlite3.DatabaseError as error:
             # Another process may be writing, which passes.
             return None if "locked" in str(error) else f"{path}: {error}"
@@ -157,8 +162,10 @@ def _file_system(folder: Path) -> str:
     except OSError:  # not Linux
         return ""
     folder, kinds = folder.resolve(), {}
-    for _, place, kind, *_ in mounts:
-        kinds[Path(place.replace("\\040", " "))] = kind  # a later mount hides an earlier one
+    for _, place, kind, options, *_ in mounts:
+        local = _LOCAL_LOCKS.intersection(options.split(","))
+        # A later mount hides an earlier one.
+        kinds[Path(place.replace("\\040", " "))] = " ".join([kind, *local])
     return next((kinds[place] for place in (folder, *folder.parents) if place in kinds), "")
 
 
