@@ -1,13 +1,16 @@
 """What is wrong with a user's table is one line, and what looks wrong a warning."""
 
+import re
 import shlex
 import subprocess
 import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from pyarrow import parquet
 from small_table import N, loaded, table_of
 
 from kernelexp.data import SOURCES, table_file
@@ -212,9 +215,60 @@ def test_test_rows_that_are_training_rows_are_warned_of(frame, tmp_path):
 
 
 def test_zeros_of_both_signs_are_equal_rows(tmp_path):
-    pd.DataFrame({"x": [0.0, -0.0] * 20, "y": [0, 1] * 20}).to_csv(tmp_path / "t.csv", index=False)
+    made = pd.DataFrame(
+        {
+            "x": 2 * [*range(20)],
+            "zero": 20 * [0.0] + 20 * [-0.0],
+            "y": 2 * [i / 7 for i in range(20)],
+        }
+    )
+    made.to_csv(tmp_path / "t.csv", index=False)
     [line] = told(table_of(tmp_path / "t.csv", target="y", drop=()))
-    assert line.startswith("dataset=table: 8 of 8 test rows (100%)")
+    assert " of 8 test rows (" in line
+
+
+@pytest.mark.parametrize("target", ["class", "number"])
+def test_rows_of_few_whole_numbers_are_equal_by_chance(target, tmp_path):
+    rng = np.random.default_rng(0)
+    made = pd.DataFrame({"age": rng.integers(18, 90, 2000), "children": rng.integers(0, 4, 2000)})
+    made["y"] = made.age / 100 + rng.normal(size=2000)
+    if target == "class":
+        made["y"] = np.where(made.y > 0.5, "yes", "no")
+    made.to_csv(tmp_path / "t.csv", index=False)
+    assert told(table_of(tmp_path / "t.csv", target="y", drop=())) == []
+    pd.concat([made, made]).to_csv(tmp_path / "t.csv", index=False)
+    # That the table is there twice its targets tell, if they are more than two.
+    assert len(told(table_of(tmp_path / "t.csv", target="y", drop=()))) == (target == "number")
+
+
+@pytest.mark.parametrize(
+    ("values", "mistake"),
+    [
+        (["<1", *map(str, range(1, 21)), ">20"], None),
+        ([*map(str, range(10)), "10+"], None),
+        ([*map(str, range(40)), "?"], "?"),
+        ([*map(str, range(1000)), "1O"], "1O"),
+    ],
+)
+def test_ends_of_a_scale_are_no_mistakes(values, mistake, tmp_path):
+    some = [*values, *values[:-1]] if mistake == "1O" else 8 * values
+    made = pd.DataFrame({"years": some, "y": np.arange(len(some)) / 7})
+    made.to_csv(tmp_path / "t.csv", index=False)
+    source = table_of(tmp_path / "t.csv", target="y", drop=())
+    if mistake is None:
+        assert f"years={values[-1]}" in loaded(source).columns.names
+    else:
+        with pytest.raises(ValueError, match=f"years: '{re.escape(mistake)}' stands among numbers"):
+            loaded(source)
+
+
+@pytest.mark.parametrize("missing", ["refuse", "impute"])
+def test_a_column_of_nan_alone_has_no_value(missing, tmp_path):
+    made = pa.table({"x": np.arange(30.0), "empty": np.full(30, np.nan), "y": np.arange(30.0)})
+    parquet.write_table(made, tmp_path / "t.parquet")
+    source = table_of(tmp_path / "t.parquet", target="y", drop=(), missing=missing)
+    with pytest.raises(ValueError, match="empty: has no value at all"):
+        loaded(source)
 
 
 def test_a_warning_of_texts_is_one_line_of_the_command(cli, frame):

@@ -49,6 +49,21 @@ def test_groups_that_are_apart_are_taken(frame, tmp_path):
         loaded(table_of(**own, group="patient"))
 
 
+def test_groups_that_are_texts_in_one_file_alone(tmp_path):
+    for name, codes in (("t", ["007", "008"]), ("new", ["007", "A12"])):
+        made = pd.DataFrame({"who": codes * 10, "x": range(20), "y": range(20)})
+        made.to_csv(tmp_path / f"{name}.csv", index=False)
+    source = table_of(tmp_path / "t.csv", "y", (), test=f"{tmp_path}/new.csv", group="who")
+    with pytest.raises(ValueError, match="; 1 of 2 have, as 007: remove these rows"):
+        loaded(source)
+
+
+def test_a_test_file_may_have_no_times(frame, tmp_path):
+    own = pair(frame, tmp_path, 80)
+    pd.read_csv(own["test"]).assign(when=None).to_csv(own["test"], index=False)
+    assert told(table_of(**own, drop=["patient"], time="when")) == []
+
+
 @pytest.mark.parametrize("role", ["group", "time"])
 def test_a_test_file_need_not_have_the_column(role, frame, tmp_path):
     name = {"group": "patient", "time": "when"}[role]

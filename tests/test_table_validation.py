@@ -60,7 +60,7 @@ def test_it_is_as_if_there_were_the_rows_trained_on_alone(holes, in_files, tmp_p
 
 
 @pytest.mark.parametrize("options", [{}, {"n_train": 50, "n_test": 9}, {"group": "t"}])
-@pytest.mark.parametrize("held", [0.3, Fold(0, 3), Fold(2, 3)])
+@pytest.mark.parametrize("held", [None, 0.3, Fold(0, 3), Fold(2, 3)])
 def test_levels_and_medians_have_their_rows_however_they_are_drawn(held, options, holes, tmp_path):
     drop = () if options.get("group") else ("t",)
     source = table_of(written(holes, tmp_path / "t.csv"), "y", drop, missing="impute", scale="none", **options)  # fmt: skip
@@ -68,7 +68,7 @@ def test_levels_and_medians_have_their_rows_however_they_are_drawn(held, options
     X, names = data.train.X.numpy(), data.columns.names
     assert (X[:, 1:].sum(0) > 0).all()
     assert data.columns.features[0].fill == np.median(X[:, 0])
-    for part in (data.train, data.valid, data.test):
+    for part in filter(None, (data.train, data.valid, data.test)):
         for row, target in zip(part.X.numpy(), part.Y[:, 0].numpy(), strict=True):
             [there] = np.flatnonzero(np.isclose(holes.y, target, rtol=1e-12, atol=0))
             x, city = holes.x[there], holes.city[there]

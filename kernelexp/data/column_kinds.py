@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 MISSING = "(missing)"
 # Of so many different texts of a column so few may be no numbers: a mistake in a column of numbers, not levels.
 _SEVERAL, _FEW_WORDS = 10, 0.2
+# Words with digits in more than so many of the rows are no mistakes, but ends of a scale: <1, 10+.
+_RARE = 0.01
 # What Hydra reads as something else than a text.
 _NO_WORDS = ("true", "false", "null", "nan", "inf")
 
@@ -84,10 +86,15 @@ def refuse_words_among_numbers(name: str, values: pa.ChunkedArray, what: str, do
     """
     if not is_text(values.type):
         return
-    texts = pc.unique(pc.drop_null(pc.cast(values, pa.string()))).to_pylist()
-    words = [text for text in texts if not _reads_as_number(text)]
-    if len(texts) >= _SEVERAL and 0 < len(words) <= _FEW_WORDS * len(texts):
-        raise ValueError(f"{what}: {name}: {words[0]!r} stands among numbers: correct it or {do}")
+    found = pc.value_counts(pc.drop_null(pc.cast(values, pa.string()))).to_pylist()
+    words = {
+        each["values"]: each["counts"] for each in found if not _reads_as_number(each["values"])
+    }
+    if len(found) < _SEVERAL or len(words) > _FEW_WORDS * len(found):
+        return
+    for text, rows in words.items():
+        if rows <= max(1, _RARE * len(values)) or not any(map(str.isdigit, text)):
+            raise ValueError(f"{what}: {name}: {text!r} stands among numbers: correct it or {do}")
 
 
 def refuse_no_numbers(name: str, values: pa.ChunkedArray, what: str) -> None:
@@ -147,16 +154,21 @@ def refuse_unordered(name: str, values: pa.ChunkedArray, what: str) -> None:
     )
 
 
+def count_missing(values: pa.ChunkedArray) -> int:
+    """How many values are null or NaN."""
+    missing: int = values.null_count
+    if pa.types.is_floating(values.type):
+        missing += pc.sum(pc.is_nan(values)).as_py() or 0
+    return missing
+
+
 def refuse_missing(name: str, values: pa.ChunkedArray, what: str, do: str) -> None:
     """Refuse a column ``name`` of ``what`` that has missing values; ``do``: what is to be done.
 
     Raises:
         ValueError: in one line.
     """
-    missing = values.null_count
-    if pa.types.is_floating(values.type):
-        missing += pc.sum(pc.is_nan(values)).as_py() or 0
-    if missing:
+    if missing := count_missing(values):
         raise ValueError(f"{what}: {name}: {missing:,} of {len(values):,} values are missing; {do}")
 
 

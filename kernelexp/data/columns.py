@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from kernelexp.data.column_kinds import (
     MISSING,
     as_texts,
+    count_missing,
     drop_option,
     is_number,
     is_text,
@@ -150,6 +151,10 @@ class Columns:
             ValueError: as ``check``.
         """
         self.check(table, what)
+        return self.encode(table)
+
+    def encode(self, table: pa.Table) -> np.ndarray:
+        """``points`` of rows that have passed ``check``."""
         x = np.zeros((len(table), self.width))
         start = 0
         for column in self.features:
@@ -169,8 +174,8 @@ class Columns:
         found = []
         for column in self.features:
             if column.levels is not None:
-                there = pc.unique(as_texts(table[column.name])).to_pylist()
-                found += [f"{column.name}={text}" for text in there if text not in column.levels]
+                there = set(pc.unique(as_texts(table[column.name])).to_pylist())
+                found += [f"{column.name}={text}" for text in there.difference(column.levels)]
         return sorted(found)
 
     def unknown_in_words(self, table: pa.Table) -> str:
@@ -232,7 +237,7 @@ def _are_texts(levels: Sequence[str] | None) -> bool:
 def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Column:
     kind = values.type
     refuse_bytes(name, values, what)
-    if values.null_count == len(values):
+    if count_missing(values) == len(values):
         raise ValueError(f"{what}: {name}: has no value at all; {drop_option(name)} leaves it out")
     if not impute:
         refuse_missing(name, values, what, "dataset.missing=impute fills them in")

@@ -91,7 +91,7 @@ def load(
     """Read a source and prepare it; every draw comes from ``seed``.
 
     ``validation``: of the training points that are taken, the share or number that is held out. Nothing is fitted to
-    them, nor to test points: neither scaling nor the levels and medians of a table.
+    them, nor to test points, nor to points that are not taken: neither scaling nor the levels and medians of a table.
 
     Raises:
         ValueError: for arrays that cannot be trained on, with the array's name.
@@ -115,7 +115,7 @@ def load(
     else:
         y_train, y_test = (encode(classes, y) for y in (y_train, y_test))
         y_train = corrupt(y_train, len(classes), noise, noise_kind, _rng(seed, "noise"))
-    x_valid, y_valid = None, None
+    held = np.zeros(len(y_train), bool)
     if validation is not None:
         labels = None if classes is None else y_train
         held = held_out(
@@ -126,7 +126,9 @@ def load(
             groups=arrays.groups,
             times=arrays.times,
         )
-        arrays = _refitted(arrays, *rows, ~held)
+    arrays = _refitted(arrays, *rows, ~held)
+    x_valid, y_valid = None, None
+    if validation is not None:
         x_valid, y_valid = take(arrays.x_train, held), y_train[held]
         arrays = arrays._replace(x_train=take(arrays.x_train, ~held))
         y_train = y_train[~held]
@@ -246,8 +248,8 @@ def _take(arrays: Arrays, train: Places, test: Places) -> Arrays:
 
 
 def _refitted(arrays: Arrays, train: Places, test: Places, marks: np.ndarray) -> Arrays:
-    """With the columns of a table fitted to those of the points taken that are marked, where there is something to fit."""
-    if arrays.refit is None:
+    """With the columns of a table fitted to those of the points taken that are marked, where that is anything else."""
+    if arrays.refit is None or (isinstance(train, slice) and marks.all()):
         return arrays
     marked = np.flatnonzero(marks) if isinstance(train, slice) else train[marks]
     columns, x_train, x_test = arrays.refit(marked)

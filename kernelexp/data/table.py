@@ -49,7 +49,11 @@ class Table(Rows):
         path, target = str(self.path), str(self.target)
         rows = read_table(Path(path))
         if isinstance(self.test, str):
-            test = read_table(Path(self.test), text_columns(rows.schema))
+            texts = text_columns(rows.schema)
+            test = read_table(Path(self.test), texts)
+            if self.group in set(text_columns(test.schema)).difference(texts):
+                # 007 of a file without A12 is the group 7.
+                rows = read_table(Path(path), [*texts, self.group])
             return Tables(rows, path, target, test, self.test)
         return Tables(rows, path, target)
 

@@ -63,13 +63,13 @@ class _Part:
         marks[np.flatnonzero(self.marks)[rows]] = True
         return _Part(self.table, marks)
 
-    def points(self, columns: Columns, what: str) -> np.ndarray:
-        """Its rows as points (m, d), see ``Columns.points``."""
+    def points(self, columns: Columns) -> np.ndarray:
+        """Its rows, which have passed ``Columns.check``, as points (m, d)."""
         x, filled = empty((len(self), columns.width)), 0
         for start in range(0, len(self.table), _TOGETHER):
             some = slice(start, start + _TOGETHER)
             part = self.table.slice(start, _TOGETHER).filter(pa.array(self.marks[some]))
-            x[filled : filled + len(part)] = columns.points(part, what)
+            x[filled : filled + len(part)] = columns.encode(part)
             filled += len(part)
         return x
 
@@ -96,20 +96,20 @@ def arrays(source: Rows, tables: Tables, seed: int) -> Arrays:
     if source.missing == "refuse":  # of test rows, too, also where they come from another file
         for name in (name for name in used if name in test.column_names):
             refuse_missing(name, test[name], here, "dataset.missing=impute fills them in")
-    if tables.test is not None:
-        columns.check(test, here)
+    columns.check(train, tables.called)
+    columns.check(test, here)
     if tables.test is not None or source.group or source.time:
         # Of rows drawn one by one they are rare texts; of others they may be all.
         _warn_of_unknown(columns.unknown_in_words(test), here)
 
     def refit(rows: np.ndarray) -> tuple[Columns, np.ndarray, np.ndarray]:
         fitted = columns.fitted_to(train.only(rows), tables.called)
-        return fitted, train.points(fitted, tables.called), test.points(fitted, here)
+        return fitted, train.points(fitted), test.points(fitted)
 
     return Arrays(
-        train.points(columns, tables.called),
+        train.points(columns),
         columns.targets(train, tables.called),
-        test.points(columns, here),
+        test.points(columns),
         columns.targets(test, here),
         columns,
         None if source.group is None else _codes(train[source.group]),
