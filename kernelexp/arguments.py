@@ -89,7 +89,9 @@ def _understood(grammar: OverridesParser, argument: str) -> str:
         try:
             grammar.parse_override(quoted)
         except HydraException:
-            text = QuotedString(value, Quote.single).with_quotes()
+            listed = re.fullmatch(r"\s*\[(.*)\]\s*", value)
+            text = QuotedString(listed[1] if listed else value, Quote.single).with_quotes()
+            text = f"[{text}]" if listed else text
             raise ValueError(
                 f'{argument}: not understood; as text it is typed in two pairs of quotes, "{key}{text}"'
             ) from None
@@ -114,13 +116,15 @@ def _quoted_items(grammar: OverridesParser, value: str) -> str:
 
 
 def _quoted(grammar: OverridesParser, item: str, place: str) -> str:
-    """In quotes, unless it parses in its place, is nothing, or begins as a list, a call or a quotation does."""
+    """In quotes, unless it parses in its place, is nothing, or begins as a list, a quotation or, outside of one, a call does."""
     try:
         grammar.parse_override(place.format(item))
         return item
     except HydraException:
         pass
-    calls = "|".join(grammar.functions.functions)
-    if not item.strip() or re.match(rf"\s*([\[{{('\"]|({calls})\s*\()", item):
+    begins = r"[\[{('\"]"
+    if "[" not in place:
+        begins += rf"|({'|'.join(grammar.functions.functions)})\s*\("
+    if not item.strip() or re.match(rf"\s*({begins})", item):
         return item
     return str(QuotedString(item, Quote.single).with_quotes())

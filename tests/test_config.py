@@ -288,6 +288,7 @@ def test_what_parses_stays(typed):
 
 def test_sweeps_of_text_and_options_between_values():
     assert understood(["a=é,b c", "-m", "seed=1,2"]) == ["-m", "a='é',b c", "seed=1,2"]
+    assert understood(["a=[range (km), int (x)]"]) == ["a=['range (km)','int (x)']"]
     assert understood(["a=[Date (UTC), größe, x=1, b c]"]) == ["a=['Date (UTC)','größe','x=1',b c]"]
     assert understood(["a=[b [cm],c (d, e)]"]) == ["a=['b [cm]','c (d, e)']"]
 

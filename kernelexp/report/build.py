@@ -48,14 +48,17 @@ def build(options: Options) -> Report:
     """
     complaints: list[str] = []
     known = discover(complaints)
-    options.check(known)
+    try:
+        options.check(known)
+    except ValueError as error:  # perhaps of a figure whose file could not be imported
+        raise ValueError("; ".join([*complaints, str(error)])) from error
     store = Store(options.store)
     if options.compare is not None:
         return _compare(store, options, *options.compare)
     selection = Selection(store, options.experiments, options.parent, options.query)
     selected = selection.read()
     if not selected.frames:
-        raise ValueError("; ".join(selected.notes))
+        raise ValueError("; ".join([*complaints, *selected.notes]))
     with options.writing():
         options.out.mkdir(parents=True, exist_ok=True)
     pictures: list[Picture] = []

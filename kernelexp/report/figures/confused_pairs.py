@@ -10,7 +10,7 @@ from matplotlib.figure import FigureBase
 
 from kernelexp.metrics import MISTAKES, RUN
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import HERE, Data
+from kernelexp.report.frames import HERE, Data, counted
 
 
 def table(data: Data) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
         for ax, shape, text in zip(row, own["shape"], own["bytes"], strict=False):
             pixels = np.frombuffer(base64.b64decode(text), np.uint8)
             ax.imshow(pixels.reshape([int(size) for size in shape.split("x")]), cmap="gray")
-        title = f"{true}, taken for {predicted}: {own['count'].iloc[0]:,} times"
+        title = f"{true}, taken for {predicted}: {counted(own['count'].iloc[0], 'time')}"
         row[0].set_title(title, loc="left", fontsize=8)
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import MISTAKES, RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import HERE, Data
+from kernelexp.report.frames import HERE, Data, counted
 
 # With more classes the numbers in the cells cannot be read, and of those only the ones that are confused most are shown.
 _NUMBERED, _SHOWN = 16, 40
@@ -72,7 +72,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
     if errors:
         most = wrong.loc[wrong["count"].idxmax()]
         said.append(
-            f"Most often {most['true']} is taken for {most['predicted']}: {most['count']:,} times, "
+            f"Most often {most['true']} is taken for {most['predicted']}: {counted(most['count'], 'time')}, "
             f"{100 * most['share']:.1f}% of its points."
         )
     return said
