@@ -80,7 +80,7 @@ def fixed(m: int) -> BatchRule:
 
 def critical_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
     """m*(k_G), at least 1 and at most n and m_max; a ``BatchRule``."""
-    return max(1, min(int(m_star_adapted), n, m_max))
+    return max(1, int(min(m_star_adapted, n, m_max)))  # m* may be infinite
 
 
 def eighth_of_adapted(m_star: float, m_star_adapted: float, n: int, m_max: int) -> int:
@@ -99,7 +99,7 @@ def least_time_of_adapted(m_star: float, m_star_adapted: float, n: int, m_max: i
     def cost(divisor: int) -> float:
         return (KEPT_ENTRY * n * n + BATCH * n * divisor / m_star_adapted) * (1 + 1 / divisor)
 
-    return max(1, min(int(m_star_adapted / min(_DIVISORS, key=cost)), n, m_max))
+    return max(1, int(min(m_star_adapted / min(_DIVISORS, key=cost), n, m_max)))
 
 
 def default_batch_size(m_star: float, n: int, max_batch_size: int) -> int:
@@ -109,7 +109,7 @@ def default_batch_size(m_star: float, n: int, max_batch_size: int) -> int:
     half of it is lost, at m* / 8 a ninth. The paper takes m* because a smaller batch leaves its
     device idle; here blocks of many batches fill the device (``full_sgd``), whatever the batch.
     """
-    return max(1, min(int(m_star / BATCH_DIVISOR), n, max_batch_size))
+    return max(1, int(min(m_star / BATCH_DIVISOR, n, max_batch_size)))
 
 
 def step_size(

@@ -165,7 +165,7 @@ class FullSGD(MiniBatchSolver[FullSystem, FullIterate]):
             points=points,
             spectrum=spectrum,
             preconditioner=preconditioner,
-            beta=largest_diagonal(kernel, X, ranks),
+            beta=largest_diagonal(kernel, X, preconditioner, ranks),
             batch_size=0,
             relaxation=self.relaxation,
             inflation=1.0,

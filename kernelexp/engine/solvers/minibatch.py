@@ -223,14 +223,14 @@ class MiniBatchSolver(Solver[MS, MI], Generic[MS, MI]):
         iterate.losses = iterate.losses[:1]
 
 
-def largest_diagonal(kernel: BlockedKernel, X: Tensor, ranks: Ranks) -> float:
-    """Max k(x, x) over the training points X (n, d), which steps follow; told where it is that of few points."""
+def largest_diagonal(kernel: BlockedKernel, X: Tensor, P: Preconditioner, ranks: Ranks) -> float:
+    """Max k(x, x) over the training points X (n, d); told where steps, which follow that of k_G, follow few points."""
     diagonal = kernel.diag(ranks.own(X))[:, None]
     largest = ranks.max(diagonal.max().item())
-    mean = ranks.mean(diagonal, len(X))
-    if largest > _FAR * mean:
+    mean, followed = ranks.mean(diagonal, len(X)), P.beta - P.shift
+    if followed > _FAR * mean:
         warnings.warn(
-            f"steps follow the largest k(x, x), {largest:.2g}, which is {largest / mean:,.0f} times the mean: training of "
+            f"steps follow the largest k(x, x), {followed:.2g}, which is {followed / mean:,.0f} times the mean: training of "
             "most points takes that many times the epochs; scale columns that have heavy tails, or take solver=exact",
             RuntimeWarning,
             stacklevel=3,

@@ -160,7 +160,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
             points=points,
             spectrum=spectrum,
             preconditioner=P,
-            beta=largest_diagonal(kernel, X, ranks),
+            beta=largest_diagonal(kernel, X, P, ranks),
             batch_size=0,
             relaxation=self.relaxation,
             inflation=1.0,
