@@ -42,7 +42,7 @@ class HeldOut:
                 best = Saved({name: t.clone() for name, t in now.tensors.items()}, now.numbers)
             if len(scores) - 1 - scores.index(max(scores)) >= patience:
                 training.end(Ending.PATIENCE)
-        if best is not None:
+        if best is not None and scores.index(max(scores)) < len(scores) - 1:
             ended = training.stopped_by
             training.go_back(best)
             training.end(ended)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +12,11 @@ from kernelexp.engine.memory import sent
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.points import Points
 from kernelexp.engine.ranks import ALONE, Ranks
+from kernelexp.engine.singular import zero_pivot
 from kernelexp.engine.tiles import ranges
 
 # Pivots proposed together.
 BLOCK = 128
-# What is left of a diagonal entry is rounding below this many times sqrt(n) eps of it, as in ``singular``.
-_ROUNDING = 4.0
 # Rows of X copied for their diagonal.
 _ROWS = 1 << 14
 
@@ -58,7 +56,7 @@ def rp_cholesky(
     """
     n, own = len(points), ranks.own(points)
     diagonal = _diagonal(kernel, own)
-    zero = _ROUNDING * math.sqrt(n) * torch.finfo(diagonal.dtype).eps
+    zero = zero_pivot(n, diagonal.dtype)
     left, first = diagonal.clone(), ranks.part(n).start
     rank, done = min(rank, n), 0
     F = diagonal.new_empty(rank, len(own)).mT  # by columns, which are made by blocks

@@ -141,7 +141,7 @@ def zero_pivot(n: int, dtype: torch.dtype) -> float:
 
 
 def truncation(dtype: torch.dtype) -> float:
-    """Up to which share of its own diagonal entry a pivot of a singular matrix is zero for weights of this type."""
+    """Up to which share of its own diagonal entry a pivot is zero for weights of this type, and of k(x, x) an eigenvalue."""
     return float(torch.finfo(dtype).eps ** _TRUNCATION_POWER)
 
 
@@ -187,12 +187,12 @@ def is_rounding(weights: Tensor, size: float, Y: Tensor) -> Tensor:
     return rounds
 
 
-def rounded_share(outputs: Tensor, exact: Tensor, Y: Tensor) -> float:
+def rounded_share(mean_squares: Tensor, Y: Tensor) -> float:
     """What rounding has done to f, as a share of the targets Y (n, c): root mean squares, the worst output's.
 
-    ``outputs``, ``exact``: f at some points as its model has it and as solved, (m, c). inf where f is not finite.
+    ``mean_squares``: of the difference of f as its model has it and as solved, (c,). inf where f is not finite.
     """
-    off = (outputs.double() - exact.double()).square().mean(0).sqrt()
+    off = mean_squares.sqrt()
     sizes = Y.square().mean(0).double().sqrt()
     shares = (off / sizes)[sizes > 0]  # an output without targets has no size
     return shares.nan_to_num(nan=math.inf).max().item() if len(shares) else 0.0
@@ -202,12 +202,6 @@ def rounds_off(share: float) -> bool:
     """Whether that is more than rounding of a solution that float32 can hold: another one may be better."""
     held: float = torch.finfo(torch.float32).eps ** (1 - _TRUNCATION_POWER)
     return share > held
-
-
-def smallest_held(dtype: torch.dtype) -> float:
-    """The smallest eigenvalue of K that weights of this type may be made of, as a share of max k(x, x)."""
-    share: float = torch.finfo(dtype).eps ** _TRUNCATION_POWER
-    return share
 
 
 def unmet(left: float, n: int, distinct: int, rank: int | None = None) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from kernelexp import interrupts
 from kernelexp.checkpoint import Checkpoints, Epoch
 from kernelexp.comparisons import prediction_error
-from kernelexp.engine import EpochRecord, SingularMatrixWarning
+from kernelexp.engine import AnyTraining, EpochRecord, SingularMatrixWarning
 from kernelexp.experiment.observer import Observer
 from kernelexp.experiment.prepare import Prepared
 from kernelexp.experiment.scores import scores
@@ -59,7 +59,7 @@ def train(
         stopping.told(training, epoch.record.epoch, epoch.metrics)
         for observer in observers:
             observer.epoch(epoch.record.epoch, epoch.metrics)
-    left = _not_evaluated(training.records, told)
+    left = _not_evaluated(training, told)
     there: dict[str, float] = {}
     outputs: Tensor | None = None
     with warnings.catch_warnings():
@@ -81,14 +81,17 @@ def train(
         outputs = prepared.evaluation.outputs()
         there = _scores(prepared, outputs)
     test_outputs = outputs[-len(prepared.setup.dataset.test.Y) :]
-    return Trained(training.records[-1], seconds, training.stopped_by, there, test_outputs)
+    return Trained(training.last, seconds, training.stopped_by, there, test_outputs)
 
 
-def _not_evaluated(records: list[EpochRecord], told: list[Epoch]) -> list[EpochRecord]:
+def _not_evaluated(training: AnyTraining, told: list[Epoch]) -> list[EpochRecord]:
     """The epoch that a checkpoint was written after, before it was evaluated: one at most."""
-    pairs = zip(records, told, strict=False)
-    known = itertools.takewhile(lambda pair: pair[0] == pair[1].record, pairs)
-    return records[len(list(known)) :]
+    records = training.records
+    # The last one was told as training had it where somebody ended it afterwards, else as it is at the end.
+    final = [*records[:-1], training.last] if records else []
+    trios = zip(records, final, told, strict=False)
+    known = itertools.takewhile(lambda trio: trio[2].record in trio[:2], trios)
+    return final[len(list(known)) :]
 
 
 def _scores(prepared: Prepared, outputs: Tensor) -> dict[str, float]:

@@ -127,7 +127,9 @@ def test_matrix_in_float32():
     assert training.system.basis.array.dtype == torch.float32
     best = k(X, Z) @ minimiser(problem, Z, 1e-4) - Y
     assert training.records[-1].train_mse < 1.03 * mean_square(best)
-    with pytest.warns(SingularMatrixWarning, match="which float32 cannot .* precision=float64"):
+    with pytest.warns(
+        SingularMatrixWarning, match="which float32 cannot .* take solver.precision=float64"
+    ):
         prepare(SOLVERS["exact"](n_centers=100, precision="float32"), problem)
 
 

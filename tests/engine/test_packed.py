@@ -9,10 +9,9 @@ from solving import new_points, problem, relative
 from kernelexp.engine import KERNELS, Problem, ResourceLimits
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.packed import PackedFactor
-from kernelexp.engine.plan import GB, Limits
+from kernelexp.engine.plan import GB, Limits, Sizes
 from kernelexp.engine.points import Points
 from kernelexp.engine.solvers.exact import Exact
-from kernelexp.engine.solvers.exact_matrix import storage
 
 GENERATOR = torch.Generator()
 
@@ -78,13 +77,23 @@ def test_singular_is_refused_in_one_line():
 def test_what_is_stored():
     """The first of whole and packed, float64 before float32, that fits."""
 
-    def chosen(allowed, precision="auto", whole=True):
+    def chosen(allowed, precision="auto", n=60_000, **centers):
         limits = Limits(ResourceLimits(), 0, int(allowed * GB), 1)
-        return storage(precision, 60_000, limits, whole)  # 28.8 GB in float64, and 30% beside it
+        # 28.8 GB in float64, and 30% beside it.
+        plan = Exact(precision=precision, **centers).plan(
+            Sizes(n, 784, 10, n, 4, 1), limits, torch.device("cpu")
+        )
+        return plan.precision, 2.0 if plan.basis else 0.5 if plan.packed else 1.0
 
     assert chosen(40) == ("float64", 1.0)
     assert chosen(24) == ("float64", 0.5)
     assert chosen(12) == ("float32", 0.5)
-    assert chosen(1) == ("float32", 0.5)
     assert chosen(24, "float32") == ("float32", 1.0)
-    assert chosen(24, whole=False) == ("float32", 1.0)
+    some = {"n": 70_000, "n_centers": 60_000}
+    assert chosen(24, **some) == ("float32", 1.0)
+    # Two matrices fit, and not with what choosing their centers takes.
+    some = {"n": 60_000, "n_centers": 10_000}
+    assert chosen(6.3, **some) == ("float64", 2.0)
+    assert chosen(6.3, **some, centers="rpcholesky") == ("float64", 1.0)
+    with pytest.raises(ValueError, match="must be at least 7.38 for an exact solution"):
+        chosen(1)

@@ -4,10 +4,11 @@ import sys
 
 from kernelexp.engine.registry import discover
 from kernelexp.engine.solvers.base import DivergenceError, Solver, SolverOption
+from kernelexp.engine.solvers.preparing import fit, prepare
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Iterate, Saved, System
 from kernelexp.engine.solvers.stopping import Ending, EpochRecord, StopRule
-from kernelexp.engine.solvers.training import AnyTraining, Training, fit, prepare
+from kernelexp.engine.solvers.training import AnyTraining, Training
 
 SOLVERS: dict[str, type[SolverOption]] = discover(sys.modules[__name__], SolverOption)
 

@@ -31,7 +31,7 @@ It = TypeVar("It", bound=Iterate)
 
 # Points on which f(X) as carried along is held against the model, and how many times the mean square of
 # the difference a training error must be to be believed.
-_DRIFT_POINTS, TRUSTED = 256, 10.0
+_DRIFT_POINTS, _FARTHEST, TRUSTED = 256, 8, 10.0
 # With a stop rule and no number of epochs given: the end of patience with a rule that is never met.
 MOST_EPOCHS = 1000
 
@@ -158,8 +158,7 @@ class Solver(SolverOption, Generic[S, It]):
 
     def predicted(self, system: S, iterate: It, rows: Tensor) -> Tensor:
         """F at some training points as its model predicts it: rows (m,) -> (m, c)."""
-        X = system.problem.X
-        return self.model(system, iterate).predict(X[rows.to(X.device)])
+        return system.predictions_at(system.problem.points[rows], self.weights(system, iterate))
 
     def center_outputs(self, system: S, iterate: It) -> Tensor:
         """f(Z) at the centers, (p, c), as carried along; here the training points'."""
@@ -226,17 +225,41 @@ class Solver(SolverOption, Generic[S, It]):
 
     def _drift(self, system: S, iterate: It) -> float:
         """Mean square of f(X) as carried along minus the model's, on some points."""
-        rows = some_rows(system.problem)
-        carried = self.training_outputs(system, iterate)[rows.to(system.problem.device)]
-        return (self.predicted(system, iterate, rows) - carried).square_().mean().item()
+        some = Sample.of(system.problem)
+        carried = self.training_outputs(system, iterate)[some.rows.to(system.problem.device)]
+        off = self.predicted(system, iterate, some.rows) - carried
+        return some.mean_squares(off).mean().item()
 
 
 AnySolver: TypeAlias = Solver[Any, Any]
 
 
-def some_rows(problem: Problem) -> Tensor:
-    """Up to 256 training points, drawn by the seed, on which a model is held against what it should be."""
-    return torch.randperm(len(problem.X), generator=problem.generator())[:_DRIFT_POINTS]
+@dataclass(frozen=True)
+class Sample:
+    """Training points on which a model is held against what it should be.
+
+    Attributes:
+        rows: which they are, (m,), of the host.
+        shares: of all training points, what each stands for, (m, 1), float64.
+    """
+
+    rows: Tensor
+    shares: Tensor
+
+    @classmethod
+    def of(cls, problem: Problem) -> Sample:
+        """Up to 256 that are drawn by the seed, and those of the largest norm: rounding of a kernel that grows is there."""
+        n = len(problem.X)
+        far = problem.points.norms.topk(min(_FARTHEST, n)).indices.cpu()
+        order = torch.randperm(n, generator=problem.generator())
+        drawn = order[~torch.isin(order, far)][:_DRIFT_POINTS]
+        each = torch.ones(len(far) + len(drawn), 1, dtype=torch.float64)
+        each[len(far) :] = (n - len(far)) / max(1, len(drawn))
+        return cls(torch.cat([far, drawn]), each.div_(n).to(problem.device))
+
+    def mean_squares(self, off: Tensor) -> Tensor:
+        """Estimates of the means over all points of squares that are known at these: (m, c) -> (c,), float64."""
+        return (off.double().square() * self.shares).sum(0)
 
 
 def error_of(outputs: Tensor, labels: Tensor | None) -> float | None:

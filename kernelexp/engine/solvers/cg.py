@@ -27,12 +27,12 @@ from kernelexp.engine.singular import (
     is_rounding,
     rounded_share,
     rounds_off,
-    smallest_held,
     too_coarse,
+    truncation,
     unmet,
     unsolved,
 )
-from kernelexp.engine.solvers.base import MOST_EPOCHS, Solver, some_rows
+from kernelexp.engine.solvers.base import MOST_EPOCHS, Sample, Solver
 from kernelexp.engine.solvers.cg_state import CGIterate, CGSystem
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.stopping import EpochRecord
@@ -122,7 +122,9 @@ class CG(Solver[CGSystem, CGIterate]):
         spectrum = ranks.once(
             lambda: nystrom_spectrum(kernel, points, s, generator, rank, torch.float64), generator
         )
-        least = smallest_held(problem.Y.dtype) * spectrum.diagonal.max().item() / len(points)
+        # Of most points: one far off has directions of its own.
+        usual = spectrum.diagonal.median().item()
+        least = truncation(problem.Y.dtype) * usual / len(points)
         given = Given(kernel, points, spectrum, q, self.ridge, generator, ranks, least)
         return CGSystem(
             problem=problem,
@@ -219,7 +221,7 @@ class CG(Solver[CGSystem, CGIterate]):
             self._say_what_is_unmet(system, iterate, MET * self.tolerance)
 
     def _hold(self, system: CGSystem, iterate: CGIterate) -> None:
-        """End with the last solution that was held, where the model's type cannot hold this one and does worse with it.
+        """End with the last solution that was better, where the model's type cannot hold this one and does worse with it.
 
         Iterations take up smaller and smaller eigenvalues of K, and weights grow. The model's predictions are looked at
         four times while iterations double, where their rounding may count, and at the end.
@@ -227,18 +229,24 @@ class CG(Solver[CGSystem, CGIterate]):
         i, Y = iterate.iterations, system.targets
         octave = 1 << max(0, i.bit_length() - 3)
         end = iterate.converged or iterate.epoch + 1 == self.max_epochs
-        if not end and (i % octave or not self._may_round_off(system, iterate)):
+        if not end and i % octave:
             return
-        rows = some_rows(system.problem)
-        predicted = self.predicted(system, iterate, rows)
-        share = rounded_share(predicted, self.solved(system, iterate, rows), Y)
+        if not end and not self._may_round_off(system, iterate):
+            iterate.held = iterate.solution.clone()
+            return
+        some = Sample.of(system.problem)
+        predicted = self.predicted(system, iterate, some.rows).double()
+        off = some.mean_squares(predicted - self.solved(system, iterate, some.rows))
+        share = rounded_share(off, Y)
         if not rounds_off(system.ranks.agreed(share)):
             iterate.held = iterate.solution.clone()
             return
-        targets = Y[rows.to(Y.device)]
-        before = system.outputs_at(system.problem.points[rows], iterate.held.to(Y.dtype))
-        worse = (before - targets).norm() < (predicted - targets).norm()
-        if not system.ranks.agreed(bool(worse)):
+        targets = Y[some.rows.to(Y.device)]
+        points = system.problem.points[some.rows]
+        before = system.predictions_at(points, iterate.held.to(Y.dtype))
+        was, now = (some.mean_squares(f - targets).sum() for f in (before, predicted))
+        if not system.ranks.agreed(bool(was < now)):
+            iterate.held = iterate.solution.clone()
             return
         iterate.solution = iterate.held
         iterate.outputs = system.outputs(iterate.solution)

@@ -59,7 +59,7 @@ class CGIterate(Iterate):
     Attributes:
         solution: alpha, (n, c).
         residual, preconditioned, image, direction, direction_image, weight: see ``krylov``.
-        held: the last alpha looked at that the model's type can hold, (n, c); (0, c) where that is float64.
+        held: of the alphas looked at the last that the model's type holds, or does best with, (n, c); (0, c) where that is float64.
         outputs: f(X) = Y - residual - shift alpha, (n, c).
         iterations: so far.
         fresh: whether the vectors are still to be made from the solution.

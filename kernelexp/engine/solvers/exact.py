@@ -20,26 +20,24 @@ from kernelexp.engine.linalg import (
 )
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.packed import PackedFactor
-from kernelexp.engine.plan import GB, Limits, Plan, Sizes, plan_memory, tile_numbers
+from kernelexp.engine.plan import Limits, Plan, Sizes
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import (
     SOLVED,
     PseudoInverse,
     is_rounding,
-    largest_rank,
     rounded_share,
     rounds_off,
     too_coarse,
     unmet,
     unsolved,
 )
-from kernelexp.engine.solvers.base import Solver, some_rows
+from kernelexp.engine.solvers.base import Sample, Solver
 from kernelexp.engine.solvers.exact_matrix import (
     PRECISIONS,
     of_all_centers,
     of_some_centers,
-    rows_at_once,
-    storage,
+    plan_matrix,
 )
 from kernelexp.engine.solvers.exact_state import ExactIterate, ExactSystem, Factor
 from kernelexp.engine.solvers.problem import Problem
@@ -117,28 +115,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         return len(problem.distinct.first) if self.center_rule.takes_all(n) else n
 
     def plan(self, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
-        n, c, p = sizes.n, sizes.c, min(self.center_rule.count(sizes.n), sizes.distinct)
-        whole = self.center_rule.takes_all(n)
-        precision, share = storage(self.precision, p, limits, whole)
-        w = PRECISIONS[precision].itemsize
-        rows = 0 if whole else rows_at_once(n, p)
-        matrices = max(1, share)  # with their blocks on the diagonal
-        held = (share * p * p + 512 * matrices * p + rows * p) * w
-        plan = plan_memory(
-            self.name,
-            limits,
-            device,
-            f"an exact solution with {p} centers in torch.{precision}",
-            "take fewer points (dataset.n_train) or centers (solver.n_centers), "
-            "solver.precision=float32, or solver=cg",
-            model=held + 8 * (n + 6 * p) * c,
-            setup=max(w * tile_numbers(n, device), self.center_rule.bytes_to_choose(sizes, device)),
-            step=8 * 4 * 512 * 512,
-        )
-        room = (plan.limit_gb - plan.gigabytes["process"]) * GB - w * matrices * p * p
-        most = largest_rank(room, p, w)
-        plan = replace(plan, n_centers=p, precision=precision, max_rank=most)
-        return replace(plan, packed=share < 1, basis=share > 1)
+        return plan_matrix(self.center_rule, self.precision, sizes, limits, device)
 
     def setup(self, problem: Problem, plan: Plan) -> ExactSystem:
         """Fill and factor the matrix."""
@@ -177,7 +154,8 @@ class Exact(Solver[ExactSystem, ExactIterate]):
                         raise
         if isinstance(factor, PseudoInverse):
             image = self._least_squares(system, iterate, factor)
-            if not self._is_held(system, iterate):
+            coarser = torch.finfo(system.targets.dtype).eps > torch.finfo(factor.array.dtype).eps
+            if coarser and not self._is_held(system, iterate):
                 image = self._coarser(system, iterate, factor, image)
         self._judge(system, iterate, factor, image)
         if isinstance(factor, PackedFactor) and not self._is_solved(system, iterate):
@@ -227,20 +205,23 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         """Whether f is what it was solved to be when the model computes it, in its type."""
         if system.distinct is None or system.targets.dtype == torch.float64:
             return True
-        rows = some_rows(system.problem)
-        predicted = self.predicted(system, iterate, rows)
-        solved = self.solved(system, iterate, rows)
-        return not rounds_off(rounded_share(predicted, solved, system.targets))
+        some = Sample.of(system.problem)
+        off = self.predicted(system, iterate, some.rows).double()
+        off -= self.solved(system, iterate, some.rows)
+        return not rounds_off(rounded_share(some.mean_squares(off), system.targets))
 
     def _coarser(
         self, system: ExactSystem, iterate: ExactIterate, factor: PseudoInverse, image: Tensor
     ) -> Tensor:
         """By fewer directions, whose weights are smaller, where the model is nearer to its targets so; A gamma."""
-        rows, Y, rank = some_rows(system.problem), system.targets, factor.rank
-        targets, before = Y[rows.to(Y.device)], replace(iterate, gamma=iterate.gamma.clone())
+        some, Y, rank = Sample.of(system.problem), system.targets, factor.rank
+        targets, before = Y[some.rows.to(Y.device)], replace(iterate, gamma=iterate.gamma.clone())
         factor.truncate(Y.dtype, system.plan.max_rank)
         fewer = self._least_squares(system, iterate, factor)
-        off, now = ((self.predicted(system, i, rows) - targets).norm() for i in (before, iterate))
+        off, now = (
+            some.mean_squares(self.predicted(system, i, some.rows) - targets).sum()
+            for i in (before, iterate)
+        )
         if not now >= off:  # also where that is nan
             return fewer
         iterate.gamma, iterate.outputs = before.gamma, before.outputs

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from kernelexp.engine.centers import CenterRule
 from kernelexp.engine.independent import Independent, independent, resolution, tell_of_left_out
 from kernelexp.engine.linalg import (
     CholeskyFactor,
@@ -18,12 +22,21 @@ from kernelexp.engine.linalg import (
 )
 from kernelexp.engine.operator import BlockedKernel, TiledKernel
 from kernelexp.engine.packed import PackedFactor
-from kernelexp.engine.plan import Limits, Plan, matrix_fits
+from kernelexp.engine.plan import (
+    GB,
+    Limits,
+    Plan,
+    Sizes,
+    matrix_fits,
+    plan_memory,
+    tile_numbers,
+)
 from kernelexp.engine.singular import (
     DistinctRows,
     PseudoInverse,
     SingularMatrixWarning,
     factorised,
+    largest_rank,
     zero_pivot,
 )
 from kernelexp.engine.solvers.exact_state import ExactSystem, Factor
@@ -45,20 +58,54 @@ _NO_BASIS = (
 )
 
 
-def storage(precision: str, p: int, limits: Limits, whole: bool) -> tuple[str, float]:
-    """The type of the matrix of p centers and the share of it that is stored: the first that fits, else the smallest.
+def plan_matrix(
+    rule: CenterRule, precision: str, sizes: Sizes, limits: Limits, device: torch.device
+) -> Plan:
+    """What is held by the first type of the matrix and share of it that fit, with all that is beside it, or the smallest.
 
-    With p < n centers it is 2 where there is room for a basis, see ``of_some_centers``.
+    With p < n centers the share is 2 where there is room for a basis, see ``of_some_centers``.
 
-    ``precision``: asked for, or ``auto``; ``whole``: whether the centers are all the points.
+    ``precision``: asked for, or ``auto``.
     """
     types = ["float64", "float32"] if precision == "auto" else [precision]
-    shares = [1.0, _PACKED] if whole else [_WITH_BASIS, 1.0]
-    choices = [(name, share) for name in types for share in shares]
-    fit = (
-        (name, share) for name, share in choices if matrix_fits(limits, p, PRECISIONS[name], share)
+    shares = [1.0, _PACKED] if rule.takes_all(sizes.n) else [_WITH_BASIS, 1.0]
+    *others, smallest = [(name, share) for name in types for share in shares]
+    p = min(rule.count(sizes.n), sizes.distinct)
+    for name, share in others:
+        if matrix_fits(limits, p, PRECISIONS[name], share):
+            with suppress(ValueError):  # with what is beside it it does not
+                return _plan(rule, p, name, share, sizes, limits, device)
+    return _plan(rule, p, *smallest, sizes, limits, device)
+
+
+def _plan(
+    rule: CenterRule,
+    p: int,
+    precision: str,
+    share: float,
+    sizes: Sizes,
+    limits: Limits,
+    device: torch.device,
+) -> Plan:
+    n, c, w = sizes.n, sizes.c, PRECISIONS[precision].itemsize
+    rows = 0 if rule.takes_all(n) else rows_at_once(n, p)
+    matrices = max(1, share)  # with their blocks on the diagonal
+    held = (share * p * p + 512 * matrices * p + rows * p) * w
+    plan = plan_memory(
+        "exact",
+        limits,
+        device,
+        f"an exact solution with {p} centers in torch.{precision}",
+        "take fewer points (dataset.n_train) or centers (solver.n_centers), "
+        "solver.precision=float32, or solver=cg",
+        model=held + 8 * (n + 6 * p) * c,
+        setup=max(w * tile_numbers(n, device), rule.bytes_to_choose(sizes, device)),
+        step=8 * 4 * 512 * 512,
     )
-    return next(fit, choices[-1])
+    room = (plan.limit_gb - plan.gigabytes["process"]) * GB - w * matrices * p * p
+    most = largest_rank(room, p, w)
+    plan = replace(plan, n_centers=p, precision=precision, max_rank=most)
+    return replace(plan, packed=share < 1, basis=share > 1)
 
 
 def rows_at_once(n: int, p: int) -> int:
@@ -119,7 +166,7 @@ def of_some_centers(problem: Problem, plan: Plan, Z: Tensor, ridge: float) -> Ex
     centers = problem.points_of(Z)
     A = kernel(centers, centers, dtype=dtype).dense()
     top = top_eigenvalue(A, problem.generator()) / len(Z)
-    basis = _basis(problem, plan, A, ridge)
+    basis = _basis(problem, plan, A, ridge, top)
     if basis is None:
         A.mul_(n * ridge)
     else:
@@ -163,17 +210,19 @@ def _low_rank(p: int, rank: int, precision: str) -> str:
     )
 
 
-def _basis(problem: Problem, plan: Plan, A: Tensor, ridge: float) -> Independent | None:
+def _basis(problem: Problem, plan: Plan, A: Tensor, ridge: float, top: float) -> Independent | None:
     """Of the functions of the centers, A = K(Z, Z): None where K(X, Z) can be squared, or there is no memory for it.
 
-    A is then the same afterwards.
+    A is then the same afterwards. ``top``: lambda_1 of A / p; a direction of eigenvalue mu counts in f where mu is above
+    the ridge, and is more than rounding of the square where it is above eps^(1/2) of that.
     """
     dtype, model = A.dtype, problem.Y.dtype
     squares = torch.finfo(dtype).eps ** _SQUARED_POWER
     if not plan.basis:
         factor = CholeskyFactor(A, jitters=False)
         factor.restore()
-        if factor.smallest_pivot <= squares:
+        held = math.sqrt(torch.finfo(dtype).eps) * top
+        if factor.smallest_pivot <= squares and ridge < held:
             warnings.warn(_NO_BASIS, SingularMatrixWarning, stacklevel=2)
         return None
     coarse = torch.finfo(model).eps > torch.finfo(dtype).eps
@@ -185,5 +234,5 @@ def _basis(problem: Problem, plan: Plan, A: Tensor, ridge: float) -> Independent
     if coarse:
         tell_of_left_out(made, model, ridge, "dtype=float64")
     elif dtype == torch.float32:
-        tell_of_left_out(made, dtype, ridge, "precision=float64")
+        tell_of_left_out(made, dtype, ridge, "solver.precision=float64")
     return made

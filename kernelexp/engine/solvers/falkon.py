@@ -137,6 +137,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         made = independent(K_ZZ, least)
         finer = "solver=exact" if dtype == torch.float64 else "dtype=float64"
         tell_of_left_out(made, dtype, self.ridge, finer)
+        del K_ZZ  # of which the factor has its part, or all
         return Factors.of(made.factor, self.ridge), made.rows, top
 
     def start(self, system: FalkonSystem, weights: Tensor | None = None) -> FalkonIterate:

@@ -19,10 +19,10 @@ from kernelexp.engine.registry import made
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SingularMatrixWarning
 from kernelexp.engine.solvers.base import DivergenceError, Solver, SolverOption
+from kernelexp.engine.solvers.preparing import prepare
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
-from kernelexp.engine.solvers.training import prepare
 
 
 @dataclass(kw_only=True)
@@ -139,12 +139,16 @@ class RFM(Solver[System, RFMIterate]):
         T, moved = iterate.coordinates, problem
         if T is not None:
             moved = replace(problem, X=transformed(problem.X.to(problem.device), T))
-        with warnings.catch_warnings():  # it is told at the end, of the last round
-            warnings.simplefilter("ignore", SingularMatrixWarning)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", SingularMatrixWarning)
             training = prepare(self.inner, moved)
             for _ in training.run():
                 pass
-        iterate.warning = training.warning
+        # Those are told at the end, of the last round.
+        singular = [w for w in told if issubclass(w.category, SingularMatrixWarning)]
+        iterate.warning = "; ".join(dict.fromkeys(str(w.message) for w in singular)) or None
+        for other in (w for w in told if w not in singular):
+            warnings.warn(other.message, stacklevel=2)
         iterate.centers, iterate.alpha = training.system.centers, training.weights().clone()
         iterate.outputs = training.training_outputs().clone()
         iterate.at_centers = training.solver.center_outputs(training.system, training.iterate)
@@ -178,6 +182,11 @@ class RFM(Solver[System, RFMIterate]):
         T, alpha = iterate.coordinates, iterate.alpha.clone()
         own = None if T is None else T.clone()
         return KernelModel(system.problem.kernel, iterate.centers, alpha, own)
+
+    def predicted(self, system: System, iterate: RFMIterate, rows: Tensor) -> Tensor:
+        return self.model(system, iterate).predict(
+            system.problem.X[rows.to(system.problem.X.device)]
+        )
 
     def weights(self, system: System, iterate: RFMIterate) -> Tensor:
         return iterate.alpha

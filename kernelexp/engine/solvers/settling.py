@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernelexp.engine.singular import TOLD, off_by, rounded_share, too_coarse
-from kernelexp.engine.solvers.base import TRUSTED, AnySolver, DivergenceError, error_of, some_rows
+from kernelexp.engine.solvers.base import TRUSTED, AnySolver, DivergenceError, Sample, error_of
 from kernelexp.engine.solvers.stopping import EpochRecord
 
 
@@ -29,7 +29,7 @@ class Settled:
 
 
 def settled(solver: AnySolver, system: Any, iterate: Any, record: EpochRecord) -> Settled:
-    """Look at up to 256 points, and where that is not enough at all of them: a product of n p d operations.
+    """Look at some points, and where that is not enough at all of them: a product of n p d operations.
 
     It is not where the training error may be off by a tenth, and the difference is more than the rounding of
     predictions, a mean square of eps times that of the targets.
@@ -40,13 +40,13 @@ def settled(solver: AnySolver, system: Any, iterate: Any, record: EpochRecord) -
     if not solver.carries:
         return Settled(record)
     problem, Y, ranks = system.problem, system.targets, system.ranks
-    rows = some_rows(problem)
-    predicted = solver.predicted(system, iterate, rows)
-    solved = solver.solved(system, iterate, rows)
-    known = solver.training_outputs(system, iterate)[rows.to(problem.device)]
+    some = Sample.of(problem)
+    predicted = solver.predicted(system, iterate, some.rows).double()
+    solved = solver.solved(system, iterate, some.rows)
+    known = solver.training_outputs(system, iterate)[some.rows.to(problem.device)]
     finite = bool(predicted.isfinite().all())
-    drift = (predicted.double() - known).square().mean().item()
-    share = rounded_share(predicted, solved, Y)
+    drift = some.mean_squares(predicted - known).mean().item()
+    share = rounded_share(some.mean_squares(predicted - solved), Y)
     finite, drift, share = ranks.agreed((finite, drift, share))
     if not finite:
         raise DivergenceError(
@@ -57,11 +57,16 @@ def settled(solver: AnySolver, system: Any, iterate: Any, record: EpochRecord) -
     if share > TOLD:
         ridge = solver.choice(system, iterate).get("ridge", getattr(solver, "ridge", 0.0))
         warning = too_coarse(Y.dtype, off_by(share), ridge)
+        if problem.precision not in ("auto", "ieee"):
+            warning = (
+                f"inner products in precision={problem.precision} are too rough for this kernel {off_by(share)}; take "
+                "precision=auto"
+            )
     rounding = torch.finfo(Y.dtype).eps * system.mean_square
     if drift <= rounding or record.train_mse >= TRUSTED * drift:
         return Settled(record, None, warning)
     own, weights = ranks.own(problem.points), solver.weights(system, iterate)
-    outputs = ranks.gather(system.outputs_at(own, weights), len(Y))
+    outputs = ranks.gather(system.predictions_at(own, weights), len(Y))
     mse = (outputs - Y).square_().mean().item()
     new = replace(record, train_mse=mse, train_error=error_of(outputs, problem.labels))
     return Settled(new, outputs, warning)

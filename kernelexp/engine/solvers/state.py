@@ -55,6 +55,16 @@ class System:
         """Outputs (m, c) at points (m, d) of weights (p, c), computed in their type."""
         return self.kernel(points, self.problem.points_of(self.centers)).matmul(weights)
 
+    def predictions_at(self, points: Points, weights: Tensor) -> Tensor:
+        """``outputs_at`` as the model has them: its inner products are not those of a ``precision`` for training."""
+        problem, kernel = self.problem, self.kernel
+        if problem.precision == "auto":
+            return self.outputs_at(points, weights)
+        X, Z = (
+            Points.of(values, device=problem.device) for values in (points.values, self.centers)
+        )
+        return kernel(X, Z).matmul(weights)
+
     @cached_property
     def mean_square(self) -> float:
         """Of the targets: the training error of f = 0."""

@@ -1,10 +1,4 @@
-"""A training: a solver, the system it set up, what it carries, and its records so far.
-
-training = prepare(solver, problem)
-for record in training.run():
-    ...                         # log, evaluate: the caller's affair
-model = training.model()
-"""
+"""A training: a solver, the system it set up, what it carries, and its records so far."""
 
 from __future__ import annotations
 
@@ -13,28 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any, Generic, TypeAlias
 
-import torch
 from torch import Tensor
 
-from kernelexp.engine import memory
-from kernelexp.engine.checks import number
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.norms import RKHSNorm
-from kernelexp.engine.plan import GB, Limits, Plan, Sizes
 from kernelexp.engine.ranks import Ranks, led
-from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
-from kernelexp.engine.solvers.base import AnySolver, It, S, Solver, SolverOption
+from kernelexp.engine.solvers.base import It, S, Solver
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.settling import Settled, settled
 from kernelexp.engine.solvers.state import Derived, Saved, restore, saved
 from kernelexp.engine.solvers.stopping import Ending, EpochRecord
-
-# What is planned with after memory ran out.
-_SMALLER = 0.75
-# A plan may have taken all memory there was to plan with, which leaves a tenth of the machine's free; that
-# there is a little less now must not keep it from being followed again.
-_SLACK = 1 / 0.9
 
 
 class Training(Generic[S, It]):
@@ -45,7 +28,7 @@ class Training(Generic[S, It]):
         system: what its set-up made.
         iterate: what it carries.
         plan: what is held in memory; its owner may add to it.
-        records: of the epochs so far, since the start or the last restart.
+        records: of the epochs so far, since the start or the last restart, as training knows them.
         setup_seconds: time of the set-up.
         reason: why this solver, where it was picked (``solvers.auto``).
         stopped_by: what ended the run; None before.
@@ -101,9 +84,13 @@ class Training(Generic[S, It]):
             if after_round is not None:
                 after_round()
             if record is not None:
-                if self.stopped_by is not None and self.warning is not None:
-                    warnings.warn(self.warning, SingularMatrixWarning, stacklevel=2)
+                if self.stopped_by is not None:
+                    self._warn()
                 yield record
+
+    def _warn(self) -> None:
+        if self.warning is not None:
+            warnings.warn(self.warning, SingularMatrixWarning, stacklevel=3)
 
     @led
     def advance(self) -> EpochRecord | None:
@@ -119,7 +106,12 @@ class Training(Generic[S, It]):
         self.stopped_by = self._ending()
         if self.stopped_by is not None:
             self.settle()
-        return self.records[-1]
+        return self.last
+
+    @property
+    def last(self) -> EpochRecord:
+        """The last epoch's record: at the end that of the model, which stop rules have not seen."""
+        return self._settled.record if self._settled else self.records[-1]
 
     @led
     def settle(self) -> None:
@@ -127,7 +119,6 @@ class Training(Generic[S, It]):
         last = self.ranks.agreed(self.records[-1] if self.records else None)
         if last is not None:
             self._settled = settled(self.solver, self.system, self.iterate, last)
-            self.records = [*self.records[:-1], self._settled.record]
 
     @led
     def go_back(self, stored: Saved | None = None) -> None:
@@ -139,6 +130,7 @@ class Training(Generic[S, It]):
         self.stopped_by = by
         if by is not None:
             self.settle()
+            self._warn()
 
     def _ending(self) -> Ending | None:
         if self.iterate.converged:
@@ -221,90 +213,12 @@ class Training(Generic[S, It]):
         self.seconds = stored.numbers["seconds"]
         # What stopped it before may not stop it now.
         whole = self.records and len(self.records) == self.iterate.epoch
-        self._settled, self.stopped_by = None, self._ending() if whole else None
-        if self.stopped_by is None:
-            self.iterate.warning = None  # was said of the end that it had
-        else:
+        self._settled = None
+        self.stopped_by = self._ending() if whole else None
+        if self.stopped_by is not None:
             self.settle()
+        elif not self.solver.moves:
+            self.iterate.warning = None  # was said of the end that it had, and not of an epoch
 
 
 AnyTraining: TypeAlias = Training[Any, Any]
-
-
-def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) -> AnyTraining:
-    """The expensive set-up, once; ``plan``: one that was made before, of a checkpoint.
-
-    Where the memory that was planned is not there after all, it is made again with three quarters of it, once, with a
-    warning; ``smaller_plan`` says so. Of several ranks all call it, with equal problems; where the solver is one that
-    rank 0 runs alone, the others get ``NothingToDo``.
-
-    Raises:
-        ValueError: where a size exceeds the data or the memory, or the kernel is not one.
-    """
-    if not isinstance(option, SolverOption):
-        raise ValueError(f"solver {option!r}: must be one, as SOLVERS['eigenpro2']()")
-    device, ranks = problem.device, problem.ranks
-    number("resource.ranks", ranks.size, 1, len(problem.X), whole=True)
-    start = clock(device)
-    _ = problem.points  # what they take is held before anything is planned
-    limits, sizes = problem.measured_limits(), option.sizes(problem)
-    # Of a plan that was made before the same solver is picked, whatever memory there is now.
-    then = limits if plan is None else plan.limits(problem.limits)
-    solver, reason = option.choose(sizes, then, device)
-    if problem.point_weights is not None and not solver.weighted:
-        taken = "" if solver is option else f", which solver={option.name} takes here"
-        raise ValueError(
-            f"point_weights: must be None with solver={solver.name}{taken}; solver=exact takes them, for many points "
-            "with solver.n_centers"
-        )
-    if not (solver.sharded or ranks.alone):
-        return prepare(option, replace(problem, ranks=ranks.dismissed()), plan)
-    smaller = False
-    try:
-        if plan is None:
-            system = solver.setup(problem, _planned(solver, sizes, limits, device))
-        else:
-            if plan.ranks != ranks.size:
-                plan = plan.for_ranks_of(_planned(solver, sizes, limits, device))
-            _check(plan, solver, limits)
-            system = solver.setup(problem, plan)
-        ranks.all_here()
-    except RuntimeError as error:
-        if plan is not None or not memory.is_exhausted(error):
-            raise
-        smaller = True
-    if smaller:  # outside of the handler, whose traceback would keep what was allocated
-        memory.release(device)
-        ranks.begin_again()
-        limits = _three_quarters(problem)
-        system = solver.setup(problem, _planned(solver, sizes, limits, device))
-    return Training(solver, system, clock(device) - start, reason, smaller)
-
-
-def _planned(solver: AnySolver, sizes: Sizes, limits: Limits, device: torch.device) -> Plan:
-    return replace(solver.plan(sizes, limits, device), ranks=sizes.ranks)
-
-
-def _check(plan: Plan, solver: AnySolver, limits: Limits) -> None:
-    if plan.solver != solver.name:
-        raise ValueError(f"solver={solver.name}: the plan to go on with is of {plan.solver}")
-    room = replace(limits, allowed=limits.held + int(_SLACK * (limits.allowed - limits.held)))
-    plan.refuse_unless_it_fits(room, "going on as it was begun", "free memory")
-
-
-def _three_quarters(problem: Problem) -> Limits:
-    """Of the memory there is; with a warning."""
-    asked = replace(problem.limits, memory_gb=_SMALLER * problem.measured_limits().allowed / GB)
-    warnings.warn(
-        f"out of memory; started again with resource.memory_gb={asked.memory_gb:.2f}",
-        RuntimeWarning,
-        stacklevel=3,
-    )
-    return replace(problem, limits=asked).measured_limits()
-
-
-def fit(option: SolverOption, problem: Problem) -> KernelModel:
-    """``prepare`` and ``run`` in one call, for use as a library."""
-    training = prepare(option, problem)
-    list(training.run())
-    return training.model()
