@@ -17,13 +17,17 @@ FEW = {"n_centers": 301}
 LONG = type("LongSteps", (SOLVERS["eigenpro2"],), {"relaxation": 5.0})
 ALL = {**SOLVERS, "long steps": LONG}
 CASES = {
-    "sgd": ("sgd", {"epochs": 2}, {}),
-    "eigenpro1": ("eigenpro1", {"epochs": 3, "q": 20}, {}),
+    "sgd": ("sgd", {"epochs": 2, "batch_size": 25}, {}),
+    "eigenpro1": ("eigenpro1", {"epochs": 3, "q": 20, "batch_size": 25}, {}),
     "eigenpro2": ("eigenpro2", {"epochs": 3}, {}),
     "eigenpro2, K in part": ("eigenpro2", {"epochs": 3}, {"cache_gb": 0.001}),
     "eigenpro2, K not kept": ("eigenpro2", {"epochs": 3}, {"cache_gb": 0.0}),
     "eigenpro2, step halved": ("long steps", {"epochs": 4, "batch_size": 300}, {}),
-    "eigenpro1, ridge": ("eigenpro1", {"epochs": 2, "q": 20, "ridge": 1e-2}, {}),
+    "eigenpro1, ridge": (
+        "eigenpro1",
+        {"epochs": 2, "q": 20, "ridge": 1e-2, "batch_size": 25},
+        {},
+    ),
     "eigenpro2, ridge": ("eigenpro2", {"epochs": 2, "ridge": 1e-2}, {}),
     "eigenpro3": ("eigenpro3", {"epochs": 4, **FEW}, {}),
     "eigenpro3, all": ("eigenpro3", {"epochs": 3, "centers": "all"}, {}),
