@@ -33,12 +33,9 @@ needs_fmnist = pytest.mark.skipif(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """One for each core that this process may use, none beside it where that is one; each holds 1 GB.
-
-    And one more: tests of processes wait for these.
-    """
-    cores = joblib.cpu_count()
-    return min(cores + 1, 8) if cores > 1 else 0
+    """One for each core that this process may use, none beside it where that is one; each holds 1 GB."""
+    workers = min(joblib.cpu_count(), 8)
+    return workers if workers > 1 else 0
 
 
 class Finished(NamedTuple):
