@@ -274,7 +274,7 @@ def test_a_column_of_nan_alone_has_no_value(missing, tmp_path):
 def test_a_warning_of_texts_is_one_line_of_the_command(cli, frame):
     frame.assign(name=[f"u{i}" for i in range(N)]).to_csv("t.csv", index=False)
     done = cli("dataset=table", "dataset.path=t.csv", "dataset.target=left", "dataset.drop=[when]",
-               "solver=exact", "tracking.experiment=names")  # fmt: skip
+               "solver=exact", "tracking.experiment=names", "cv=3")  # fmt: skip
     assert done.code == 0, done.err
     [line] = [line for line in done.err.splitlines() if "warning" in line]
     assert line.startswith(
