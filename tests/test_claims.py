@@ -119,20 +119,27 @@ def test_who_was_taken_for_dead_ends_its_run(client, experiment):
     assert own.key not in client.get_experiment(experiment).tags
 
 
-def test_who_was_stopped_between_look_and_sign_does_not_come_back(client, experiment, monkeypatch):
-    own, now = claim(client, experiment, "job", Watch()), [0.0]
+def signs_late(monkeypatch, meanwhile=lambda own: None):
+    """Each sign of life takes so long from here on that others may have taken its process for dead."""
+    now, write = [0.0], Claim.write
     monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
-    write = Claim.write
 
     def late(self, beat):
         now[0] += GRACE_SECONDS
-        client.delete_experiment_tag(experiment, self.key)  # as another process does meanwhile
-        client.set_experiment_tag(
-            experiment, "kernelexp.claim.job.other", f"1 {sign()} elsewhere 7 1"
-        )
+        meanwhile(self)
         write(self, beat)
 
     monkeypatch.setattr(Claim, "write", late)
+
+
+def test_who_was_stopped_between_look_and_sign_does_not_come_back(client, experiment, monkeypatch):
+    def takes_it(own):
+        client.delete_experiment_tag(experiment, own.key)
+        other = f"1 {sign()} elsewhere 7 1"
+        client.set_experiment_tag(experiment, "kernelexp.claim.job.other", other)
+
+    own = claim(client, experiment, "job", Watch())
+    signs_late(monkeypatch, takes_it)
     own.renew(sign())
     with pytest.raises(ClaimLost):
         own.epoch(1, {})
@@ -140,15 +147,8 @@ def test_who_was_stopped_between_look_and_sign_does_not_come_back(client, experi
 
 
 def test_a_store_that_was_slow_takes_no_job_away(client, experiment, monkeypatch):
-    own, now = claim(client, experiment, "job", Watch()), [0.0]
-    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
-    write = Claim.write
-
-    def late(self, beat):
-        now[0] += GRACE_SECONDS
-        write(self, beat)
-
-    monkeypatch.setattr(Claim, "write", late)
+    own = claim(client, experiment, "job", Watch())
+    signs_late(monkeypatch)
     own.renew(sign())
     own.epoch(1, {})
     assert own.key in client.get_experiment(experiment).tags

@@ -23,11 +23,12 @@ def warn_of_overlap(arrays: Arrays, name: str) -> None:
     asked = {row for row, _ in tested}
     twins: Counter[bytes] = Counter()
     same: Counter[tuple[bytes, float]] = Counter()
-    for row, y in zip(_digests(arrays.x_train), arrays.y_train.tolist(), strict=True):
+    targets = arrays.y_train.tolist()
+    for row, y in zip(_digests(arrays.x_train), targets, strict=True):
         if row in asked:
             twins[row] += 1
             same[row, y] += 1
-    frequency, n, rows = Counter(arrays.y_train.tolist()), len(arrays.y_train), len(tested)
+    frequency, n, rows = Counter(targets), len(targets), len(tested)
     known = [(row, y) for row, y in tested if row in twins]
     agree = sum((row, y) in same for row, y in known)
     chance = sum(1 - (1 - frequency[y] / n) ** twins[row] for row, y in known)

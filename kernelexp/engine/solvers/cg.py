@@ -226,26 +226,13 @@ class CG(Solver[CGSystem, CGIterate]):
         Iterations take up smaller and smaller eigenvalues of K, and weights grow. The model's predictions are looked at
         four times while iterations double, where their rounding may count, and at the end.
         """
-        i, Y = iterate.iterations, system.targets
+        i = iterate.iterations
         octave = 1 << max(0, i.bit_length() - 3)
         end = iterate.converged or iterate.epoch + 1 == self.max_epochs
         if not end and i % octave:
             return
-        if not end and not self._may_round_off(system, iterate):
-            iterate.held = iterate.solution.clone()
-            return
-        some = Sample.of(system.problem)
-        predicted = self.predicted(system, iterate, some.rows).double()
-        off = some.mean_squares(predicted - self.solved(system, iterate, some.rows))
-        share = rounded_share(off, Y)
-        if not rounds_off(system.ranks.agreed(share)):
-            iterate.held = iterate.solution.clone()
-            return
-        targets = Y[some.rows.to(Y.device)]
-        points = system.problem.points[some.rows]
-        before = system.predictions_at(points, iterate.held.to(Y.dtype))
-        was, now = (some.mean_squares(f - targets).sum() for f in (before, predicted))
-        if not system.ranks.agreed(bool(was < now)):
+        looks = end or self._may_round_off(system, iterate)
+        if not (looks and self._held_is_better(system, iterate)):
             iterate.held = iterate.solution.clone()
             return
         iterate.solution = iterate.held
@@ -254,7 +241,20 @@ class CG(Solver[CGSystem, CGIterate]):
         iterate.relative_residual = relative_residual(R, system.right)
         iterate.converged = True
         left_out = "its last iterations are left out, and the norm is a lower bound"
-        iterate.warning = too_coarse(Y.dtype, left_out, self.ridge)
+        iterate.warning = too_coarse(system.targets.dtype, left_out, self.ridge)
+
+    def _held_is_better(self, system: CGSystem, iterate: CGIterate) -> bool:
+        """Whether the model's type rounds this solution off, and predictions of the one held are nearer to the targets."""
+        some, Y = Sample.of(system.problem), system.targets
+        predicted = self.predicted(system, iterate, some.rows).double()
+        off = some.mean_squares(predicted - self.solved(system, iterate, some.rows))
+        if not rounds_off(system.ranks.agreed(rounded_share(off, Y))):
+            return False
+        targets = Y[some.rows.to(Y.device)]
+        points = system.problem.points[some.rows]
+        before = system.predictions_at(points, iterate.held.to(Y.dtype))
+        was, now = (some.mean_squares(f - targets).sum() for f in (before, predicted))
+        return system.ranks.agreed(bool(was < now))
 
     @staticmethod
     def _may_round_off(system: CGSystem, iterate: CGIterate) -> bool:
