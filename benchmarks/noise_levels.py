@@ -1,15 +1,17 @@
 """Norm and test error of many noise levels at the papers' size, from one training: Belkin et al. 2018, fig. 4a and 5b.
 
     python benchmarks/noise_levels.py gaussian interpolated 60000        MNIST in $KERNELEXP_DATA
-    python benchmarks/noise_levels.py gaussian overfitted 40000 30 0.01,0.1       30 minutes at most, two levels
+    python benchmarks/noise_levels.py gaussian overfitted 40000 --levels 0.01,0.1 --minutes 30
+    python benchmarks/noise_levels.py relu_ntk overfitted 10000 --dataset cifar10 --levels 0,0.01,0.1 --seed 1
 
 What a solver does to one output does not depend on the others, and the kernel matrix not on the labels: so the targets
 of all levels are trained side by side, 10 outputs each, where a sweep would make and read the matrix once a level.
-Overfitted: each level is taken at the end of the first epoch in which no label of its own is wrong.
+Overfitted: each level is taken at the end of the first epoch in which no label of its own is wrong; in float64 as the
+presets, in float32 where a float64 matrix is more than memory holds.
 """
 
+import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -22,13 +24,16 @@ from kernelexp.report import paper
 from kernelexp.report.frames import with_noisy_test_labels
 
 LEVELS = (0, 0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
-BANDWIDTHS = {"gaussian": 5.0, "laplacian": 10.0}
 # As conf/solver/ has them, without the rule that would look at all outputs together.
 STOPS = {
-    "overfitted": (SOLVERS["eigenpro2"](epochs=2000, q=20, batch_size=256), torch.float32),
-    "interpolated": (SOLVERS["exact"](precision="float64"), torch.float64),
+    "overfitted": SOLVERS["eigenpro2"](epochs=2000, q=20, batch_size=256),
+    "interpolated": SOLVERS["exact"](precision="float64"),
 }
+# Beyond, a float64 matrix of an iterative solver takes more than 7 GB.
+FLOAT64_POINTS = 30_000
 _CLASSES = 10
+# What tells one training from another.
+OF_A_RUN = ("dataset", "kernel", "stop", "n", "seed")
 
 
 def measured(training, columns, test):
@@ -46,17 +51,20 @@ def measured(training, columns, test):
         }
 
 
-def run(kernel, stop, n, minutes, levels):
+def run(asked):
     """Rows of the levels that came to their stop in time."""
-    solver, dtype = STOPS[stop]
-    folder, source = Path(os.environ["KERNELEXP_DATA"]), SOURCES["mnist"](n_train=n)
-    data = [load(source, folder, noise=level, dtype=dtype) for level in levels]
+    solver, levels = STOPS[asked.stop], asked.levels
+    wide = asked.stop == "interpolated" or asked.n <= FLOAT64_POINTS
+    dtype = torch.float64 if wide else torch.float32
+    folder, source = Path(os.environ["KERNELEXP_DATA"]), SOURCES[asked.dataset](n_train=asked.n)
+    data = [load(source, folder, noise=level, seed=asked.seed, dtype=dtype) for level in levels]
     labels = {level: split.train.labels for level, split in zip(levels, data, strict=True)}
     test = data[0].test
     problem = Problem(
-        KERNELS[kernel](bandwidth=BANDWIDTHS[kernel]),
+        KERNELS[asked.kernel](),
         data[0].train.X,
         torch.cat([split.train.Y for split in data], dim=1),
+        seed=asked.seed,
     )
     del data
     left = {level: slice(_CLASSES * i, _CLASSES * (i + 1)) for i, level in enumerate(levels)}
@@ -74,13 +82,13 @@ def run(kernel, stop, n, minutes, levels):
         there = {
             level: left.pop(level)
             for level in levels
-            if level in left and (stop == "interpolated" or wrong[level] == 0)
+            if level in left and (asked.stop == "interpolated" or wrong[level] == 0)
         }
         for found in measured(training, there, test) if there else ():
             done = {"epochs": record.epoch, "seconds": seconds, "wrong": wrong[found["noise"]]}
-            rows.append({"kernel": kernel, "stop": stop, "n": n, **found, **done})
+            rows.append({**{name: getattr(asked, name) for name in OF_A_RUN}, **found, **done})
             print(rows[-1], flush=True)
-        if not left or seconds > 60 * minutes:
+        if not left or seconds > 60 * asked.minutes:
             break
     return rows
 
@@ -99,19 +107,35 @@ def published(figure, value):
     return shown
 
 
-def main(kernel, stop, n, minutes=600.0, levels=None):
-    asked = [float(level) for level in levels.split(",")] if levels else LEVELS
-    found = run(kernel, stop, int(n), float(minutes), asked)
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kernel", choices=sorted(KERNELS))
+    parser.add_argument("stop", choices=sorted(STOPS))
+    parser.add_argument("n", type=int)
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=600.0)
+    parser.add_argument("--levels", type=lambda said: [float(level) for level in said.split(",")])
+    asked = parser.parse_args()
+    asked.levels = asked.levels or LEVELS
+    return asked
+
+
+def main():
+    found = run(arguments())
+    by = [*OF_A_RUN, "noise"]
 
     def place(row):
-        return row["kernel"], row["stop"], row["n"], row["noise"]
+        return tuple(row[name] for name in by)
 
     before = kept("noise_levels")
     rows = sorted({place(row): row for row in before + found}.values(), key=place)
     columns = {
+        "data": lambda r: r["dataset"],
         "kernel": lambda r: r["kernel"],
         "stop": lambda r: r["stop"],
         "n": lambda r: f"{r['n']:,}",
+        "seed": lambda r: r["seed"],
         "noise": lambda r: f"{r['noise']:g}",
         "norm": lambda r: f"{r['rkhs_norm']:.1f}",
         "paper (4a)": published("rkhs_norm", "rkhs_norm"),
@@ -121,8 +145,8 @@ def main(kernel, stop, n, minutes=600.0, levels=None):
         "epochs": lambda r: r["epochs"],
         "training labels wrong": lambda r: r["wrong"],
     }
-    write("noise_levels", "MNIST, norm and test error by noise level", {}, rows, columns)
+    write("noise_levels", "Norm and test error by noise level", {}, rows, columns)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

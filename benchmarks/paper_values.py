@@ -41,7 +41,8 @@ def side_by_side(name):
     """Rows of `noise_levels.py`, as the figure has them."""
     by, values = SIDE_BY_SIDE[name]
     rows = pd.DataFrame(json.loads((RESULTS / "noise_levels.json").read_text())["rows"])
-    rows = rows.assign(dataset="mnist", d=784, seed=0, run="noise_levels.py")
+    rows = rows[(rows["dataset"] == "mnist") & rows["kernel"].isin(BANDWIDTHS)]
+    rows = rows.assign(d=784, run="noise_levels.py")
     rows = rows.assign(bandwidth=rows["kernel"].map(BANDWIDTHS), classes=n_classes(rows))
     found = summary(rows, by, values)
     return found.assign(**{f"{value}_error_max": float("nan") for value in values})
