@@ -63,7 +63,8 @@ def test_two_ranks_record_what_one_does(cli, runs, settings):
         done = cli(*FEW, *settings, f"resource.ranks={ranks}")
         assert done.code == 0, done.err
     one, two = runs()
-    assert metrics(two) == pytest.approx(metrics(one), rel=1e-3)
+    # A training error near 0 is the square of what rounding leaves.
+    assert metrics(two) == pytest.approx(metrics(one), rel=1e-3, abs=1e-10)
     assert two.data.tags["config.digest"] == one.data.tags["config.digest"]
 
 

@@ -96,9 +96,13 @@ def test_trains_and_records_what_the_model_does(solver, kernel):
                     where
                 )
             if solver in ("askotch", "falkon"):
-                smoother = K + len(X) * 1e-3 * torch.eye(len(X), dtype=K.dtype)
-                fit = K @ torch.linalg.solve(smoother, Y.double())
-                assert relative(outputs, fit) < (1e-6 if dtype == torch.float64 else 2e-2), where
+                ridge = len(X) * 1e-3 * torch.eye(len(X), dtype=K.dtype)
+                fit, rounded = (
+                    K @ torch.linalg.solve(A.double() + ridge, Y.double()) for A in (K, k(X, X))
+                )
+                # What rounding of K alone does is 2e-2 where powers of a constant of 7 are beside it.
+                allowed = 1e-6 if dtype == torch.float64 else 1e-3 + 3 * relative(rounded, fit)
+                assert relative(outputs, fit) < allowed, where
             norm, alpha = training.rkhs_norm(), model.weights.double()
             square = (alpha * (k(Z, Z) @ alpha)).sum().item()
             spread = norm.relative_error * norm.value**2 * 3 + 1e-12
