@@ -58,7 +58,7 @@ ALLOWED = {
     "kernel_machine.py": {"sklearn", "scipy", "torch", "numpy", "kernelexp.engine", "kernelexp.estimator_parameters", "kernelexp.estimator_refit", "kernelexp.estimator_validation"},
     "estimator_refit.py": {"torch", "kernelexp.engine", "kernelexp.estimator_parameters"},
     "estimator_validation.py": {"sklearn", "torch", "numpy", "kernelexp.engine"},
-    "estimator_parameters.py": {"sklearn", "torch", "numpy", "kernelexp.engine"},
+    "estimator_parameters.py": {"sklearn", "scipy", "torch", "numpy", "kernelexp.engine"},
     "usage.py": set(),
     "interrupts.py": set(),
     "streams.py": {"_typeshed"},

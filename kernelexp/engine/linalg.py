@@ -136,6 +136,12 @@ def eliminate_(L: Tensor, B: Tensor) -> None:
         B[:, k] = torch.linalg.solve_triangular(L[k, k], B[:, k].mT, upper=False).mT
 
 
+def mean_squares(R: Tensor) -> Tensor:
+    """Over the first axis, without squares of them all beside: (n, m, c) -> (m, c)."""
+    norms: Tensor = torch.linalg.vector_norm(R, dim=0)
+    return norms.square() / len(R)
+
+
 def not_semidefinite(n: int) -> ValueError:
     """The error for a matrix that no kernel has."""
     return ValueError(

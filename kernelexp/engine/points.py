@@ -195,12 +195,13 @@ def bytes_are_fast(X: Tensor, device: torch.device) -> bool:
 
 @contextlib.contextmanager
 def fp32_products(precision: str, device: torch.device) -> Iterator[None]:
-    """Products of float32 matrices in ``ieee`` or ``tf32``, whatever the process has set, on a GPU."""
-    if device.type != "cuda":
+    """Products of float32 matrices in ``ieee`` or ``tf32``, whatever the process has set."""
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    settings: Any = backend.matmul
+    before = settings.fp32_precision
+    if device.type != "cuda" and before in ("none", precision):  # as it nearly always is
         yield
         return
-    settings = torch.backends.cuda.matmul
-    before = settings.fp32_precision
     settings.fp32_precision = precision
     try:
         yield

@@ -64,12 +64,12 @@ def nystrom_spectrum(
     X = as_points(X)
     rows = torch.randperm(len(X), generator=generator)[:size].to(X.device)
     Xs = X[rows].to(dtype or X.values.dtype, X.device)
-    K = kernel(Xs, Xs).dense().div_(size)
+    K = kernel(Xs, Xs).dense().div_(len(rows))
     values, vectors, bottom = top_eigenpairs(K, rank, generator)
     top = values[0].item()
     if not top > 0 or bottom < -_INDEFINITE * top:
         raise ValueError(
-            f"the kernel matrix of {size} training points has eigenvalues from {bottom:.3g} to "
+            f"the kernel matrix of {len(rows)} training points has eigenvalues from {bottom:.3g} to "
             f"{top:.3g}: the kernel must be positive semidefinite and the data not all zero"
         )
     values = values.clamp_(min=0)

@@ -148,3 +148,17 @@ def test_a_kernel_without_a_closed_form_says_so():
     model = KernelModel(FunctionKernel(lambda X, Z: X @ Z.T, 1.0), draw(5, 2), draw(5, 1))
     with pytest.raises(NotImplementedError, match="FunctionKernel has no gradient in closed form"):
         model.agop(draw(3, 2))
+
+
+@pytest.mark.parametrize("d", [20, 784])
+def test_a_point_and_its_center_are_transformed_by_products_of_different_sizes(d):
+    """Whose last bits differ; a kernel with a corner has a gradient beside it, and none there."""
+    X, T = draw(300, d), torch.linalg.qr(draw(d, d, seed=1)).Q
+    Z, alpha = gradients.transformed(X, T), draw(300, 1, seed=2)
+    model = KernelModel(KERNELS["laplacian"](bandwidth=d**0.5), Z, alpha, T)
+    for rows in (slice(0, 1), slice(3, 20)):
+        expected = T @ gradients.agop(model.kernel, Z, alpha, Z[rows]) @ T.mT
+        assert (model.agop(X[rows]) - expected).norm() < 1e-9 * expected.norm()
+        moved = Z[rows] * (1 + 1e-15)  # as another product might round
+        found = gradients.agop(model.kernel, Z, alpha, moved @ T.mT, T)
+        assert (found - expected).norm() < 1e-6 * expected.norm()

@@ -186,3 +186,18 @@ def test_norms_are_computed_once(monkeypatch):
     for kernel in (KERNELS["laplacian"](), KERNELS["arc_cosine"](), KERNELS["relu_ntk"]()):
         K = BlockedKernel.on(kernel, CPU)(points, points[torch.arange(700)])
         K.matmul(torch.ones(700, 1))
+
+
+@pytest.mark.parametrize("setting", ["high", "medium"])
+def test_distances_are_those_of_float32_whatever_the_process_has_set(setting):
+    """A script may have asked for rough products of its networks, which some CPUs make in bfloat16."""
+    X = torch.randn(300, 64, generator=torch.Generator().manual_seed(0))
+    k = KERNELS["laplacian"](bandwidth=8.0)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(setting)
+        K = k(X, X)
+        assert torch.get_float32_matmul_precision() == setting
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert (K.double() - k(X.double(), X.double())).abs().max() < 1e-6

@@ -27,6 +27,12 @@ Y, LABELS = X[:, :1], torch.arange(10) % 2
         ({"Y": torch.where(Y == 3, torch.inf, Y)}, "Y has numbers from 0 to inf"),
         ({"X": X * 1e30}, r"X has numbers from 0 to 2.9e\+31"),
         ({"X": torch.where(X == 3, torch.nan, X)}, "X has NaN"),
+        ({"precision": "fast"}, "precision=fast: must be one of auto, ieee"),
+        (
+            {"X": X.double(), "Y": Y.double(), "precision": "bf16"},
+            "precision=bf16: must be auto or ieee",
+        ),
+        ({"precision": "tf32"}, "precision=tf32: must be .* on a CPU"),
     ],
 )
 def test_refuses(changes, message):

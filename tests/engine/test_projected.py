@@ -204,3 +204,19 @@ def test_a_mean_that_loses_its_points_is_dropped():
     X = torch.tensor([[0.0], [0.0], [0.0], [1.0], [1.0], [1.0]], dtype=torch.float64)
     Z = choose_centers(X, "kmeans", 4, torch.Generator().manual_seed(0))
     assert sorted(Z.flatten().tolist()) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "limits", [ResourceLimits(), ResourceLimits(cache_gb=0.0)], ids=["kept", "not"]
+)
+@pytest.mark.parametrize("repeated", [1, 100])
+@pytest.mark.parametrize("solver", [EigenPro3, EigenPro4])
+def test_an_inexact_projection_onto_fewer_centers_than_planned(solver, repeated, limits):
+    """Where rows repeat each other: to the least-squares solution on those that differ."""
+    p = problem(LAPLACIAN, n=200, limits=limits)
+    p.X[:repeated] = p.X[-repeated:]
+    p.Y[:repeated] = p.Y[-repeated:]
+    model = fit(solver(centers="all", epochs=60, projection="inexact"), p)
+    assert len(model.centers) == 200 - repeated
+    X = new_points(p)
+    assert relative(model.predict(X), expected_predictions(p, X, model.centers)) < 1e-3

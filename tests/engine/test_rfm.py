@@ -236,3 +236,26 @@ def test_estimators():
 def test_wrong_settings(given, said):
     with pytest.raises(ValueError, match=said):
         SOLVERS["rfm"](**given)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        {"name": "cg", "epochs": 2, "preconditioner": "none"},
+        {"name": "falkon", "epochs": 1, "n_centers": 20},
+    ],
+    ids=str,
+)
+def test_a_system_that_the_inner_solver_has_not_solved(inner):
+    """Its residual is that of the round, and the norm a lower bound, as without rounds."""
+    problem = Problem(KERNELS["gaussian"](bandwidth=1.5), X, Y)
+    name, settings = inner["name"], {k: v for k, v in inner.items() if k != "name"}
+    alone, rounds = (
+        prepare(solver, problem)
+        for solver in (SOLVERS[name](**settings), SOLVERS["rfm"](epochs=1, inner=inner))
+    )
+    for training in (alone, rounds):
+        list(training.run())
+    assert rounds.residuals() == alone.residuals()
+    assert rounds.rkhs_norm().lower_bound
+    assert prepare(SOLVERS["rfm"](), problem).residuals() == {}

@@ -108,6 +108,17 @@ def test_solvers(name, host, keep, gpu):
     assert relative(got, expected.double()) < 1e-3
 
 
+@pytest.mark.parametrize("name", ["relu_ntk", "arc_cosine", "laplacian"])
+def test_rounds_of_points_on_the_host(name, gpu):
+    """Also with a first row of zeros, whose angle with others is none."""
+    p = problem(KERNELS[name](), n=60, d=5, dtype=torch.float32)
+    p.X[0] = 0
+    rfm = {"inner": {"name": "exact", "ridge": 1e-2}, "epochs": 2}
+    expected = fit(SOLVERS["rfm"](**rfm), Problem(p.kernel, p.X, p.Y, p.labels)).predict(p.X)
+    got = fit(SOLVERS["rfm"](**rfm), moved(p, GPU, True)).predict(p.X.to(GPU)).cpu()
+    assert relative(got, expected.double()) < 1e-3
+
+
 @pytest.mark.parametrize("name", ["sgd", "eigenpro1", "eigenpro2", "askotch"])
 def test_a_ridge_and_points_that_coincide(name, gpu):
     p = problem(LAPLACIAN, n=100, d=5, dtype=torch.float32)

@@ -132,10 +132,11 @@ class CG(Solver[CGSystem, CGIterate]):
             centers=problem.X,
             targets=problem.Y,
             spectrum=spectrum,
-            K=kernel(own, points, keep=min(plan.kept_rows, len(own)), dtype=torch.float64),
             right=problem.Y.double() if self.ridge else self._reached(problem, kernel),
             shift=len(points) * self.ridge,
             preconditioner=PRECONDITIONERS[kind](given),
+            # Last: on a GPU it takes its memory now.
+            K=kernel(own, points, keep=min(plan.kept_rows, len(own)), dtype=torch.float64),
         )
 
     @staticmethod

@@ -77,7 +77,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
 
     Attributes:
         centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
-        n_centers: p; null: all.
+        n_centers: p; null: all, or max(1,000, n / 10) with other ``centers``.
         ridge: >= 0, in the units of a mean loss (scikit-learn's alpha is n times this).
         precision: of matrix and factor: ``float64``, ``float32``, or ``auto``: float64 where it fits.
 

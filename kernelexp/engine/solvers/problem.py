@@ -12,7 +12,7 @@ from torch import Tensor
 from kernelexp.engine.devices import usual_block
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.plan import Limits, ResourceLimits
-from kernelexp.engine.points import Points
+from kernelexp.engine.points import Points, check_precision
 from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.engine.singular import DistinctRows
 
@@ -74,6 +74,7 @@ class Problem:
             raise ValueError(
                 f"labels {tuple(labels.shape)} of {labels.dtype}: must be ({len(X)},) whole numbers"
             )
+        check_precision(self.precision, X.dtype, self.device)
         _check_range("Y", Y, Y.abs().max().item(), len(Y))
         w = self.point_weights
         if w is not None:

@@ -165,11 +165,11 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
             relaxation=self.relaxation,
             inflation=1.0,
             generator=generator.get_state(),
-            K=kernel(points, own_centers, keep=plan.kept_rows),
             K_ZZ=kernel(own_centers, centers),
             projection=make_projection(
                 problem, plan, Z, self.projection_tolerance, self.projection_epochs
             ),
+            K=kernel(points, own_centers, keep=plan.kept_rows),  # last: it takes GPU memory
             interval=1,
             center_features=kernel(own_centers, centers[landmarks]).matmul(V),
         )

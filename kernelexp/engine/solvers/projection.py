@@ -141,8 +141,20 @@ def make_projection(
         most = plan.max_rank or None  # of a checkpoint's plan it may not be known
         factor = problem.ranks.first(lambda: factorised(kernel(points, points).dense(), most))
         return ExactProjection(factor, problem.ranks)
-    system = EigenPro2().setup(on_centers, plan.projection)
+    system = EigenPro2().setup(on_centers, _of_centers(plan.projection, len(Z)))
     return InexactProjection(system, tolerance, most_epochs)
+
+
+def _of_centers(plan: Plan, p: int) -> Plan:
+    """The plan of a training on p centers, which may be fewer than were asked for."""
+    s = min(plan.subsample_size, p)
+    return replace(
+        plan,
+        subsample_size=s,
+        max_q=min(plan.max_q, s - 1),
+        max_batch_size=min(plan.max_batch_size, p),
+        kept_rows=min(plan.kept_rows, p),
+    )
 
 
 def _check(left: float, kind: str, instead: str) -> None:

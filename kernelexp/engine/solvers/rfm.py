@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kernelexp.engine import solvers
 from kernelexp.engine.checks import number
-from kernelexp.engine.gradients import agop, transformed
+from kernelexp.engine.gradients import agop_at, bytes_of_agop, transformed
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes
 from kernelexp.engine.registry import made
@@ -23,6 +23,8 @@ from kernelexp.engine.solvers.preparing import prepare
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Iterate, System
 from kernelexp.engine.solvers.stopping import EpochRecord, StopRule
+
+_RESIDUAL = "relative_residual"
 
 
 @dataclass(kw_only=True)
@@ -37,6 +39,7 @@ class RFMIterate(Iterate):
         at_centers: f at the centers, (p, c).
         agop: of the machine, (d, d), or (d,) its diagonal where that is M, float64, its largest entry 1; the next round's M,
             before its power.
+        left: the relative residual that the round's solver ended with; -1 where it has none.
     """
 
     transform: Tensor
@@ -45,6 +48,7 @@ class RFMIterate(Iterate):
     outputs: Tensor
     at_centers: Tensor
     agop: Tensor
+    left: float = -1.0
 
     @property
     def coordinates(self) -> Tensor | None:
@@ -97,9 +101,12 @@ class RFM(Solver[System, RFMIterate]):
         solver, _ = self.inner.choose(sizes, limits, device)
         plan: Plan = solver.plan(sizes, limits, device)
         n, d = sizes.n, sizes.d
-        own = (sizes.itemsize * n * d + (0 if self.diagonal else 3 * 8 * d * d)) / GB
+        # Of the points: as transformed, those of the gradients, and centers from an origin amid them.
+        own = 3 * sizes.itemsize * n * d + bytes_of_agop(d, sizes.c, sizes.itemsize, self.diagonal)
         held = plan.gigabytes
-        return replace(plan, solver=self.name, gigabytes={**held, "model": held["model"] + own})
+        return replace(
+            plan, solver=self.name, gigabytes={**held, "model": held["model"] + own / GB}
+        )
 
     def setup(self, problem: Problem, plan: Plan) -> System:
         """Nothing: each round has a set-up of its own.
@@ -108,7 +115,8 @@ class RFM(Solver[System, RFMIterate]):
             ValueError: for a kernel without gradients.
         """
         try:
-            problem.kernel.gradient_factors(problem.points[:1], problem.points[:1])
+            one = problem.points[torch.arange(1)]  # a slice would leave it on the host
+            problem.kernel.gradient_factors(one, one)
         except NotImplementedError as error:
             raise ValueError(f"kernel: {error}, which solver=rfm needs") from error
         return System(problem, plan, problem.X, problem.Y)
@@ -152,10 +160,11 @@ class RFM(Solver[System, RFMIterate]):
         iterate.centers, iterate.alpha = training.system.centers, training.weights().clone()
         iterate.outputs = training.training_outputs().clone()
         iterate.at_centers = training.solver.center_outputs(training.system, training.iterate)
+        iterate.left = training.residuals().get(_RESIDUAL, -1.0)
         rows = torch.randperm(len(Y), generator=problem.generator())[: self.agop_points]
-        points, kernel = problem.X[rows.to(problem.X.device)], problem.kernel
-        Z, alpha = iterate.centers, iterate.alpha
-        M = agop(kernel, Z, alpha, points, T, self.centred, self.diagonal)
+        # Rows of what was trained on: a center is then the same numbers, and its distance from itself 0.
+        seen, (Z, alpha) = moved.X[rows.to(moved.X.device)], (iterate.centers, iterate.alpha)
+        M = agop_at(problem.kernel, Z, alpha, seen.to(alpha), T, self.centred, self.diagonal)
         if not M.isfinite().all():
             raise DivergenceError(
                 f"round {iterate.epoch + 1} of solver=rfm: the gradients of its machine are not finite in {Y.dtype}: "
@@ -196,6 +205,9 @@ class RFM(Solver[System, RFMIterate]):
 
     def center_outputs(self, system: System, iterate: RFMIterate) -> Tensor:
         return iterate.at_centers
+
+    def residuals(self, iterate: RFMIterate) -> dict[str, float]:
+        return {_RESIDUAL: iterate.left} if iterate.left >= 0 else {}
 
     def features(self, iterate: RFMIterate) -> Tensor | None:
         return iterate.agop

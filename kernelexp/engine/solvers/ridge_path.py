@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number, one_of, refuse
-from kernelexp.engine.linalg import not_semidefinite
+from kernelexp.engine.linalg import mean_squares, not_semidefinite
 from kernelexp.engine.model import predicted_labels, r2
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory
@@ -68,7 +68,7 @@ class RidgePathSystem(System):
         """Y - f(X) for each of the ridges (m,): (n, m, c)."""
         weighted = self.left(ridges)[:, :, None] * self.coefficients[:, None]
         products = self.Q @ weighted.flatten(1)
-        return products.view(len(self.Q), *weighted.shape[1:]) + self.beyond[:, None]
+        return products.view(len(self.Q), *weighted.shape[1:]).add_(self.beyond[:, None])
 
 
 @dataclass(kw_only=True)
@@ -110,7 +110,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         ridges: the grid, in the units of a mean loss; null: 50 from 1e-10 of the largest eigenvalue of K / n to it.
         by: ``loo``, the leave-one-out mean square error, or ``gcv``.
         centers: ``all`` training points, a ``random`` subset, the means of ``kmeans``, pivots by ``rpcholesky``.
-        n_centers: p; null: all.
+        n_centers: p; null: all, or max(1,000, n / 10) with other ``centers``.
 
     >>> from kernelexp.engine import KERNELS, Problem, prepare
     >>> X = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
@@ -160,7 +160,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
             "take fewer points (dataset.n_train) or centers (solver.n_centers), or solver=exact with one ridge",
             model=8 * (n * p + (p * p if not whole else 0) + 5 * n * c),
             setup=8 * (3 * p * p if whole else 2 * n * p + 4 * p * p),
-            step=8 * (n * _TOGETHER + _ROWS * p),
+            step=8 * (n * (_TOGETHER + len(self.ridges or range(_GRID))) + _ROWS * p),
         )
         return replace(plan, n_centers=p)
 
@@ -227,11 +227,12 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         for first in range(0, len(system.ridges), each):
             some = slice(first, first + each)
             left = system.residuals(system.ridges[some])
-            iterate.mse[some] = left.square().mean((0, 2))
+            iterate.mse[some] = mean_squares(left).mean(1)
             left /= kept[:, some, None]
-            iterate.loo_mse[some] = left.square().mean((0, 2))
+            squares = mean_squares(left)
+            iterate.loo_mse[some] = squares.mean(1)
             if problem.labels is None:
-                iterate.loo_score[some] = r2(left.square().mean(0), Y)
+                iterate.loo_score[some] = r2(squares, Y)
                 continue
             for i in range(left.shape[1]):
                 right = predicted_labels(Y - left[:, i]) == problem.labels
