@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -56,6 +57,10 @@ class Guard(Callback):  # type: ignore[misc]
             workers = config.hydra.launcher.get("n_jobs")
             if workers == 0:
                 raise refuse("hydra.launcher.n_jobs", 0, "a number of processes, or -1: of cores")
+            settings = tracking(config)
+            if settings.uri != without_password(settings.uri) and not config.dry_run:
+                # Hydra writes what was typed into it.
+                Path(config.hydra.sweep.dir).mkdir(0o700, parents=True, exist_ok=True)
             if is_search(config):
                 interrupts.check()
                 _hold(config)
@@ -64,12 +69,11 @@ class Guard(Callback):  # type: ignore[misc]
             if not config.dry_run:  # which shows them all
                 check_sizes(job.checked for job in jobs)
             ask_for_memory(config.hydra.launcher, jobs)
-            settings = tracking(config)
             if config.dry_run:
                 show_jobs(preview(jobs, settings, skips=not config.rerun))
             elif settings.enabled:
                 interrupts.check()
-                typed = without_password(as_typed(config.hydra.overrides.task))
+                typed = as_typed(config.hydra.overrides.task)
                 different = len({job.identity.config for job in jobs})
                 start_parent(settings, typed or "sweep", different, varied, config.retries)
             os.environ[VARIED_VARIABLE] = " ".join(varied)

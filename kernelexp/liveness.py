@@ -20,6 +20,8 @@ from pathlib import Path
 PROCESS_TAG, HEARTBEAT_TAG = "process", "heartbeat"
 # Seconds: between two signs; without a new one, until a process counts as dead.
 BEAT_SECONDS, GRACE_SECONDS = 30.0, 90.0
+# When a process started, where the system does not say.
+_UNKNOWN = "unknown"
 # Of a sign that counts as old at once; clocks do not differ by that much.
 _LONG_AGO = 3600.0
 _BOOT, _NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
@@ -56,12 +58,15 @@ class Process:
     @property
     def is_gone(self) -> bool:
         """Whether it is near, and no more."""
-        return self.is_near and _started(self.pid) != self.started
+        started = _started(self.pid) if self.is_near else _UNKNOWN
+        return started is None or (
+            _UNKNOWN not in (started, self.started) and started != self.started
+        )
 
 
 def this_process() -> Process:
     """This one."""
-    return Process(this_host(), os.getpid(), _started(os.getpid()) or "unknown")
+    return Process(this_host(), os.getpid(), _started(os.getpid()) or _UNKNOWN)
 
 
 @cache
@@ -131,16 +136,15 @@ def _age(beat: str) -> float:
 def _started(pid: int) -> str | None:
     """When a process of this machine started, None where there is no such process.
 
-    Where the system does not say (no /proc), ``unknown``.
+    Where the system does not say (no /proc, or another user's is hidden), ``unknown``.
     """
-    if Path("/proc/self/stat").exists():
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if fields[0] == "Z" else fields[19]
     try:
         os.kill(pid, 0)
-    except OSError:
+    except ProcessLookupError:
         return None
-    return "unknown"
+    except OSError:  # it is another user's
+        pass
+    return _UNKNOWN

@@ -22,7 +22,7 @@ from kernelexp.resume import (
     finished_or_claimed,
     link,
 )
-from kernelexp.store import TrackingConfig, experiment_id, open_store
+from kernelexp.store import TrackingConfig, experiment_id, open_store, without_password
 from kernelexp.store.beginning import beginning, create_run
 from kernelexp.store.delivery import ERROR_TAG
 from kernelexp.store.entries import SweepEnd
@@ -63,7 +63,9 @@ def start_parent(
         end_abandoned(client, experiment_id(client, config))
         if (under_way := Sweep.current()) is not None and under_way.attempt:
             return
-        parent = create_run(client, beginning(config, config.run_name or name, tags))
+        parent = create_run(
+            client, beginning(config, without_password(config.run_name or name), tags)
+        )
     except Exception as error:
         if not is_of_the_store(error):
             raise

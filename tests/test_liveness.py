@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,23 @@ def now():
 @pytest.fixture
 def watch(now):
     return Watch(lambda: now[0])
+
+
+def test_another_user_s_process_that_is_hidden_is_not_gone(monkeypatch):
+    """/proc mounted with hidepid, or none: the system says that it is there, not when it started."""
+
+    def kill(pid, number):
+        raise ProcessLookupError if pid == 8 else PermissionError
+
+    def hidden(path, *others):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "kill", kill)
+    monkeypatch.setattr(Path, "read_text", hidden)
+    host = liveness.this_host()
+    assert not Process(host, 7, "123").is_gone
+    assert not Process(host, 7, "unknown").is_gone
+    assert Process(host, 8, "123").is_gone
 
 
 def test_a_process_is_written_and_read():

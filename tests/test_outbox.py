@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from kernelexp.store.__main__ import main
 from kernelexp.store.beginning import beginning, create_run
 from kernelexp.store.entries import Begin, End, Metrics, Model, Tags, from_line, to_line
 from kernelexp.store.journal import _LINES, UNSENT, Journal, read
+from kernelexp.store.unsent import given_up
 
 GROUPS = {group: {"name": group} for group in ("kernel", "dataset", "solver")}
 
@@ -431,6 +433,47 @@ def test_a_killed_run_goes_on(tracker, client, runs, monkeypatch, journal):
     with tracker(run_id):
         pass
     assert client.get_run(run_id).data.tags["resumed"] == "2"
+
+
+@pytest.mark.parametrize("journal", [True, False])
+@pytest.mark.parametrize("ahead", [0, 300_000])
+def test_a_run_goes_on_on_a_machine_whose_clock_is_behind(
+    tracker, client, monkeypatch, ahead, journal
+):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(beginning_module, "this_process", lambda: "elsewhere 1 1")
+        run_id = interrupted(tracker, 2)
+    if not journal:  # else what the former process left is handed over first
+        Journal.take(next(UNSENT.iterdir())).remove()
+    client.set_terminated(run_id, "KILLED", int(1000 * time.time()) + ahead)
+    client.set_tag(run_id, "error", "SIGTERM")
+    with tracker(run_id) as run:
+        run = client.get_run(run.run_id)
+        assert (run.info.status, run.data.tags["resumed"]) == ("RUNNING", "1")
+        assert "error" not in run.data.tags
+
+
+def test_files_that_cannot_be_written_hold_nothing_else_up(cli, runs, workdir, monkeypatch):
+    """A database shared with another user, whose mlruns takes no files of ours."""
+    few = ("dataset.n_train=100", "dataset.n_test=50", "solver.epochs=1", "tracking.log_model=true")
+    assert cli(*few).code == 0
+    [first] = runs()
+    place = Path(first.info.artifact_uri.removeprefix("file://")).parents[1]
+    place.rename(workdir / "theirs")
+    place.write_text("a file is no folder to write into, also for root\n")
+    done = cli(*few, "seed=1")
+    assert done.code == 0
+    assert "is not all in the store (Not a directory); it is kept in multirun/unsent/" in done.err
+    assert "the store is away" not in done.err
+    run = runs()[-1]
+    assert run.info.status == "FINISHED"
+    assert set(run.data.metrics) == set(first.data.metrics)
+    assert not given_up(f"sqlite:///{workdir}/mlflow.db")
+    place.unlink()
+    assert cli("send", module="kernelexp.store").code == 0
+    assert (place / run.info.run_id / "artifacts" / "config.yaml").is_file()
+    assert runs()[-1].outputs.model_outputs
+    assert not UNSENT.exists()
 
 
 def test_a_run_that_goes_on_is_not_ended_by_others(tracker, client, config):

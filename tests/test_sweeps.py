@@ -298,6 +298,27 @@ def test_a_setting_that_only_the_swept_solvers_have(cli, runs):
     assert done.err.startswith("kernelexp: solver.n_centre: no such key; solver=")
 
 
+def test_a_folder_with_a_password_in_it_is_for_its_owner_alone(cli, workdir):
+    """Hydra writes what was typed into multirun.yaml."""
+    few = (
+        "--multirun",
+        "seed=0,1",
+        "dataset.n_train=100",
+        "solver.epochs=1",
+        "tracking.enabled=false",
+    )
+    for uri, mode in (("postgresql://me:secret@host/x", 0o700), ("postgresql://host/x", 0o755)):
+        folder = f"swept/{mode:o}"
+        assert cli(*few, f"tracking.uri={uri}", f"hydra.sweep.dir={folder}").code == 0
+        assert (workdir / folder / "multirun.yaml").is_file()
+        assert (workdir / folder).stat().st_mode & 0o777 & ~umask() == mode & ~umask()
+
+
+def umask():
+    os.umask(now := os.umask(0o22))
+    return now
+
+
 def test_a_sweep_over_a_pattern(cli):
     done = cli("-m", *SMALL, "kernel=glob(relu*)", "dry_run=true")
     assert "kernel=relu_nngp" in done.out

@@ -45,15 +45,20 @@ class Delivery:
     Attributes:
         run_id: of the run, None until the store has it.
         uncertain: whether an entry may be there already; then it is looked for first.
+        living: key of the ``Begin`` of a process that is alive, which takes its run whatever clocks of others say.
     """
 
     def __init__(
-        self, client: MlflowClient, say: Callable[[str], None], uncertain: bool = False
+        self,
+        client: MlflowClient,
+        say: Callable[[str], None],
+        uncertain: bool = False,
+        living: str | None = None,
     ) -> None:
         """``say``: is told in a line what a person should know."""
         self.client = client
         self.say = say
-        self.uncertain = uncertain
+        self.uncertain, self.living = uncertain, living
         self.run_id: str | None = None
         self._process = ""
         self._continued = False
@@ -176,7 +181,8 @@ class Delivery:
             for name in run.data.metrics
         }
         last, this = tags.get(_RESUMPTION_TAG, ""), f"{begin.time} {begin.key}"
-        if last > this or (run.info.end_time or 0) > begin.time:
+        later = last > this or (run.info.end_time or 0) > begin.time
+        if later and begin.key != self.living:
             return  # what is handed over is older than the last process that had the run
         if last != this:  # else it was done, and the reply lost
             changed = {

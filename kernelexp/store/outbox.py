@@ -1,11 +1,13 @@
 """The queue between a training and the store: what is put in is handed over in order by one thread.
 
 Training never waits for it. Whatever goes wrong is tried again, the same entry first, after a pause of
-a few seconds, for as long as the run lasts; at its end the store is waited for, up to a limit.
+a few seconds, for as long as the run lasts; at its end the store is waited for, up to a limit. Files
+that cannot be written where the store keeps files hold nothing else up.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import threading
@@ -17,7 +19,7 @@ from kernelexp import interrupts
 from kernelexp.liveness import HEARTBEAT_TAG, beating
 from kernelexp.store.config import TrackingConfig
 from kernelexp.store.delivery import Delivery, is_refusal, together
-from kernelexp.store.entries import Begin, Created, Entry, Model
+from kernelexp.store.entries import Begin, Created, Entry, Model, Text
 from kernelexp.store.opening import open_store
 from kernelexp.store.reach import first_line
 from kernelexp.store.record import Record
@@ -34,6 +36,8 @@ _LAST_ATTEMPT, _TELL_AFTER = 4.0, 3.0
 _SLOW = 20.0
 
 
+# What a folder says that is not ours to write; not a network.
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 # In the long lines of HTTP libraries, what is worth saying.
 _SIGNS = {"timed out": "it does not answer", "Connection aborted": "the connection was cut"}
 
@@ -80,7 +84,7 @@ class Outbox:
             Exception: of the store.
         """
         if self._delivery is None:  # one that was in vain knows to look first
-            self._delivery = Delivery(client, say, self._uncertain)
+            self._delivery = self._delivered_by(client, self._uncertain)
         while self.record.begin in self.record.entries[self.sent :]:
             self._hand_over()
 
@@ -125,7 +129,8 @@ class Outbox:
             told = False
             try:
                 while not self._done() and not self._in_vain(began):
-                    if not told and self._away_since and time.monotonic() > began + _TELL_AFTER:
+                    late = self._away_since and time.monotonic() > began + _TELL_AFTER
+                    if late and not told and not self._refused:
                         told = True
                         limit = f"up to {self.config.patience_minutes:g} minutes in all"
                         say(f"the store is away ({self.reason}); waiting for it, {limit}")
@@ -203,7 +208,7 @@ class Outbox:
         else:
             kept = f"it is kept in {self.record.place}"
             say(f"{why}; {kept}, python -m kernelexp.store send delivers it")
-        self.record.leave()
+        self.record.leave(given_up=not self._files_alone())
 
     def _work(self) -> None:
         while True:
@@ -213,10 +218,11 @@ class Outbox:
                     return
             try:
                 if self._delivery is None:
-                    self._delivery = Delivery(open_store(self.config), say, uncertain=True)
+                    self._delivery = self._delivered_by(open_store(self.config), True)
                 self._hand_over()
             except Exception as error:
-                self._pause(error)
+                if not self._set_aside(error):
+                    self._pause(error)
 
     def _hand_over(self) -> None:
         """One request, or the few that belong together."""
@@ -243,10 +249,25 @@ class Outbox:
             self.record.insert(self.sent, created)
             self.sent += 1
 
+    def _delivered_by(self, client: MlflowClient, uncertain: bool) -> Delivery:
+        return Delivery(client, say, uncertain, living=self.record.begin.key)
+
+    def _set_aside(self, error: Exception) -> bool:
+        """Let a file that cannot be written wait for the rest, where there is any; whether it does."""
+        with self._changed:
+            waits = _is_unwritable(error) and not self._files_alone()
+            waits = waits and isinstance(self.record.entries[self.sent], (Text, Model))
+            if waits:
+                self.record.defer(self.sent)
+            return waits
+
+    def _files_alone(self) -> bool:
+        return all(isinstance(entry, (Text, Model)) for entry in self.record.entries[self.sent :])
+
     def _pause(self, error: Exception) -> None:
         with self._changed:
             self.reason = _reason(error)
-            self._refused = is_refusal(error)
+            self._refused = is_refusal(error) or _is_unwritable(error)
             if self._away_since is None:
                 self._away_since = time.monotonic()
             pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
@@ -256,6 +277,10 @@ class Outbox:
             self._changed.wait_for(lambda: self._stopped or self._failures != failures, pause)
 
 
+def _is_unwritable(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _UNWRITABLE
+
+
 def _reason(error: Exception) -> str:
     """In a few words; of a failed connection what the system said."""
     text = first_line(error)
@@ -263,4 +288,4 @@ def _reason(error: Exception) -> str:
         if sign in text:
             return meaning
     said = re.search(r"\[Errno \d+\] ([^'\")]*)", text)
-    return said[1] if said else text[:200]
+    return said[1].rstrip(": ") if said else text[:200]

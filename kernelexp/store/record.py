@@ -64,10 +64,14 @@ class Record:
         self._journal.rewrite(self.entries)
         self._whole = True
 
-    def leave(self) -> None:
-        """The journal is for others from here on; the store was waited for in vain."""
+    def defer(self, place: int) -> None:
+        """Hand an entry over after all others that are there; in the journal it stays where it was."""
+        self.entries.append(self.entries.pop(place))
+
+    def leave(self, given_up: bool = True) -> None:
+        """The journal is for others from here on; ``given_up``: the store was waited for in vain."""
         if self._journal is not None:
-            self._journal.close(given_up=True)
+            self._journal.close(given_up=given_up)
 
     def remove(self) -> None:
         """The store has everything."""
