@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from kernelexp import experiment, interrupts
+from kernelexp import experiment, interrupts, sweep
+from kernelexp.search import run
 from kernelexp.search.pruning import Outcome, Pruned, Pruner, bounds
-from kernelexp.search.rungs import rungs
+from kernelexp.search.rungs import Rung, rungs
 from kernelexp.search.space import Choice, Range, Space, as_hydra
-from kernelexp.search.trials import Trials
+from kernelexp.search.trials import Proposal, Trials
+from kernelexp.store import TrackingConfig
 
 DIGITS = ("dataset=digits", "dataset.n_test=200", "solver.epochs=4", "solver.batch_size=100")
 SPACE = ("kernel=laplacian,gaussian", "kernel.bandwidth=log:0.5..20")
@@ -196,6 +198,38 @@ def test_who_is_behind_half_of_the_others_ends():
     Setup.max_epochs = 2
     last.prepared(Setup)
     last.epoch(2, {"epoch_valid_accuracy": 0.0})  # it is done anyway
+
+
+def test_epochs_are_compared_with_those_of_the_same_solver(monkeypatch):
+    """A solver that solves at once has its end in its first epoch."""
+    at_once, slow = Outcome({}, [0.9]), Outcome({}, [0.5, 0.7])
+    found = [(Proposal((f"solver={name}", f"a={i}"), None), outcome) for i in range(2)
+             for name, outcome in (("exact", at_once), ("sgd", slow))]  # fmt: skip
+    told = run._told(Proposal(("solver=sgd", "a=9"), None), Rung(1000, 9, ()), found)
+    assert told == "trial={partial:false,bounds:[0.5,0.7]}"
+    assert "bounds:[]" in run._told(Proposal(("solver=cg",), None), Rung(1000, 9, ()), found)
+
+
+def test_equal_scores_are_in_the_order_of_errors():
+    """Of few held-out points many have one accuracy."""
+    found = [
+        (mse, Outcome({"valid_accuracy": 0.9, "valid_mse": mse}, [])) for mse in (0.3, 0.1, 0.2)
+    ]
+    assert run._best(found) == [0.1, 0.2, 0.3]
+
+
+def test_a_password_is_not_in_the_name_of_a_search(monkeypatch, workdir):
+    names = []
+
+    def create_run(client, begin):
+        names.append(begin.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "create_run", create_run)
+    config = TrackingConfig(uri=f"sqlite:///{workdir}/mlflow.db", experiment="search")
+    with pytest.raises(KeyboardInterrupt):
+        sweep.start_parent(config, "search tracking.uri=postgresql://me:secret@host/x", 1, [])
+    assert names == ["search tracking.uri=postgresql://me:***@host/x"]
 
 
 def trained(found):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from kernelexp.metrics import EPOCH, SELECTION
+from kernelexp.metrics import EPOCH, SELECTION, last_attempt
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,11 +79,16 @@ class Outcome:
         Raises:
             ValueError: where it has none.
         """
+        return self.rank[0]
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The score, and among equal ones less the error; errors as there."""
         if self.pruned is not None:
-            return self.curve[-1]
-        for name in SELECTION:
+            return self.curve[-1], 0.0
+        for name, error in SELECTION.items():
             if name in self.metrics:
-                return self.metrics[name]
+                return self.metrics[name], -self.metrics.get(error, math.inf)
         raise ValueError("no score of held-out points: validation=0.1, cv=5 or solver=ridge_path")
 
 
@@ -90,8 +96,7 @@ def outcome_of(client: MlflowClient, run: Run) -> Outcome:
     """Of a run that has finished before, from the store."""
     histories = (client.get_metric_history(run.info.run_id, name) for name in _BY)
     history: list[Metric] = next((found for found in histories if found), [])
-    by_epoch = {metric.step: metric.value for metric in history}
-    values = [by_epoch[step] for step in sorted(by_epoch)]
+    values = last_attempt(history).values()
     return Outcome(dict(run.data.metrics), list(itertools.accumulate(values, max)))
 
 

@@ -167,8 +167,19 @@ def _known(batch: list[Proposal], outcomes: list[Outcome | None]) -> list[tuple[
 
 def _best(found: list[tuple[Proposal, Outcome]]) -> list[Proposal]:
     """Those that were trained to the end first, then the pruned ones; the best of each first."""
-    ordered = sorted(found, key=lambda one: (one[1].pruned is None, one[1].score), reverse=True)
+    ordered = sorted(found, key=lambda one: (one[1].pruned is None, *one[1].rank), reverse=True)
     return [proposal for proposal, _ in ordered]
+
+
+def _told(proposal: Proposal, rung: Rung, found: list[tuple[Proposal, Outcome]]) -> str:
+    """What a trial is told: epochs compare with those of the same solver alone."""
+    own = _solver(proposal)
+    least = bounds([outcome for other, outcome in found if _solver(other) == own])
+    return Trial(bool(rung.overrides), least).override()
+
+
+def _solver(proposal: Proposal) -> str:
+    return next((o for o in proposal.overrides if o.startswith("solver=")), "")
 
 
 def _launched(
@@ -180,11 +191,12 @@ def _launched(
     returned: list[JobReturn],
 ) -> list[Outcome | None]:
     """What came out of a batch; None for what failed, and was said to have."""
-    least = bounds([outcome for _, outcome in found])
-    told = Trial(bool(rung.overrides), least).override()
     own = {override.partition("=")[0] for override in rung.overrides}
     fixed = [override for override in plan.fixed if override.partition("=")[0] not in own]
-    jobs = [(*fixed, *proposal.overrides, *rung.overrides, told) for proposal in batch]
+    jobs = [
+        (*fixed, *proposal.overrides, *rung.overrides, _told(proposal, rung, found))
+        for proposal in batch
+    ]
     results = launch(jobs)
     returned += results
     outcomes: list[Outcome | None] = []
