@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kernelexp.commit import VERSION_TAG, code_tags, of_other_code
-from kernelexp.metrics import DATA
+from kernelexp.metrics import DATA, NO_DIFFERENCE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 DIGEST_TAG, FILES_TAG = "config.digest", "data.files"
-# Settings that do not change what a run computes.
-_IGNORED = ("tracking", "data_dir", "rerun", "retries", "dry_run", "checkpoint", "resume", "trial")
-# And of the resources: how many processes share the work changes no more than rounding.
-_SHARED = "ranks"
 # Of a solver: how long it goes on, not what it does.
 _LENGTH = ("epochs", "stop")
 # Up to here float64 tells whole numbers apart.
@@ -87,9 +83,10 @@ def digest(values: dict[str, Any]) -> str:
             return float(value) if abs(value) <= _EXACT else int(value)
         return value
 
-    kept = {key: canonical(value) for key, value in values.items() if key not in _IGNORED}
-    if "resource" in kept:
-        kept["resource"].pop(_SHARED, None)
+    kept = {key: canonical(value) for key, value in values.items()}
+    for name in NO_DIFFERENCE:
+        group, _, setting = name.rpartition(".")
+        (kept.get(group, {}) if group else kept).pop(setting, None)
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 

@@ -6,6 +6,7 @@ An instance with numbers is what came out of a run; ``RUN`` and ``EPOCH`` hold t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -195,9 +196,33 @@ SELECTION = {
 }
 # The parameters of a run that say which data it is of: scores on different ones are not compared.
 DATA = ("dataset.name", "dataset.path", "dataset.target", "dataset.id")
+# Settings that do not change what a run computes; and how many processes share the work changes no more than rounding.
+NO_DIFFERENCE = (
+    "tracking", "data_dir", "rerun", "retries", "dry_run", "checkpoint", "resume", "trial",
+    "resource.ranks",
+)  # fmt: skip
 # Before the names of what is recorded for each value of a grid, one after the other.
 PATH = "path_"
 # The file of a run that says what its model gets wrong on the test points.
 MISTAKES = "test_mistakes.json"
 # That of what it has learned of the coordinates, where its solver does.
 FEATURES = "features.json"
+
+
+def last_attempt(points: Iterable[Any]) -> dict[int, float]:
+    """Value by epoch of what MLflow has of a metric; of an epoch that is there twice the later one.
+
+    After a divergence epochs begin again. What is left of the first attempt beyond the end of the second is older than
+    the second's first, and no part of it.
+    """
+    latest: dict[int, Any] = {}
+    began = None
+    for point in sorted(points, key=lambda p: (p.step, p.timestamp)):
+        if point.step == min(latest, default=None):
+            began = point.timestamp
+        latest[point.step] = point
+    return {
+        step: point.value
+        for step, point in latest.items()
+        if began is None or point.timestamp >= began
+    }

@@ -4,12 +4,13 @@ import ast
 import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 
 from kernelexp.comparisons import COMPARISONS
-from kernelexp.metrics import EPOCH, RUN, EpochMetrics, RunMetrics, names
+from kernelexp.metrics import EPOCH, RUN, EpochMetrics, RunMetrics, last_attempt, names
 
 
 @pytest.mark.parametrize("held", [RUN, EPOCH])
@@ -62,3 +63,16 @@ def test_readers_take_names_from_the_one_list(part):
             if isinstance(n, ast.Constant)
         }
         assert not texts & listed, path
+
+
+def test_the_last_attempt_of_a_curve():
+    """Begun again after a divergence, gone on with on a machine whose clock is behind, or told of twice."""
+
+    def points(*told):
+        return [SimpleNamespace(step=s, timestamp=t, value=v) for s, t, v in told]
+
+    again = [(1, 10, 0.5), (2, 20, 0.4), (3, 30, 0.3), (1, 40, 0.6), (2, 50, 0.7)]
+    assert last_attempt(points(*again)) == {1: 0.6, 2: 0.7}
+    assert last_attempt(points((1, 10, 0.5), (2, 20, 0.6), (3, 5, 0.7))) == {1: 0.5, 2: 0.6, 3: 0.7}
+    assert last_attempt(points((1, 10, 0.5), (2, 20, 0.6), (2, 30, 0.7))) == {1: 0.5, 2: 0.7}
+    assert last_attempt([]) == {}

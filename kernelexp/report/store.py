@@ -16,7 +16,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from kernelexp.metrics import RUN
+from kernelexp.metrics import NO_DIFFERENCE, RUN, last_attempt
 from kernelexp.report.recorded import Recorded, pages, recorded
 
 PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.digest"
@@ -30,9 +30,11 @@ _PRUNED_TAG = "search.pruned"
 _WARNING_TAG = "solver.warning"
 # What MLflow's databases keep in place of infinity.
 _INFINITIES = {sign * sys.float_info.max: sign * float("inf") for sign in (1, -1)}
-# Parameters that do not say what was computed, only where it was recorded and with which draw.
-_NOT_SETTINGS = ("derived.", "tracking.", "hydra.")
-_PATHS_AND_SWITCHES = {"seed", "data_dir", "rerun", "dry_run"}
+# Parameters that do not say what was computed, and groups of such; the seed is not what runs are compared by.
+_NO_SETTINGS = {*NO_DIFFERENCE, "seed"}
+_NO_SETTINGS_IN = ("derived.", "hydra.", *(f"{name}." for name in NO_DIFFERENCE))
+# What the data of a bandwidth that is a word are taken from, whatever their number.
+_OF_BANDWIDTH, _NUMBERS_OF_POINTS = ("kernel.", "dataset."), ("dataset.n_train", "dataset.n_test")
 # Short names for what figures ask for, each the first of these that a run has.
 SHORT = {
     "kernel": ["kernel.name"],
@@ -133,9 +135,7 @@ class Store:
             columns = {}
             for metric in metrics:
                 points = self.client.get_metric_history(run, metric)
-                # Of an epoch recorded twice the later value counts.
-                points = sorted(points, key=lambda p: (p.step, p.timestamp))
-                values = pd.Series({p.step: p.value for p in points}, dtype=float)
+                values = pd.Series(last_attempt(points), dtype=float)
                 # An infinite value is no point of a curve.
                 columns[metric] = values.where(values.abs() < sys.float_info.max)
             frame = pd.DataFrame(columns).rename_axis("epoch").reset_index()
@@ -221,7 +221,7 @@ def _settings(run: Recorded) -> dict[str, str]:
     return {
         key: value
         for key, value in sorted(run.params.items())
-        if not key.startswith(_NOT_SETTINGS) and key not in _PATHS_AND_SWITCHES
+        if not key.startswith(_NO_SETTINGS_IN) and key not in _NO_SETTINGS
     }
 
 
@@ -262,9 +262,27 @@ def _frame(experiment: str, runs: list[Recorded]) -> pd.DataFrame:
             if name in frame:
                 column = column.where(column.notna(), frame[name])
         frame[short] = column.infer_objects()
+    frame["bandwidth"] = _bandwidths(frame)
     numbers = [name for name in _NUMBERS if name in frame]
     frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce")
     return frame
+
+
+def _bandwidths(frame: pd.DataFrame) -> pd.Series:
+    """The bandwidth of each run; where the setting is a word, as ``median``, the mean over draws and numbers of points."""
+    values, settings = frame["bandwidth"], frame.get("kernel.bandwidth")
+    if settings is None:
+        return values
+    words = settings.notna() & pd.to_numeric(settings, errors="coerce").isna()
+    if not words.any():
+        return values
+    alike = [
+        json.dumps([item for item in sorted(own.items())
+                    if item[0].startswith(_OF_BANDWIDTH) and item[0] not in _NUMBERS_OF_POINTS])
+        for own in frame["settings"]
+    ]  # fmt: skip
+    numbers = pd.to_numeric(values, errors="coerce")
+    return numbers.groupby(alike).transform("mean").where(words, values)
 
 
 def typed(column: pd.Series) -> pd.Series:
