@@ -9,10 +9,11 @@ from typing import Any
 from mlflow import MlflowClient
 
 from kernelexp.experiment import Config
-from kernelexp.metrics import RUN
+from kernelexp.metrics import DATA, RUN
 
-# What a run must share with the one to be: kernel, data, solver, labels.
-_KEYS = ("kernel.name", "dataset.name", "solver.name", "noise")
+# What a run must share with the one to be: kernel, solver, labels, data.
+_KEYS = ("kernel.name", "solver.name", "noise", *DATA)
+_NONE = "None"
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,15 @@ class Before:
         for run in client.search_runs([experiment], "attributes.status = 'FINISHED'"):
             params, metrics = run.data.params, run.data.metrics
             if RUN.epochs in metrics and "derived.n_train" in params:
-                key = tuple(params.get(name) for name in _KEYS)
+                key = tuple(params.get(name, _NONE) for name in _KEYS)
                 points = int(params["derived.n_train"])
                 found.setdefault(key, []).append((points, metrics[RUN.epochs]))
         return cls(found)
 
     def __call__(self, config: Config, n: int) -> float | None:
         """The mean epochs of the runs nearest in n; None where there is none."""
-        solver = config.solver.name
-        key = (config.kernel.name, config.dataset.name, solver, str(config.noise))
+        data = (getattr(config.dataset, name.removeprefix("dataset."), _NONE) for name in DATA)
+        key = (config.kernel.name, config.solver.name, str(config.noise), *map(str, data))
         runs = self.runs.get(key, [])
         if not runs:
             return None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
@@ -109,6 +110,24 @@ def make_solver(name: Any, ridge: Any, given: Any) -> SolverOption:
     return SOLVERS[name](**values)
 
 
+def as_array(values: Any) -> Any:
+    """A tensor of any device as a NumPy array; anything else as it is.
+
+    Raises:
+        TypeError: for a sparse matrix, with the size that it would have.
+    """
+    if sparse.issparse(values):
+        n, d = values.shape
+        raise TypeError(
+            f"Sparse data of shape ({n:,}, {d:,}): dense data is required; X.toarray() takes {8 * n * d / 1e9:.2g} GB, "
+            "sklearn.decomposition.TruncatedSVD makes fewer columns"
+        )
+    if not isinstance(values, Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+
+
 def weights_of(given: Any, X: np.ndarray, by_class: np.ndarray | None = None) -> np.ndarray | None:
     """The weights (n,) of points, those given times those of their classes; None where they are all the same.
 
@@ -117,7 +136,9 @@ def weights_of(given: Any, X: np.ndarray, by_class: np.ndarray | None = None) ->
     """
     if given is None and by_class is None:
         return None
-    weights: np.ndarray = _check_sample_weight(given, X, dtype=np.float64, ensure_non_negative=True)
+    weights: np.ndarray = _check_sample_weight(
+        as_array(given), X, dtype=np.float64, ensure_non_negative=True
+    )
     if by_class is not None:
         weights = weights * by_class
     if not weights.any():

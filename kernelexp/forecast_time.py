@@ -66,7 +66,7 @@ class Stopwatch:
         known = (decided or solver.max_epochs == 1) and set(config.compare) <= _COUNTED
         before = None if known else self.epochs_before(config, sizes.n)
         likely = solver.max_epochs if known else min(solver.likely_epochs, _LIKELY_EPOCHS)
-        epochs = likely if before is None else before
+        epochs = likely if before is None else min(before, solver.max_epochs)
         total = self._seconds(config, shape, setup) + epochs * self._seconds(config, shape, epoch)
         return Seconds(_RUN_SECONDS + (config.cv or 1) * total, known)
 

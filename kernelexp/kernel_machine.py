@@ -9,10 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from kernelexp.engine import (
     AnyTraining,
@@ -27,6 +25,7 @@ from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.model import side_by_side
 from kernelexp.estimator_parameters import (
     Precomputed,
+    as_array,
     by_our_names,
     devices,
     make_kernel,
@@ -121,7 +120,7 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         if self.dtype is not None:
             one_of("dtype", self.dtype, _DTYPES)
         dtype = _DTYPES if self.dtype is None else self.dtype
-        X, y = validate_data(self, _array(X), _array(y), dtype=dtype, order="C", **checks)
+        X, y = validate_data(self, as_array(X), as_array(y), dtype=dtype, order="C", **checks)
         if self._is_precomputed and X.shape[0] != X.shape[1]:
             raise ValueError(f"X {X.shape}: must be K (n, n) with kernel=precomputed")
         return X, y
@@ -153,7 +152,7 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         return Problem(
             kernel=kernel.fitted_to(X_train, torch.Generator().manual_seed(seed)),
             X=X_train,
-            Y=torch.tensor(Y, dtype=X_train.dtype, device=device)[kept],
+            Y=torch.tensor(np.asarray(Y, X.dtype), device=device)[kept],
             labels=labelled,
             seed=seed,
             limits=ResourceLimits(memory_gb=plain(self.memory_gb)),
@@ -253,7 +252,7 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         size = plain(self.predict_batch_size)
         number("predict_batch_size", size, 1, whole=True)
         dtype = str(self.model_.weights.dtype).removeprefix("torch.")
-        X = validate_data(self, _array(X), reset=False, dtype=dtype, order="C")
+        X = validate_data(self, as_array(X), reset=False, dtype=dtype, order="C")
         if self._is_precomputed:
             numbers = self.model_.centers[:, 0].long().cpu().numpy()
             outputs: np.ndarray = X[:, numbers] @ self.model_.weights.cpu().numpy()
@@ -278,21 +277,3 @@ def _moved(model: KernelModel, device: str) -> KernelModel:
     transform = None if model.transform is None else model.transform.to(device)
     centers, weights = model.centers.to(device), model.weights.to(device)
     return replace(model, centers=centers, weights=weights, transform=transform)
-
-
-def _array(values: Any) -> Any:
-    """A tensor of any device as a NumPy array; anything else as it is.
-
-    Raises:
-        TypeError: for a sparse matrix, with the size that it would have.
-    """
-    if sparse.issparse(values):
-        n, d = values.shape
-        raise TypeError(
-            f"Sparse data of shape ({n:,}, {d:,}): dense data is required; X.toarray() takes {8 * n * d / 1e9:.2g} GB, "
-            "sklearn.decomposition.TruncatedSVD makes fewer columns"
-        )
-    if not isinstance(values, Tensor):
-        return values
-    values = values.detach().cpu()
-    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()

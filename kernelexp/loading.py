@@ -93,7 +93,8 @@ def find(client: MlflowClient, run: str) -> Run:
     if run.startswith(_BEST):
         return _best(client, run.removeprefix(_BEST))
     numbers = [found.experiment_id for found in client.search_experiments()]
-    queries = ["attributes.run_name = '{}'".format(run.replace("'", ""))]
+    quote = '"' if "'" in run else "'"
+    queries = [f"attributes.run_name = {quote}{run.replace(quote, '')}{quote}"]
     if re.fullmatch("[0-9a-f]+", run):
         queries.append(f"attributes.run_id LIKE '{run}%'")
     found = {

@@ -170,10 +170,12 @@ def _start(place: Place, rank: int, threads: int) -> subprocess.Popen[bytes]:
 
 
 def _device(place: Place, device: torch.device) -> torch.device:
-    """Of this rank, where rank 0 was told ``device``: a GPU each as far as there are."""
+    """Of this rank, where rank 0 has ``device``: that one and those after it, a GPU each as far as there are."""
     if device.type != "cuda":
         return device
-    return torch.device("cuda", place.local_rank % torch.cuda.device_count())
+    return torch.device(
+        "cuda", ((device.index or 0) + place.local_rank) % torch.cuda.device_count()
+    )
 
 
 def _group(place: Place, watch: Watch, device: torch.device, threads: int) -> Group:

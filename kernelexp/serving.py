@@ -97,7 +97,13 @@ class KernelPredictor:
         import pyarrow as pa
 
         if not isinstance(inputs, pa.Table):
-            inputs = pa.Table.from_pandas(inputs, preserve_index=False)
+            own = [column.name for column in self.columns.features]
+            if set(own) <= set(inputs.columns):
+                inputs = inputs[own]  # others may be anything
+            try:
+                inputs = pa.Table.from_pandas(inputs, preserve_index=False)
+            except pa.ArrowException as error:
+                raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
         return self.columns.points(inputs, what)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,12 +91,14 @@ def test_epochs_of_a_stop_rule_are_those_of_runs_before(one_a_second):
     stop = StopRule(train_error=0.0)
     stopped = config("cg", stop=stop, subsample_size=100)
     stopped = replace(stopped, resource=ResourceLimits(cache_gb=0.0))
-    key = ("laplacian", "mnist", "cg", "0.0")
+    key = ("laplacian", "cg", "0.0", "mnist", "None", "None", "None")
     before = Before({key: [(500, 2.0), (900, 20.0), (900, 30.0)]})
     unknown, known = Stopwatch().of(stopped), Stopwatch(before).of(stopped)
     assert not unknown.known
     assert not known.known
     assert (known.total - unknown.total) == pytest.approx((25 - 50) * 1000**2 / 2)
+    at_most = replace(stopped, solver=replace(stopped.solver, epochs=10))
+    assert known.total - Stopwatch(before).of(at_most).total == pytest.approx(15 * 1000**2 / 2)
 
 
 def test_a_tolerance_decides_too_and_comparisons_count(one_a_second):
@@ -118,6 +121,18 @@ def test_runs_before_are_read_from_the_store(cli, client, workdir):
     asked = Config(SOURCES["synthetic1"](n_train=400), LAPLACIAN, SOLVERS["eigenpro2"]())
     assert before(asked, 400) == 3
     assert before(replace(asked, noise=0.5), 400) is None
+    columns = {
+        "x_train": np.eye(4),
+        "y_train": np.arange(4) % 2,
+        "x_test": np.eye(4),
+        "y_test": np.arange(4) % 2,
+    }
+    np.savez("a.npz", **columns)
+    np.savez("b.npz", **columns)
+    cli("dataset=npz", "dataset.path=a.npz", "solver.epochs=3")
+    before = Before.of(client, number)
+    of_files = (replace(asked, dataset=SOURCES["npz"](path=f"{name}.npz")) for name in "ab")
+    assert [before(one, 4) for one in of_files] == [3, None]
 
 
 def test_sizes_that_are_not_known_have_no_forecast():

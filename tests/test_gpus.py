@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from kernelexp.gpus import own_gpu
+from kernelexp.rank_place import Place
+from kernelexp.rank_processes import _device
 
 CUDA = torch.device("cuda")
 
@@ -56,6 +58,12 @@ def test_a_device_that_is_named_is_taken(asked, three):
     with own_gpu(torch.device(asked)) as device:
         assert device == torch.device(asked)
     assert not list(three.iterdir())
+
+
+def test_several_ranks_take_the_one_that_is_named_and_those_after_it(three):
+    places = [Place(rank, 2, rank, 2, "", 0) for rank in range(2)]
+    assert [_device(place, torch.device("cuda:2")).index for place in places] == [2, 0]
+    assert [_device(place, CUDA).index for place in places] == [0, 1]
 
 
 def test_one_gpu_needs_no_lock(monkeypatch, three):

@@ -274,7 +274,17 @@ def test_tensors(digits):
     grid = GridSearchCV(KernelClassifier(), {"bandwidth": [1.0, 10.0]}, cv=2, error_score="raise")
     assert grid.fit(t.detach(), labels[:500]).best_score_ > 0.8
     rows = torch.tensor(X[:100], dtype=torch.bfloat16)
-    assert KernelRegressor().fit(rows, labels[:100]).predict(rows).shape == (100,)
+    weights = torch.linspace(1, 2, 100, dtype=torch.bfloat16, requires_grad=True)
+    for given in (None, weights):
+        machine = KernelRegressor("gaussian", ridge=1e-2).fit(rows, labels[:100], given)
+        assert machine.predict(rows).shape == (100,)
+
+
+@pytest.mark.parametrize("kind", [">f8", "longdouble"])
+def test_targets_of_another_byte_order_or_size(curve, kind):
+    X, y = curve
+    expected = KernelRegressor(random_state=0).fit(X, y).predict(X)
+    assert (KernelRegressor(random_state=0).fit(X, y.astype(kind)).predict(X) == expected).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device")

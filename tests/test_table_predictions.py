@@ -127,6 +127,8 @@ def test_a_run_by_its_id_the_start_of_it_or_its_name(client):
     with pytest.raises(ValueError, match=f"run {start}: there are several, as "):
         loading.find(client, start)
     assert loading.find(client, first).info.run_id == first
+    theirs = client.create_run("0", run_name="it's").info.run_id
+    assert loading.find(client, "it's").info.run_id == theirs
     with pytest.raises(ValueError, match="run %: no such id or name"):
         loading.find(client, "%")
 

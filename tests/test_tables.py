@@ -1,6 +1,7 @@
 """A user's own tables: read, cut, and made numbers."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
@@ -215,6 +216,17 @@ def test_nothing_that_is_chosen_depends_on_test_labels(cli, frame, tmp_path):
         found.append((chosen, measured, [run.data.metrics["test_accuracy"] for run in jobs]))
     assert found[0][:2] == found[1][:2]
     assert found[0][2] != found[1][2]
+
+
+def test_line_breaks_within_quotes_also_where_arrow_cuts_a_file(tmp_path):
+    """It reads a megabyte at a time; a note of some lines is as likely to be cut as not."""
+    note = "\n".join(20 * ["some words of a note"])
+    rows = pd.DataFrame(
+        {"x": np.arange(4000), "note": [f"{i} {note}" for i in range(4000)], "y": 1.0}
+    )
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    found = read_table(tmp_path / "t.csv").to_pandas()
+    pd.testing.assert_frame_equal(found, rows, check_dtype=False)
 
 
 def test_one_column_may_have_any_name(tmp_path):

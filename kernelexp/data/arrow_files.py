@@ -21,7 +21,14 @@ _Parts: TypeAlias = AbstractContextManager[tuple[pa.Schema, Iterable[pa.RecordBa
 
 def read_csv(path: Path, texts: Collection[str] = (), delimiter: str = ",") -> pa.Table:
     """A CSV file; ``texts``: columns that are read as they are written, where 007 would be taken for 7."""
-    parse = csv.ParseOptions(delimiter=delimiter)
+    try:
+        return _read_csv(path, texts, csv.ParseOptions(delimiter=delimiter))
+    except pa.ArrowInvalid:  # perhaps a line that ends within quotes, which Arrow is slower with
+        parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+        return _read_csv(path, texts, parse)
+
+
+def _read_csv(path: Path, texts: Collection[str], parse: csv.ParseOptions) -> pa.Table:
     # Also a text may be missing: what is empty, NA, null and the like.
     kinds = dict.fromkeys(texts, pa.string())
     convert = csv.ConvertOptions(strings_can_be_null=True, column_types=kinds)
