@@ -40,6 +40,8 @@ VARIED_TAG = "sweep.varied"
 _NOTE_TAG = "mlflow.note.content"  # the description on a run's page
 # Seconds: between attempts to end a parent, and for them all where a person is waiting.
 _PAUSE, _HURRIED = 2.0, 4.0
+# Times as long as it took to count the jobs that have ended, until they are counted again; until then.
+_REST, _shown_until = 20.0, 0.0
 # The signs of life of the parent, from its start to its end.
 _BEATING = ExitStack()
 
@@ -136,7 +138,16 @@ def job(
                 turn.release()
         if client is not None and not given_up(config.uri):
             with _store_may_be_away():
-                show_progress(client, sweep.parent)
+                _now_and_then(lambda: show_progress(client, sweep.parent))
+
+
+def _now_and_then(show: Callable[[], None]) -> None:
+    """Do it unless it was done a moment ago: reading all jobs after each would take their number squared."""
+    global _shown_until
+    began = time.monotonic()
+    if began >= _shown_until:
+        show()
+        _shown_until = time.monotonic() + _REST * (time.monotonic() - began)
 
 
 @contextmanager

@@ -67,6 +67,7 @@ def test_runs_of_another_bandwidth_solver_or_noise_are_not_of_the_paper(client, 
             "params": {
                 "dataset.name": "mnist", "dataset.n_train": 60000, "kernel.name": "gaussian", "kernel.bandwidth": bandwidth,
                 "solver.name": solver, "noise": noise, "label_noise.name": kind,
+                "solver.stop.train_error": 0.0,
             },
             "metrics": {"epochs": epochs, "test_accuracy": 0.9},
             "stopped_by": "train_error",

@@ -115,12 +115,30 @@ def with_stop(data: Data) -> None:
         solved | (rule == 0),
         "neither overfitted (solver.stop.train_error=0) nor interpolated (exact, no ridge)",
     )
+    others = data.runs[data.runs["stop"] != INTERPOLATED]
+    if len(others):
+        # Where training stops depends on how it got there.
+        newest = others["solver"].iloc[0]
+        same = data.runs["stop"].eq(INTERPOLATED) | data.runs["solver"].eq(newest)
+        data.keep(same, f"overfitted by another solver than the newest ({newest})")
     early = int(data.runs["stop"].eq(EARLY).sum())
     if early:
         data.notes.append(
             f"{counted(early, 'run')} ended before zero training error, so not overfitted; marked "
             f'"{EARLY}"'
         )
+
+
+def of_all_seeds(epochs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The epochs that all runs of a group have: a mean beyond is of those alone that had time for more."""
+    last = epochs.groupby([*by, "run"], dropna=False)["epoch"].transform("max")
+    least = last.groupby([epochs[c] for c in by], dropna=False).transform("min")
+    return epochs[epochs["epoch"] <= least]
+
+
+def from_then_on(mask: pd.Series) -> pd.Series:
+    """Where a mask is true to its end."""
+    return mask[::-1].cummin()[::-1]
 
 
 def epochs_to(epoch: pd.Series, loss: pd.Series, target: float) -> float:

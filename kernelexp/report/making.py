@@ -20,6 +20,9 @@ from kernelexp.report.page import Picture
 from kernelexp.report.paper_claims import claims
 from kernelexp.report.store import PARTIAL, Store
 
+# What is one value of what: a bandwidth says something beside its kernel and its data alone, n beside its data.
+_WITHIN = {"bandwidth": ["dataset", "kernel"], "n": ["dataset"]}
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -174,10 +177,13 @@ def _keep_newest(data: Data, column: str) -> None:
     values = data.runs.get(column)
     if values is None or values.nunique(dropna=False) < 2:
         return
-    newest = values.iloc[0]
-    same = values.isna() if pd.isna(newest) else values == newest
-    shown = "none" if pd.isna(newest) else captions.listed([newest])
-    found = captions.listed(values.fillna("none"))
+    groups = data.runs[_WITHIN[column]] if column in _WITHIN else pd.DataFrame(index=values.index)
+    known = values.fillna("none")
+    newest = known.groupby(groups.astype(str).agg(" ".join, axis=1)).transform(
+        lambda of: of.iloc[0]
+    )
+    same = known == newest
+    shown, found = captions.listed(newest), captions.listed(known)
     data.keep(
         same, f"of another {column} than the newest ({shown} of {found}; --filter takes others)"
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import counted, here, paper
+from kernelexp.report.frames import EARLY, counted, here, paper
 
 # Of a paper's points: where they are from, not what they are of.
 _ORIGIN = ["source", "read"]
@@ -31,6 +31,11 @@ def claims(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
     columns = [c for c in theirs if c not in [value, *_ORIGIN, *ours]]
     keys = [c for c in columns if theirs[c].notna().any()]
     own = here(table)
+    # Runs that ended before they got there are no witnesses.
+    if "stop" in own:
+        own = own[own["stop"] != EARLY]
+    if "reached" in own:
+        own = own[own["reached"] == 1]
     # What tells runs apart that the paper does not speak of.
     also = [c for c in own.select_dtypes(["object", "string"]) if c not in [*keys, *_ORIGIN, *ours]]
     own = own[[*keys, *also, value, f"{value}_sd", "seeds", "runs"]]

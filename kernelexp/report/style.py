@@ -130,6 +130,20 @@ def mean_and_band(ax: Axes, frame: pd.DataFrame, x: str, y: str, **style: Any) -
     ax.plot(frame[x], frame[y], markevery=sorted(set(wanted.tolist())), **style)
 
 
+def lifted(frame: pd.DataFrame, y: str) -> pd.DataFrame:
+    """With zeros, which a logarithmic axis has no place for, at half of the smallest value above; see ``of_zeros``."""
+    above = frame.loc[frame[y] > 0, y]
+    floor = above.min() / 2 if len(above) else 0.01
+    columns = [c for c in (y, f"{y}_min", f"{y}_max") if c in frame]
+    return frame.assign(**frame[columns].clip(lower=floor))
+
+
+def of_zeros(frame: pd.DataFrame, y: str) -> list[str]:
+    """What to say of them; empty where there are none."""
+    drawn = "A value of 0 is drawn at half of the smallest other one."
+    return [drawn] if (frame[y] == 0).any() else []
+
+
 def hollow(ax: Axes, x: Any, y: Any, **style: Any) -> None:
     """The paper's points: hollow markers of the shape and colour of ours, joined by a faint line."""
     colour = style.pop("color")

@@ -42,7 +42,8 @@ class Figure:
         shows: one or two sentences on what is drawn.
         needs: columns without which a run is left out.
         point: columns that tell points apart; runs of one point should differ in nothing but the seed.
-        one: columns of which a picture shows one value, that of the newest run; ``scale`` always is.
+        one: columns of which a picture shows one value, that of the newest run; ``scale`` always is. A bandwidth is one for
+            each kernel and data set, n for each data set.
         table: the tidy table behind the picture, from the runs; raises ValueError where it cannot.
         draw: the picture, from that table alone.
         history: metrics wanted by epoch.

@@ -24,6 +24,11 @@ def table(data: Data) -> pd.DataFrame:
     data.runs = data.runs.assign(
         adapted=data.runs[RUN.q] > _ORIGINAL_Q, target_mse=data.runs["solver.stop.train_mse"]
     )
+    asked = data.runs["solver.q"].astype(object).fillna("chosen").astype(str)
+    if data.runs["adapted"].any():
+        newest = asked[data.runs["adapted"]].iloc[0]
+        same = ~data.runs["adapted"] | (asked == newest)
+        data.keep(same, f"of another q than the newest adapted one (solver.q={newest})")
     reached = pd.DataFrame(
         [
             _reach(run, own.sort_values("epoch"), own["target_mse"].iloc[0])
@@ -144,7 +149,7 @@ FIGURE = Figure(
         "solver.stop.train_mse",
     ),
     point=("dataset", "n", "kernel", "bandwidth", "solver.q", RUN.batch_size),
-    one=("dataset", "n"),
+    one=("dataset", "n", "bandwidth", "solver.stop.train_mse"),
     history=(EPOCH.epoch_train_mse, EPOCH.epoch_seconds),
     table=table,
     draw=draw,

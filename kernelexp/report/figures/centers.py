@@ -100,6 +100,7 @@ FIGURE = Figure(
         RUN.test_accuracy,
     ),
     point=("dataset", "n", "kernel", "bandwidth", "solver", "p"),
+    one=("n", "bandwidth"),
     table=table,
     draw=draw,
     facts=facts,

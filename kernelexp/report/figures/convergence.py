@@ -11,7 +11,16 @@ from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
 from kernelexp.report.figures import Claim, Figure
-from kernelexp.report.frames import HERE, Data, here, paper, summary, with_paper
+from kernelexp.report.frames import (
+    HERE,
+    Data,
+    from_then_on,
+    here,
+    of_all_seeds,
+    paper,
+    summary,
+    with_paper,
+)
 
 _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "epoch"]
 # Of the interpolated solution's error: what counts as having come to it.
@@ -23,6 +32,7 @@ def table(data: Data) -> pd.DataFrame:
     exact = data.runs[data.runs["solver"] == "exact"]
     rows = data.epochs()
     rows = rows[rows["solver"] != "exact"].dropna(subset=[EPOCH.epoch_test_accuracy])
+    rows = of_all_seeds(rows, _BY[:-1])
     accuracy = {EPOCH.epoch_test_accuracy: exact[RUN.test_accuracy]}
     last = exact.assign(epoch=float("nan"), **accuracy)
     every = pd.concat([frame for frame in (rows, last) if len(frame)], ignore_index=True)
@@ -37,6 +47,7 @@ def table(data: Data) -> pd.DataFrame:
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     """One panel; colour is kernel, marker is solver."""
     ax = figure.subplots()
+    frame = style.lifted(frame, "test_error_percent")
     by_epoch = frame.dropna(subset=["epoch"])
     for (kernel, solver), series in here(by_epoch).groupby(["kernel", "solver"]):
         look = {"color": style.kernel_colour(kernel), **style.solver_style(solver)}
@@ -86,7 +97,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
         numbers = "/".join(f"{errors[e]:.2f}" for e in at)
         epochs = "/".join(f"{e:.0f}" for e in at)
         said.append(f"{kernel}, {solver}, n = {n:,.0f}: {numbers}% at {epochs} epochs.")
-    said += _caught_up(here(frame))
+    said += _caught_up(here(frame)) + style.of_zeros(frame, "test_error_percent")
     sources = "; ".join(sorted(set(paper(frame)["source"])))
     return (
         [*said, f"Hollow markers: {sources}; squares at the right edge: interpolated."]
@@ -103,9 +114,9 @@ def _caught_up(own: pd.DataFrame) -> list[str]:
         ["n", "kernel", "solver"]
     ):
         if (n, kernel) in exact:
-            near = series[series["test_error_percent"] <= (1 + _NEAR_SHARE) * exact[n, kernel]][
-                "epoch"
-            ].min()
+            series = series.sort_values("epoch")
+            met = series["test_error_percent"] <= (1 + _NEAR_SHARE) * exact[n, kernel]
+            near = series.loc[from_then_on(met), "epoch"].min()
             when = "never" if pd.isna(near) else f"from epoch {near:.0f}"
             said.append(
                 f"{kernel}, {solver}: within {100 * _NEAR_SHARE:.0f}% of the interpolated error {when} (of "
@@ -121,7 +132,7 @@ FIGURE = Figure(
     "more.",
     needs=("kernel", "dataset", "n", "solver", RUN.test_accuracy),
     point=("dataset", "n", "kernel", "bandwidth", "solver"),
-    one=("dataset", "n"),
+    one=("dataset", "n", "bandwidth"),
     history=(EPOCH.epoch_test_accuracy,),
     table=table,
     draw=draw,

@@ -9,7 +9,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import EPOCH, FEATURES
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import HERE, Data, summary
+from kernelexp.report.frames import HERE, Data, from_then_on, summary
 
 _ACCURACIES = {EPOCH.epoch_train_accuracy: "training", EPOCH.epoch_test_accuracy: "test"}
 _ROUNDS, _MATRIX = "rounds", "M"
@@ -84,7 +84,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
     rounds, rows = frame[frame["part"] == _ROUNDS], frame[frame["part"] == _MATRIX].iloc[0]
     test = rounds.set_index("epoch")[EPOCH.epoch_test_accuracy]
     train = 100 * rounds[EPOCH.epoch_train_accuracy].min()
-    begun, over = test[test > _BEGUN], test[test > _OVER]
+    begun, over = (test[from_then_on(test > level)] for level in (_BEGUN, _OVER))
     rise = (
         "does not rise"
         if begun.empty
@@ -108,7 +108,7 @@ FIGURE = Figure(
     "off-diagonal blocks of M have become circulant (addition and subtraction).",
     needs=("kernel", "dataset", "solver.agop_power", "seed"),
     point=("dataset", "n", "kernel", "bandwidth", "solver", "solver.agop_power"),
-    one=("dataset", "n", "kernel", "dataset.operation", "solver.agop_power"),
+    one=("dataset", "n", "kernel", "bandwidth", "solver", "dataset.operation", "solver.agop_power"),
     history=tuple(_ACCURACIES),
     file=FEATURES,
     table=table,

@@ -47,10 +47,12 @@ def facts(frame: pd.DataFrame) -> list[str]:
     said = []
     for (kernel, solver), series in frame.groupby(["kernel", "solver"]):
         last = series.loc[series["epoch"].idxmax()]
+        accuracy = ""
+        if pd.notna(last["exact_accuracy_percent"]):
+            accuracy = f"; test accuracy {last['test_accuracy_percent']:.2f}%, exact solution {last['exact_accuracy_percent']:.2f}%"
         said.append(
             f"{kernel}, {solver}: relative distance {last['prediction_error']:.2g} after "
-            f"{last['epoch']:.0f} epochs; test accuracy {last['test_accuracy_percent']:.2f}%, exact "
-            f"solution {last['exact_accuracy_percent']:.2f}%."
+            f"{last['epoch']:.0f} epochs{accuracy}."
         )
     return said
 
@@ -61,7 +63,7 @@ FIGURE = Figure(
     expected="they meet.",
     needs=("kernel", "dataset", "n"),
     point=("dataset", "n", "kernel", "bandwidth", "solver"),
-    one=("dataset", "n"),
+    one=("dataset", "n", "bandwidth"),
     history=(EPOCH.epoch_prediction_error, EPOCH.epoch_test_accuracy),
     table=table,
     draw=draw,

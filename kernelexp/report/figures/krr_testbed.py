@@ -8,7 +8,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import Data, summary
+from kernelexp.report.frames import Data, of_all_seeds, summary
 
 _PROBLEM = ["measure", "dataset", "kernel", "n"]
 # What counts as the best error: up to this share above it.
@@ -23,6 +23,7 @@ def table(data: Data) -> pd.DataFrame:
     ``residual``: the relative residual at the end, of solvers that have one.
     """
     epochs, parts = data.epochs().sort_values(["run", "epoch"]), []
+    epochs = of_all_seeds(epochs, [*_PROBLEM[1:], "solver"])
     seconds = epochs[RUN.setup_seconds] + epochs.groupby("run")[EPOCH.epoch_seconds].cumsum()
     epochs = epochs.assign(seconds=seconds, residual=epochs.get(RUN.relative_residual))
     for score in (EPOCH.epoch_test_accuracy, EPOCH.epoch_test_r2):
@@ -37,6 +38,7 @@ def table(data: Data) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     """A panel for each data set; colour and marker are of the solver."""
+    frame = style.lifted(frame, "error_percent")
     problems = list(frame.groupby(_PROBLEM))
     columns = min(len(problems), _COLUMNS)
     axes = figure.subplots(-(-len(problems) // columns), columns, squeeze=False).flatten()
@@ -95,7 +97,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
             f"{dataset}, n = {n:,.0f}: within {100 * _NEAR:.0f}% of the best, "
             f"{own['best_percent'].iloc[0]:.3g}%: {times}{missed}."
         )
-    return said
+    return said + style.of_zeros(frame, "error_percent")
 
 
 FIGURE = Figure(
@@ -104,7 +106,7 @@ FIGURE = Figure(
     "late spent its time on set-up.",
     needs=("kernel", "dataset", "n", "solver", "solver.ridge", RUN.setup_seconds),
     point=("dataset", "n", "kernel", "solver", "solver.ridge"),
-    one=("kernel", "solver.ridge"),
+    one=("kernel", "bandwidth", "solver.ridge"),
     history=(EPOCH.epoch_test_accuracy, EPOCH.epoch_test_r2, EPOCH.epoch_seconds),
     table=table,
     draw=draw,

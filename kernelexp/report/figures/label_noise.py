@@ -133,7 +133,7 @@ FIGURE = Figure(
     expected="they stay near the bound until the noise is high, far below the nearest neighbour.",
     needs=("kernel", "dataset", "n", "noise", "solver", RUN.test_accuracy),
     point=("dataset", "n", "kernel", "bandwidth", "noise", "solver"),
-    one=("dataset", "n"),
+    one=("dataset", "n", "bandwidth"),
     table=table,
     draw=draw,
     claim=Claim("noisy_test_error_percent", tolerance=2.5, absolute=True),

@@ -8,7 +8,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import Data, epochs_to, summary
+from kernelexp.report.frames import Data, epochs_to, from_then_on, summary
 
 _SIZE, _TARGET = "solver.subsample_size", "solver.stop.train_mse"
 # Times as many epochs as with the largest subsample that still count as near.
@@ -63,7 +63,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
     for q, own in frame.groupby(RUN.q):
         own = own.sort_values("s")
         epochs, sizes = own["epochs_to_loss"], own["s"]
-        near = sizes[epochs <= _NEAR * epochs.iloc[-1]].iloc[0]
+        near = sizes[from_then_on(epochs <= _NEAR * epochs.iloc[-1])].iloc[0]
         said.append(
             f"q = {q}: {epochs.iloc[0]:.3g} epochs with s = {sizes.iloc[0]:,.0f}, {epochs.iloc[-1]:.3g} with s = "
             f"{sizes.iloc[-1]:,.0f}, at most {_NEAR:g} times as many as that from s = {near:,.0f}."
@@ -78,7 +78,7 @@ FIGURE = Figure(
     expected="a subsample that grows as the logarithm of n makes a preconditioner nearly as good as that of all points.",
     needs=("kernel", "dataset", "n", "solver", RUN.q, _SIZE, _TARGET, RUN.m_star_adapted),
     point=("dataset", "n", "kernel", "bandwidth", RUN.q, _SIZE),
-    one=("dataset", "n", "kernel", _TARGET),
+    one=("dataset", "n", "kernel", "bandwidth", "solver", _TARGET),
     history=(EPOCH.epoch_train_mse,),
     table=table,
     draw=draw,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import FigureBase
 
@@ -12,8 +15,7 @@ from kernelexp.report.frames import Data, summary
 
 _RIDGE = "solver.ridge"
 _BY = ["dataset", "kernel", "bandwidth", "noise", _RIDGE, "n"]
-_INTERPOLATED = {"marker": "o", "linestyle": "-"}
-_REGULARISED = {"marker": "s", "linestyle": "--"}
+_LOOKS = (("o", "-"), ("s", "--"), ("D", ":"), ("^", "-."), ("v", (0, (5, 1))))
 
 
 def table(data: Data) -> pd.DataFrame:
@@ -23,16 +25,15 @@ def table(data: Data) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     """A panel for each noise; colour is kernel, solid interpolates, dashed has a ridge."""
-    levels = sorted(set(frame["noise"]))
+    levels, looks = sorted(set(frame["noise"])), _looks(frame)
     panels = figure.subplots(1, len(levels), squeeze=False, sharey=True)[0]
     for ax, noise in zip(panels, levels, strict=True):
         own = frame[frame["noise"] == noise]
         for (kernel, _, ridge), series in own.groupby(
             ["kernel", "bandwidth", _RIDGE], dropna=False
         ):
-            look = _REGULARISED if ridge else _INTERPOLATED
             colour = style.kernel_colour(kernel)
-            style.mean_and_range(ax, series, "n", RUN.test_mse, color=colour, **look)
+            style.mean_and_range(ax, series, "n", RUN.test_mse, color=colour, **looks[ridge])
         style.log_axis(ax.xaxis, frame["n"])
         ax.set(title=f"noise {noise:g}", xlabel="training points n")
     style.log_axis(panels[0].yaxis)
@@ -40,10 +41,20 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     kernels = sorted(set(frame["kernel"]))
     entries = [style.colour_entry(kernel, style.kernel_colour(kernel)) for kernel in kernels]
     entries += [
-        (f"ridge {ridge:g}" if ridge else "interpolated", _REGULARISED if ridge else _INTERPOLATED)
-        for ridge in sorted(set(frame[_RIDGE]))
+        (f"ridge {ridge:g}" if ridge else "interpolated", look) for ridge, look in looks.items()
     ]
     style.key(figure, entries)
+
+
+def _looks(frame: pd.DataFrame) -> dict[float, dict[str, Any]]:
+    """Marker and line of each ridge; a solid line interpolates."""
+    ridges = [0.0, *sorted(set(frame[_RIDGE]) - {0.0})]
+    looks = dict(zip(ridges, itertools.cycle(_LOOKS), strict=False))
+    return {
+        ridge: {"marker": marker, "linestyle": line}
+        for ridge, (marker, line) in looks.items()
+        if (frame[_RIDGE] == ridge).any()
+    }
 
 
 def facts(frame: pd.DataFrame) -> list[str]:
@@ -69,7 +80,7 @@ FIGURE = Figure(
     "(tempered), with the Gaussian kernel by one that grows with n (catastrophic); with a ridge it pays ever less.",
     needs=("kernel", "dataset", "n", "noise", _RIDGE, RUN.test_mse),
     point=("dataset", "n", "kernel", "bandwidth", "noise", "solver", _RIDGE),
-    one=("dataset",),
+    one=("dataset", "bandwidth", "solver"),
     table=table,
     draw=draw,
     facts=facts,

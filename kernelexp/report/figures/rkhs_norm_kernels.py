@@ -34,6 +34,7 @@ FIGURE = Figure(
     "the Gaussian kernel on MNIST.",
     needs=norms.NEEDS,
     point=norms.POINT,
+    one=("bandwidth",),
     table=norms.table,
     draw=draw,
     facts=norms.facts,

@@ -39,6 +39,7 @@ FIGURE = Figure(
     "without any, because the classes themselves are noise.",
     needs=norms.NEEDS,
     point=norms.POINT,
+    one=("kernel", "bandwidth"),
     table=table,
     draw=draw,
     claim=Claim(RUN.rkhs_norm, tolerance=0.15),

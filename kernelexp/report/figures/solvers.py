@@ -8,7 +8,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import Data, summary
+from kernelexp.report.frames import Data, of_all_seeds, summary
 
 _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "p", "epoch"]
 
@@ -16,6 +16,7 @@ _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "p", "epoch"]
 def table(data: Data) -> pd.DataFrame:
     """Test error and seconds since the start (set-up and training) by solver, centers and epoch."""
     epochs = data.epochs().dropna(subset=[EPOCH.epoch_test_accuracy]).sort_values(["run", "epoch"])
+    epochs = of_all_seeds(epochs, [c for c in _BY[:-1] if c in epochs])
     seconds = epochs[RUN.setup_seconds] + epochs.groupby("run")[EPOCH.epoch_seconds].cumsum()
     # Solvers on all training points need not say that there are n centers.
     epochs = epochs.assign(
@@ -28,6 +29,7 @@ def table(data: Data) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     """A panel for each problem; colour and marker are of the solver, all have one kernel."""
+    frame = style.lifted(frame, "test_error_percent")
     problems = list(frame.groupby(["dataset", "kernel", "n"]))
     panels = figure.subplots(1, len(problems), squeeze=False)[0]
     entries = {}
@@ -52,7 +54,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
         f"{r['solver']}, p = {r['p']:,.0f}: {r['test_error_percent']:.2f}% after {r['seconds']:.3g} s"
         f" ({r['epoch']:.0f} epochs)."
         for r in last.sort_values("seconds").to_dict("records")
-    ]
+    ] + style.of_zeros(frame, "test_error_percent")
 
 
 FIGURE = Figure(
@@ -61,6 +63,7 @@ FIGURE = Figure(
     "single large marker is a solver that solves at once.",
     needs=("kernel", "dataset", "n", "solver", RUN.setup_seconds),
     point=("dataset", "n", "kernel", "bandwidth", "solver", "p"),
+    one=("bandwidth",),
     history=(EPOCH.epoch_test_accuracy, EPOCH.epoch_seconds),
     table=table,
     draw=draw,

@@ -82,6 +82,7 @@ FIGURE = Figure(
     "seeds.",
     needs=("kernel", "dataset", "n"),
     point=("dataset", "n", "kernel"),
+    one=("n", "bandwidth"),
     table=table,
     draw=draw,
     extra={"printed": printed},
