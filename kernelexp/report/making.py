@@ -177,11 +177,9 @@ def _keep_newest(data: Data, column: str) -> None:
     values = data.runs.get(column)
     if values is None or values.nunique(dropna=False) < 2:
         return
-    groups = data.runs[_WITHIN[column]] if column in _WITHIN else pd.DataFrame(index=values.index)
-    known = values.fillna("none")
-    newest = known.groupby(groups.astype(str).agg(" ".join, axis=1)).transform(
-        lambda of: of.iloc[0]
-    )
+    known = values.astype(object).where(values.notna(), "none")
+    groups = [data.runs[of] for of in _WITHIN.get(column, ())] or [pd.Series(0, values.index)]
+    newest = known.groupby(groups, dropna=False).transform("first")
     same = known == newest
     shown, found = captions.listed(newest), captions.listed(known)
     data.keep(
