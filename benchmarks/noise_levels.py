@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from results_file import kept, write
+from results_file import kept, spread, write
 
 from kernelexp.data import SOURCES, load
 from kernelexp.engine import KERNELS, SOLVERS, Problem, prepare
@@ -97,7 +97,10 @@ def published(figure, value):
     """A paper's value at a row's settings, or nothing."""
     points = paper.points(figure)
 
-    def shown(row):
+    def shown(group):
+        row = group[0]
+        if row["dataset"] != "mnist":
+            return ""
         same = (points["kernel"] == row["kernel"]) & (points["n"] == row["n"])
         same &= (points["noise"] - row["noise"]).abs() < 1e-9
         if "stop" in points:
@@ -128,24 +131,36 @@ def main():
     def place(row):
         return tuple(row[name] for name in by)
 
-    before = kept("noise_levels")
-    rows = sorted({place(row): row for row in before + found}.values(), key=place)
+    rows = {place(row): row for row in kept("noise_levels") + found}
+    rows = [rows[key] for key in sorted(rows)]
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by if name != "seed"), []).append(row)
+
+    def over_seeds(name, digits):
+        def shown(group):
+            values = [row[name] for row in group]
+            return spread(values, digits) if len(set(values)) > 1 else f"{values[0]:.{digits}f}"
+
+        return shown
+
     columns = {
-        "data": lambda r: r["dataset"],
-        "kernel": lambda r: r["kernel"],
-        "stop": lambda r: r["stop"],
-        "n": lambda r: f"{r['n']:,}",
-        "seed": lambda r: r["seed"],
-        "noise": lambda r: f"{r['noise']:g}",
-        "norm": lambda r: f"{r['rkhs_norm']:.1f}",
+        "data": lambda g: g[0]["dataset"],
+        "kernel": lambda g: g[0]["kernel"],
+        "stop": lambda g: g[0]["stop"],
+        "n": lambda g: f"{g[0]['n']:,}",
+        "noise": lambda g: f"{g[0]['noise']:g}",
+        "seeds": len,
+        "norm": over_seeds("rkhs_norm", 1),
         "paper (4a)": published("rkhs_norm", "rkhs_norm"),
-        "test error %": lambda r: f"{r['clean_test_error_percent']:.2f}",
-        "noisy labels": lambda r: f"{r['noisy_test_error_percent']:.1f}",
+        "test error %": over_seeds("clean_test_error_percent", 2),
+        "noisy labels": over_seeds("noisy_test_error_percent", 1),
         "paper (5b)": published("label_noise", "noisy_test_error_percent"),
-        "epochs": lambda r: r["epochs"],
-        "training labels wrong": lambda r: r["wrong"],
+        "epochs": over_seeds("epochs", 0),
+        "training labels wrong": over_seeds("wrong", 0),
     }
-    write("noise_levels", "Norm and test error by noise level", {}, rows, columns)
+    title = "Norm and test error by noise level, median over seeds with its range"
+    write("noise_levels", title, {}, rows, columns, groups.values())
 
 
 if __name__ == "__main__":

@@ -48,10 +48,11 @@ def spread(values, digits=2):
     return f"{shown[0]} ({shown[1]}-{shown[2]})"
 
 
-def write(name, title, settings, rows, columns):
+def write(name, title, settings, rows, columns, shown=None):
     """``results/NAME.json`` with everything, ``results/NAME.md`` with the ``columns`` of each row.
 
-    Rows that are not ``kept`` are of this machine and commit; the table says all that its rows are of.
+    Rows that are not ``kept`` are of this machine and commit; the table says all that its rows are of. ``shown``: what
+    has a row of the table each, where that is not each of ``rows``.
     """
     here = machine()
     header = {**settings, **here}
@@ -65,7 +66,10 @@ def write(name, title, settings, rows, columns):
         "",
         f"| {' | '.join(columns)} |",
         f"| {' | '.join('---' for _ in columns)} |",
-        *(f"| {' | '.join(str(show(row)) for show in columns.values())} |" for row in rows),
+        *(
+            f"| {' | '.join(str(show(row)) for show in columns.values())} |"
+            for row in (rows if shown is None else shown)
+        ),
     ]
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
