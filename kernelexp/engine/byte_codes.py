@@ -110,22 +110,35 @@ class ByteCodes:
 
 
 def has_int8_products(device: torch.device) -> bool:
-    """Whether it is a processor with int8 dot products (VNNI).
+    """Whether it is a processor with int8 dot products (VNNI), and they are what is used.
 
     Without them PyTorch has a plain loop, hundreds of times slower. Asked of the processor, not timed: a
     busy machine must not change the digits of a run.
     """
-    return device.type == "cpu" and torch.cpu._is_vnni_supported()
+    return device.type == "cpu" and torch.cpu._is_vnni_supported() and _int8_is_exact()
+
+
+@functools.cache
+def _int8_is_exact() -> bool:
+    """Whether they are those of integers: under ``ONEDNN_MAX_CPU_ISA=AVX2`` they are cut off at 16 bits."""
+    tried = _extremes()
+    codes = tried.to(torch.int8)
+    return bool((torch._int_mm(codes, codes.T) == tried @ tried.T).all())
 
 
 @functools.cache
 def adds_bytes_exactly(device: torch.device) -> bool:
     """Whether a GPU adds products of bytes as bfloat16 exactly: tried once, with the largest and all others."""
-    codes = torch.arange(-_SHIFT, _SHIFT).repeat(4)[:_EXACT_COORDINATES]
-    rows = [torch.full_like(codes, -_SHIFT), codes, codes.flip(0), codes % 2 - _SHIFT]
-    tried = torch.stack(rows * (_TRIED // len(rows)))
+    tried = _extremes()
     there = tried.to(device, torch.int8)
     return bool((_products(there, there).cpu() == tried @ tried.T).all())
+
+
+def _extremes() -> Tensor:
+    """Codes to try products with: (m, d), int64."""
+    codes = torch.arange(-_SHIFT, _SHIFT).repeat(4)[:_EXACT_COORDINATES]
+    rows = [torch.full_like(codes, -_SHIFT), codes, codes.flip(0), codes % 2 - _SHIFT]
+    return torch.stack(rows * (_TRIED // len(rows)))
 
 
 def _products(x: Tensor, z: Tensor) -> Tensor:

@@ -1,8 +1,13 @@
 """Products of points: exact for bytes, of the stated precision otherwise."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits, prepare
 from kernelexp.engine.byte_codes import ByteCodes
@@ -201,3 +206,17 @@ def test_distances_are_those_of_float32_whatever_the_process_has_set(setting):
     finally:
         torch.set_float32_matmul_precision(before)
     assert (K.double() - k(X.double(), X.double())).abs().max() < 1e-6
+
+
+def test_bytes_stay_exact_where_instructions_are_forbidden():
+    """oneDNN's int8 products of an older processor are cut off at 16 bits; the processor says it has newer ones."""
+    script = (
+        "import torch; from kernelexp.engine.points import Points\n"
+        "codes = torch.randint(0, 256, (60, 784), generator=torch.Generator().manual_seed(0))\n"
+        "X = Points.of((codes / 255).float())\n"
+        "G = X.inner_products(X).double() * 255**2\n"
+        "assert (G - (codes @ codes.T)).abs().max() < 1e-6 * G.max(), (G - codes @ codes.T).abs().max()"
+    )
+    env = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
