@@ -24,7 +24,7 @@ def table(data: Data) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
-    """A panel for each noise; colour is kernel, solid interpolates, dashed has a ridge."""
+    """A panel for each noise; colour is kernel, a solid line interpolates, each other one has a ridge of its own."""
     levels, looks = sorted(set(frame["noise"])), _looks(frame)
     panels = figure.subplots(1, len(levels), squeeze=False, sharey=True)[0]
     for ax, noise in zip(panels, levels, strict=True):

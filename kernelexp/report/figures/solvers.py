@@ -16,7 +16,7 @@ _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "p", "epoch"]
 def table(data: Data) -> pd.DataFrame:
     """Test error and seconds since the start (set-up and training) by solver, centers and epoch."""
     epochs = data.epochs().dropna(subset=[EPOCH.epoch_test_accuracy]).sort_values(["run", "epoch"])
-    epochs = of_all_seeds(epochs, [c for c in _BY[:-1] if c in epochs])
+    epochs = of_all_seeds(epochs, _BY[:-1])
     seconds = epochs[RUN.setup_seconds] + epochs.groupby("run")[EPOCH.epoch_seconds].cumsum()
     # Solvers on all training points need not say that there are n centers.
     epochs = epochs.assign(
