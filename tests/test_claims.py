@@ -82,7 +82,7 @@ def test_in_any_order_of_steps_one_trains(seed, monkeypatch):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
         assert not thread.is_alive()
     assert not wrong
     assert len(trained) == 1

@@ -110,7 +110,7 @@ def test_a_signal_is_seen_between_rounds(stop):
     with script(text) as process:
         process.stdout.readline()
         process.send_signal(stop)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert (out, err) == (f"interrupted ({stop.name})\n", "")
     assert process.returncode == 128 + stop
 
@@ -125,7 +125,7 @@ with interrupts.on_end(lambda _: threading.Event().wait()), interrupts.on_end(te
     with script(text) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert out == "interrupted (SIGTERM), in the middle of a long step\n"
     assert err == f"kernelexp: {out}"
     assert process.returncode == 143
@@ -143,7 +143,7 @@ with interrupts.on_end(tell):
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)  # two that come at once are one to the system
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert out == "interrupted (SIGINT), pressed twice, ended at once\n"
     assert err == f"kernelexp: {out}"
     assert process.returncode == 130
@@ -162,7 +162,7 @@ atexit.register(os.kill, os.getpid(), signal.SIGINT)
 sys.exit(interrupts.received().exit_code)
 """
     with script(text) as process:
-        assert process.communicate(timeout=60) == ("", "")
+        assert process.communicate(timeout=300) == ("", "")
     assert process.returncode == 130
 
 
@@ -171,7 +171,7 @@ def test_before_anything_is_recorded_a_signal_ends_the_program():
     with script(text) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert err == "kernelexp: interrupted (SIGTERM)\n"
     assert process.returncode == 143
 
@@ -182,7 +182,7 @@ def test_what_a_process_ignores_it_goes_on_to_ignore():
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60)[0] == "interrupted (SIGTERM)\n"
+        assert process.communicate(timeout=300)[0] == "interrupted (SIGTERM)\n"
 
 
 def test_a_worker_notices_that_its_launcher_is_gone():
@@ -191,7 +191,7 @@ def test_a_worker_notices_that_its_launcher_is_gone():
     with script(text, env={**os.environ, "WORKER": SCRIPT + worker}) as process:
         process.stdout.readline()
         process.kill()
-        assert process.communicate(timeout=60)[0] == "interrupted (SIGTERM)\n"
+        assert process.communicate(timeout=300)[0] == "interrupted (SIGTERM)\n"
 
 
 def test_a_worker_that_is_just_starting_keeps_a_signal():
@@ -213,7 +213,7 @@ rounds()  # it takes signals itself as before
         [pid] = [int(line) for line in first if line != "ready\n"]
         for each in (pid, process.pid):
             os.kill(each, signal.SIGTERM)
-        out, _ = process.communicate("go\n", timeout=60)
+        out, _ = process.communicate("go\n", timeout=300)
     assert out == 2 * "interrupted (SIGTERM)\n"
     assert process.returncode == 143
 
@@ -280,7 +280,7 @@ def test_sigterm_in_a_phase_that_does_not_end(workdir, runs, where):
     with started("-c", f"{STUCK}{where}\n__main__.main()", *LONG) as process:
         wait_until(lambda: Path("there").exists() and runs())
         process.send_signal(signal.SIGTERM)
-        err = process.communicate(timeout=60)[1]
+        err = process.communicate(timeout=300)[1]
     assert process.returncode == 143
     said = err.splitlines()  # and perhaps where that is kept which the store did not take
     assert "kernelexp: interrupted (SIGTERM), in the middle of a long step" in said
@@ -298,7 +298,7 @@ def test_sigterm_ends_a_sweep_at_any_moment(workdir, runs, launcher, seconds):
         wait_until(runs)
         time.sleep(seconds)
         process.send_signal(signal.SIGTERM)
-        err = process.communicate(timeout=60)[1]
+        err = process.communicate(timeout=300)[1]
     assert process.returncode == 143
     assert err.startswith("kernelexp: interrupted (SIGTERM)")
     assert "Traceback" not in err
@@ -314,7 +314,7 @@ def test_a_killed_worker_ends_its_sweep_with_the_reason(workdir, runs):
     with started("-m", "kernelexp", "--multirun", *LONG, *WORKERS, "seed=0,1") as process:
         wait_until(lambda: len(training(runs)) == 2)
         os.kill(workers_of(process.pid)[0], signal.SIGKILL)
-        err = process.communicate(timeout=60)[1]
+        err = process.communicate(timeout=300)[1]
     assert process.returncode == 1
     reason, count = err.splitlines()
     assert reason.startswith("kernelexp: a worker process was killed")

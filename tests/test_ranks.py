@@ -85,7 +85,7 @@ def test_a_killed_rank_is_named_and_one_process_goes_on(workdir, cli, runs):
     wait_for(lambda: list(Path("multirun/checkpoints").glob("*/*.safetensors")))
     victim, other = children(process)
     os.kill(victim, signal.SIGKILL)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert f"rank 1 of 3 (process {victim} on " in said
     assert "was killed (SIGKILL)" in said
@@ -106,7 +106,7 @@ def test_a_rank_that_is_stopped_ends_the_others(workdir):
     os.kill(of_first, signal.SIGSTOP)
     os.kill(second.pid, signal.SIGSTOP)
     try:
-        _, said = first.communicate(timeout=120)
+        _, said = first.communicate(timeout=300)
         assert f"rank 1 of 2 (process {of_first} on " in said
         assert "no sign of life" in said
         assert first.returncode == 1

@@ -115,7 +115,7 @@ def test_a_run_whose_server_never_answers_is_refused(door, cli):
     assert done.code == 2
     assert done.err.count("\n") == 1
     assert "does not answer" in done.err
-    assert time.monotonic() - started < 60  # MLflow itself tries for minutes
+    assert time.monotonic() - started < 300  # MLflow itself tries for a quarter of an hour
 
 
 def test_trained_while_the_store_is_away_and_sent_later(door, recorded, cli, workdir):
