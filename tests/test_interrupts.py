@@ -22,8 +22,8 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def wait_until(holds, seconds=120):
-    deadline = time.time() + seconds
-    while time.time() < deadline:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         if found := holds():
             return found
         time.sleep(0.05)
