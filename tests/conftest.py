@@ -48,8 +48,8 @@ def wait_for(url, seconds=240):
     """What a server answers once it is up, b"" if it never is; its first start can take a minute."""
     # An opener of its own: urlopen keeps the proxies of its first call, also those a test has set.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.time() + seconds
-    while time.time() < deadline:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         try:
             return opener.open(url, timeout=30).read()
         except OSError:

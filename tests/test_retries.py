@@ -78,8 +78,8 @@ def test_a_sweep_whose_worker_was_killed_starts_again(runs, workdir):
         stderr=subprocess.PIPE,
         text=True,
     )
-    trains, deadline = [], time.time() + 120
-    while not trains and time.time() < deadline:
+    trains, deadline = [], time.monotonic() + 120
+    while not trains and time.monotonic() < deadline:
         time.sleep(0.1)
         found = [run for run in runs() if "sweep.jobs" not in run.data.tags]
         trains = [run for run in found if run.info.status == "RUNNING" and run.data.metrics]

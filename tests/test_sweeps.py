@@ -112,8 +112,8 @@ def start(workdir, *arguments):
 
 
 def wait_until(holds, seconds=90):
-    deadline = time.time() + seconds
-    while time.time() < deadline:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         if holds():
             return
         time.sleep(0.1)
