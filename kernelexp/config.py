@@ -26,6 +26,7 @@ from kernelexp.data.cache import cache_dir
 from kernelexp.data.label_noise import KINDS
 from kernelexp.engine import KERNELS, SOLVERS, ResourceLimits
 from kernelexp.engine.checks import number, one_of, refuse
+from kernelexp.engine.registry import of_fields
 from kernelexp.experiment import Config
 from kernelexp.presets import choose
 from kernelexp.search.sweeper import NAME, SearchSweeperConf
@@ -193,7 +194,7 @@ def _make(group: str, values: dict[str, Any]) -> Any:
     try:
         for key, value in given.items():
             if dataclasses.is_dataclass(hints[key]):
-                given[key] = hints[key](**value)  # type: ignore[operator]
+                given[key] = of_fields(key, key, hints[key], value)  # type: ignore[arg-type]
         return cls(**given)
     except ValueError as error:
         raise ValueError(f"{group}.{error}") from error

@@ -78,10 +78,19 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
             digests[key] = points_digest(*where)
         return digests[key]
 
-    jobs = []
+    loader, jobs, stores = GlobalHydra.instance().config_loader(), [], set()
     for job in batch:
         name = ",".join(item for item in job if item.split("=")[0] in swept)
-        jobs.append(checked_job(cfg, job, name, points))
+        composed = loader.load_sweep_config(cfg, job)
+        jobs.append(_job(name, composed, points))
+        settings = config.tracking(composed)
+        stores.add((settings.enabled, settings.uri, settings.experiment))
+    if len(stores) > 1:
+        raise refuse(
+            "tracking",
+            "other ones in other jobs",
+            "one store and experiment for the whole sweep, whose jobs are counted there",
+        )
     return jobs, list(swept.values())
 
 

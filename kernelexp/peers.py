@@ -46,7 +46,7 @@ def boosting(problem: Problem, X: Tensor) -> Tensor:
     """Gradient boosting of trees on histograms, with scikit-learn's defaults."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    seed = problem.seed
+    seed = problem.seed % 2**32  # scikit-learn takes no larger one
     return _outputs(
         problem,
         X,

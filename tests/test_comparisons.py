@@ -92,6 +92,12 @@ def test_peers_are_scikit_learns(monkeypatch):
         assert result.metrics["kernel_ridge_test_mse"] == pytest.approx(mse)
 
 
+def test_boosting_with_any_seed():
+    """scikit-learn takes none from 2^32 on."""
+    found, _ = run("boosting", epochs=1, seed=2**40 + 1)
+    assert found.metrics["boosting_test_accuracy"] > 0.5
+
+
 def test_what_does_not_fit_is_refused_by_name():
     limits = ResourceLimits(memory_gb=1e-3)
     with pytest.raises(ValueError, match=r"compare=\[exact\]: .*must be at least .* leave"):

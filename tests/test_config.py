@@ -76,6 +76,8 @@ def test_environment_names_data_and_store(composed, monkeypatch):
     cfg = composed()
     assert config.build(cfg).data_dir == Path("/some/data")
     assert config.tracking(cfg).uri == "http://some.server"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # as compose files leave it
+    assert config.tracking(composed()).uri == "sqlite:///mlflow.db"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert config.tracking(composed()).uri == "sqlite:///mlflow.db"
 
@@ -124,6 +126,7 @@ def test_environment_names_data_and_store(composed, monkeypatch):
         ("rerun=1.5", "rerun=1.5: must be true or false"),
         ("experiment=foo", "experiment=foo: must be one of bandwidth, batch_size"),
         ("kernel.name=rbf", "kernel.name=rbf: must be one of arc_cosine"),
+        ("+solver.stop.train_eror=0", "solver.stop: stop has no train_eror, but train_error"),
         ("+colour=red", "colour: no such key"),
         ("+kernel.colour=red", "kernel.colour: no such key"),
         ("resource.memory_gb=-1", "resource.memory_gb=-1.0: must be a number above 0, or null"),

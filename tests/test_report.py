@@ -1,7 +1,9 @@
 """The report: every figure from one small store, and what is said where something is missing."""
 
+import contextlib
 import math
 import re
+import sqlite3
 import sys
 import warnings
 from pathlib import Path
@@ -13,11 +15,11 @@ import report_store as made
 from matplotlib.figure import Figure as Canvas
 
 from kernelexp.report import frames, growth, paper, safe
+from kernelexp.report.address import shown_store, without_password
 from kernelexp.report.build import build
 from kernelexp.report.comparison import comparison, readable
 from kernelexp.report.figures import discover
 from kernelexp.report.options import Options
-from kernelexp.report.page import shown_store
 from kernelexp.report.store import Store, typed
 
 FIGURES = Path(paper.__file__).parent / "figures"
@@ -307,6 +309,9 @@ def test_runs_of_a_point_that_differ_are_named(client, report):
         ),
         (["--store", "sqlite:///."], "--store sqlite:///.: is a folder"),
         (["--store", "foo://me:secret@x"], "--store foo://x: must be a store that opens .*"),
+        (["--store", "foo://me:a/secret@x"], "--store foo://x: must be a store that opens .*"),
+        (["--store", "sqlite:///mlflow.db?timeout=30"], "--store .*: no finished runs"),
+        (["nothing", "--no-log", "more"], "nothing, more: no such experiments? in this store.*"),
     ],
 )
 def test_nothing_to_report_is_one_line(report, workdir, arguments, message):
@@ -351,7 +356,25 @@ def test_columns_are_typed():
 
 def test_the_page_keeps_a_stores_password_and_folder_to_itself():
     assert shown_store("https://me:secret@host:5000/x") == "https://host:5000/x"
+    assert shown_store("postgresql://me:a/secret@host:5432/x") == "postgresql://host:5432/x"
     assert shown_store("sqlite:////home/me/mlflow.db") == "sqlite:///mlflow.db"
+    shown = without_password("postgresql://host/x?user=me&password=a/secret&sslmode=require")
+    assert shown == "postgresql://host/x?user=me&password=***&sslmode=require"
+
+
+def test_a_file_of_another_program_is_left_as_it_is(report, workdir):
+    """MLflow would make its tables in any SQLite file that it opens."""
+    for name, make, said in (
+        ("other.db", "CREATE TABLE mine (x)", "a SQLite file of another program"),
+        ("new.db", "", "an empty file; run an experiment first"),
+    ):
+        with contextlib.closing(sqlite3.connect(workdir / name)) as other:
+            other.executescript(make)
+        (workdir / name).touch()
+        before = (workdir / name).read_bytes()
+        code, _, err = report("--store", f"sqlite:///{name}")
+        assert (code, err) == (2, [f"kernelexp: --store sqlite:///{name}: {said}"])
+        assert (workdir / name).read_bytes() == before
 
 
 def test_a_filter_that_matches_nothing_says_what_there_is(client, report):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Canvas
 
 from kernelexp.report import paper_claims, safe
 from kernelexp.report.figures import discover
-from kernelexp.report.frames import EARLY, Data, here
+from kernelexp.report.frames import EARLY, Data, here, of_all_seeds
 from kernelexp.report.making import _choose
 from kernelexp.report.store import Store
 
@@ -76,6 +76,8 @@ def test_two_bandwidths(tabled, name):
         ("batch_size", {"solver__stop__train_mse": 1e-2}, {"solver__stop__train_mse": 1e-3}),
         ("centers", {"dataset__n_train": 500}, {"dataset__n_train": 5000}),
         ("tables", {"dataset__n_train": 500}, {"dataset__n_train": 400}),
+        ("tables", {"solver__name": "exact"}, {"solver__name": "cg"}),
+        ("subspace", {"solver__name": "exact"}, {"solver__name": "ridge_path"}),
     ],
     ids=str,
 )  # fmt: skip
@@ -115,6 +117,23 @@ def test_a_mean_is_of_the_epochs_that_all_seeds_have(tabled):
         _, table, _ = tabled(name, jobs)
         assert table["epoch"].tolist() == [1, 2, 3]
         assert table["seeds"].tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["interpolation", "rfm_low_rank"])
+def test_a_figure_by_epoch_ends_where_the_first_seed_does(tabled, name):
+    [one, *_] = getattr(report_store, name)()
+    jobs = []
+    for seed, epochs in enumerate((3, 6)):
+        history = {key: [0.5 / (1 + e) for e in range(epochs)] for key in one["history"]}
+        jobs.append({**changed(one, seed=seed), "history": history})
+    _, table, _ = tabled(name, jobs)
+    assert here(table)["epoch"].tolist() == [1, 2, 3]
+    assert here(table)["seeds"].tolist() == [2, 2, 2]
+
+
+def test_of_one_group_too():
+    epochs = pd.DataFrame({"run": ["a", "a", "b", "b", "b"], "epoch": [1, 2, 1, 2, 3]})
+    assert of_all_seeds(epochs, [])["epoch"].tolist() == [1, 2, 1, 2]
 
 
 def test_what_never_got_there_is_no_witness_of_a_claim(tabled):

@@ -134,6 +134,23 @@ def test_sizes(n, held, trials):
     assert len(found) == 1 if n - valid < 1500 else len(found) > 1
 
 
+def test_no_trial_has_fewer_points_than_its_centers():
+    """Those of few points failed, and the values that all points allow were never tried."""
+    assert [rung.points for rung in rungs(2000, 300, 0.2, 9)] == [533, 1600]
+    assert [rung.points for rung in rungs(2000, 300, 0.2, 9, asked=533)] == [533, 1600]
+    assert [rung.points for rung in rungs(2000, 300, 0.2, 9, asked=534)] == [1600]
+    assert [rung.points for rung in rungs(2000, 300, 0.2, 9, 10, asked=525)] == [1600]
+
+
+def test_a_search_of_the_number_of_centers(search, runs):
+    done = search(
+        "dataset=synthetic1", "dataset.n_train=2000", "solver=exact", "validation=0.2",
+        "solver.n_centers=600..1500", "hydra.sweeper.trials=3", "dry_run=true",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "a search: 3 trials on 1,600 points" in done.out
+
+
 def test_balanced_sizes_are_multiples():
     assert all(
         int(r.overrides[0].split("=")[1]) % 10 == 0 for r in rungs(9997, 10, 0.1, 9, 10)[:-1]

@@ -319,6 +319,23 @@ def umask():
     return now
 
 
+def test_a_sweep_is_of_one_store_and_experiment(cli, runs):
+    """Its jobs are counted there: those of another would be missing, and the sweep failed."""
+    for varied in ("tracking.experiment=a,b", "tracking.experiment=e_${seed}"):
+        done = cli("--multirun", *SMALL, varied, "seed=0,1")
+        assert done.code == 2
+        assert done.err.startswith("kernelexp: tracking=")
+        assert "must be one store and experiment for the whole sweep" in done.err
+
+
+def test_dry_run_says_what_is_refused_after_points_are_held_out(cli):
+    sizes = ("-m", *SMALL, "solver=eigenpro3", "solver.n_centers=50,190", "validation=0.2")
+    done = cli(*sizes, "dry_run=true")
+    assert done.code == 0, done.err
+    assert "must be a whole number from 1 to 160" in " ".join(done.out.split())
+    assert cli(*sizes).code == 2
+
+
 def test_a_sweep_over_a_pattern(cli):
     done = cli("-m", *SMALL, "kernel=glob(relu*)", "dry_run=true")
     assert "kernel=relu_nngp" in done.out

@@ -56,8 +56,17 @@ def made(key: str, given: Any, options: Mapping[str, type[T]], allowed: str) -> 
     values = dict(given)
     name = values.pop("name")
     one_of(key, name, options)
-    known = [f.name for f in fields(options[name])]  # type: ignore[arg-type]
+    return of_fields(key, name, options[name], values)
+
+
+def of_fields(key: str, name: str, cls: type[T], values: Mapping[str, Any]) -> T:
+    """An instance of a dataclass.
+
+    Raises:
+        ValueError: in one line, for a field that it has not.
+    """
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     for parameter in values:
         if parameter not in known:
             raise ValueError(f"{key}: {name} has no {parameter}, but {', '.join(known)}")
-    return options[name](**values)
+    return cls(**values)

@@ -45,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     add("--format", action="append", choices=("png", "svg", "pdf"),
         help="of the pictures (default: png); may be repeated")  # fmt: skip
     add("--no-log", action="store_true", help="do not keep the pictures with the sweeps' runs")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main() -> int:

@@ -132,8 +132,9 @@ def with_stop(data: Data) -> None:
 def of_all_seeds(epochs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The epochs that all runs of a group have: a mean beyond is of those alone that had time for more."""
     last = epochs.groupby([*by, "run"], dropna=False)["epoch"].transform("max")
-    least = last.groupby([epochs[c] for c in by], dropna=False).transform("min")
-    return epochs[epochs["epoch"] <= least]
+    if by:
+        last = last.groupby([epochs[c] for c in by], dropna=False).transform("min")
+    return epochs[epochs["epoch"] <= (last if by else last.min())]
 
 
 def from_then_on(mask: pd.Series) -> pd.Series:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 import kernelexp
 from kernelexp.report import captions, paper_claims, safe
+from kernelexp.report.address import shown_store
 from kernelexp.report.comparison import readable
 from kernelexp.report.drawing import Drawn
 from kernelexp.report.frames import counted
@@ -97,15 +97,6 @@ def write(
         claims_csv=safe.csv(claimed),
     )
     path.write_text(text, encoding="utf-8")
-
-
-def shown_store(uri: str) -> str:
-    """A store's address without password, and without the folders of this machine."""
-    parts = urlsplit(uri)
-    if parts.scheme.startswith("sqlite") or not parts.hostname:
-        return f"{parts.scheme}:///{Path(parts.path).name}" if parts.scheme else Path(uri).name
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
 
 
 def _data_uri(text: str) -> str:

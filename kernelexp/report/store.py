@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from kernelexp.metrics import NO_DIFFERENCE, RUN, last_attempt
+from kernelexp.report.address import check_address, without_password
 from kernelexp.report.recorded import Recorded, pages, recorded
 
 PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.digest"
@@ -62,9 +63,9 @@ class Store:
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri, self.shown = uri, _without_password(uri)
+        self.uri, self.shown = uri, without_password(uri)
         shown = self.shown
-        _check_address(uri, shown)
+        check_address(uri, shown)
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
         retries = os.environ.get(_RETRIES)
@@ -193,23 +194,6 @@ class Runs:
         self.frame = _frame(experiment, list(newest.values()))
         pruned = {digests[run.run] for run in jobs if _PRUNED_TAG in run.tags}
         self.unfinished = len(set(digests.values()) - set(newest) - pruned)
-
-
-def _check_address(uri: str, shown: str) -> None:
-    """Refuse what MLflow would make anew, or take for a folder of runs."""
-    file = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not file.is_file():
-        problem = "is a folder" if file.is_dir() else "no such file; run an experiment first"
-        raise ValueError(f"--store {shown}: {problem}")
-    # databricks and uc are names of services; a folder of runs has to be allowed to MLflow.
-    if re.match(r"([\w+]+:|databricks|uc\b)", uri) or os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
-        return
-    hint = f"sqlite:///{uri}" if file.is_file() else "sqlite:///mlflow.db"
-    raise ValueError(f"--store {shown}: must be an address, as {hint} or http://HOST:PORT")
-
-
-def _without_password(uri: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _parents(run: Recorded) -> list[str]:

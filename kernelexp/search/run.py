@@ -22,6 +22,7 @@ from kernelexp.data import load
 from kernelexp.engine.checks import number, refuse
 from kernelexp.engine.kernels.radial import Gaussian
 from kernelexp.errors import JobFailed, JobInterrupted
+from kernelexp.experiment import Config
 from kernelexp.interrupts import Interrupted, check
 from kernelexp.jobs import Job, checked_job, parsed
 from kernelexp.preview import preview
@@ -94,7 +95,8 @@ def _planned(cfg: DictConfig) -> _Plan:
             raise refuse("validation", "null", allowed)
         fixed.append(_VALIDATION)
         held = float(_VALIDATION.partition("=")[2])
-    base = checked_job(cfg, (*fixed, *space.corners[0])).checked
+    ends = [checked_job(cfg, (*fixed, *corner)).checked for corner in space.corners]
+    base = ends[0]
     dataset = load(base.dataset, base.data_dir, seed=base.seed)
     X, source = dataset.train.X, base.dataset
     multiple = dataset.n_classes or 1 if source.balanced else 1
@@ -102,8 +104,16 @@ def _planned(cfg: DictConfig) -> _Plan:
     trials = cfg.hydra.sweeper.trials
     grid = space.grid
     trials = min(trials, len(grid)) if grid is not None else trials
-    found = rungs(len(X), len(dataset.test.X), held, trials, multiple)
+    asked = max(_points_asked(end) for end in ends)
+    found = rungs(len(X), len(dataset.test.X), held, trials, multiple, asked)
     return _Plan(space, found, _first(space, X, base.seed), tuple(fixed), base.seed)
+
+
+def _points_asked(config: Config) -> int:
+    """For a solver's centers and its subsample; more by those that folds hold out."""
+    sizes = [getattr(config.solver, name, None) for name in ("n_centers", "subsample_size")]
+    asked = max(size or 0 for size in sizes)
+    return asked if config.cv is None else ceil(asked * config.cv / (config.cv - 1))
 
 
 def _typed(override: Override) -> str:

@@ -26,7 +26,9 @@ class Rung:
     overrides: tuple[str, ...]
 
 
-def rungs(n: int, tested: int, held: float | None, trials: int, multiple: int = 1) -> list[Rung]:
+def rungs(
+    n: int, tested: int, held: float | None, trials: int, multiple: int = 1, asked: int = 0
+) -> list[Rung]:
     """From few points to all.
 
     Args:
@@ -36,10 +38,12 @@ def rungs(n: int, tested: int, held: float | None, trials: int, multiple: int = 
             tell close trials apart. None: none are, or folds.
         trials: on the first rung.
         multiple: what numbers of points must be a multiple of (balanced classes).
+        asked: points that the largest of the trials has to have, for its centers or its subsample.
     """
     valid = 0 if held is None else round(held * n) if held < 1 else int(held)
     sizes = [n - valid]
-    while len(sizes) < _MOST and sizes[0] // _FACTOR >= _FEWEST:
+    fewest = max(_FEWEST, asked + multiple - 1)
+    while len(sizes) < _MOST and sizes[0] // _FACTOR >= fewest:
         sizes.insert(0, sizes[0] // _FACTOR)
     found = []
     for points in sizes:

@@ -31,6 +31,8 @@ class TrackingConfig:
     patience_minutes: float = 10.0
 
     def __post_init__(self) -> None:
+        # $MLFLOW_TRACKING_URI may be there and empty, which is not to be set.
+        object.__setattr__(self, "uri", self.uri or "sqlite:///mlflow.db")
         if not self.experiment:
             raise refuse("experiment", "''", "a name")
         number("patience_minutes", self.patience_minutes, 0)

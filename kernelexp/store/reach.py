@@ -74,7 +74,9 @@ def cannot_open(uri: str, reason: str) -> StoreAway:
 
 def without_password(uri: str) -> str:
     """An address as it may be shown."""
-    return re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", uri)
+    # Also in a longer text; a password may have a slash in it.
+    masked = re.sub(r"(://[^:/@\s]*:)[^@\s]*@", r"\1***@", uri)
+    return re.sub(r"([?&][^=&\s]*password=)[^&\s]*", r"\1***", masked)
 
 
 def is_of_the_store(error: Exception) -> bool:

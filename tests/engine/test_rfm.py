@@ -229,6 +229,10 @@ def test_estimators():
         ({"inner": "rfm"}, "inner=rfm: must be one of"),
         ({"inner": {"ridge": 1}}, "must be a solver's name, or"),
         ({"inner": {"name": "exact", "ridgee": 1}}, "inner: exact has no ridgee, but epochs"),
+        (
+            {"inner": {"name": "eigenpro2", "stop": {"train_eror": 0}}},
+            "inner: stop has no train_eror, but",
+        ),
         ({"agop_power": 0}, "agop_power=0: must be a number above 0"),
         ({"agop_points": 1}, "agop_points=1: must be a whole number >= 2"),
     ],

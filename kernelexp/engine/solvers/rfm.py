@@ -15,7 +15,7 @@ from kernelexp.engine.checks import number
 from kernelexp.engine.gradients import agop_at, bytes_of_agop, transformed
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes
-from kernelexp.engine.registry import made
+from kernelexp.engine.registry import made, of_fields
 from kernelexp.engine.resource import clock
 from kernelexp.engine.singular import SingularMatrixWarning
 from kernelexp.engine.solvers.base import DivergenceError, Solver, SolverOption
@@ -218,6 +218,6 @@ def _inner(given: Any) -> SolverOption:
     if isinstance(given, SolverOption):
         return given
     if isinstance(given, Mapping) and isinstance(given.get("stop"), Mapping):
-        given = {**given, "stop": StopRule(**given["stop"])}
+        given = {**given, "stop": of_fields("inner", "stop", StopRule, given["stop"])}
     others = {name: cls for name, cls in solvers.SOLVERS.items() if name != RFM.name}
     return made("inner", given, others, "a solver's name, or {name: exact, ridge: 1e-3}")

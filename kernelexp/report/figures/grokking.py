@@ -9,7 +9,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import EPOCH, FEATURES
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import HERE, Data, from_then_on, summary
+from kernelexp.report.frames import HERE, Data, from_then_on, of_all_seeds, summary
 
 _ACCURACIES = {EPOCH.epoch_train_accuracy: "training", EPOCH.epoch_test_accuracy: "test"}
 _ROUNDS, _MATRIX = "rounds", "M"
@@ -26,8 +26,9 @@ def table(data: Data) -> pd.DataFrame:
     """
     if not data.file.get("matrix"):
         raise ValueError("the run has no M, which is kept whole of up to 256 coordinates")
-    rounds = summary(data.history, ["epoch"], list(_ACCURACIES))
-    rounds["seeds"] = data.history.groupby("epoch")["run"].nunique().to_numpy()
+    history = of_all_seeds(data.history, [])
+    rounds = summary(history, ["epoch"], list(_ACCURACIES))
+    rounds["seeds"] = history.groupby("epoch")["run"].nunique().to_numpy()
     M = np.array(data.file["matrix"])
     half = len(M) // 2
     i, j = np.mgrid[0:half, 0:half]

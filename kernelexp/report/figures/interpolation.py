@@ -8,7 +8,7 @@ from matplotlib.figure import FigureBase
 from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import style
 from kernelexp.report.figures import Figure
-from kernelexp.report.frames import Data, summary
+from kernelexp.report.frames import Data, of_all_seeds, summary
 
 _BY = ["dataset", "n", "kernel", "bandwidth", "solver", "epoch"]
 
@@ -18,6 +18,7 @@ def table(data: Data) -> pd.DataFrame:
     epochs = data.epochs().dropna(subset=[EPOCH.epoch_prediction_error])
     if epochs.empty:
         raise ValueError(f"no run has {EPOCH.epoch_prediction_error}; run with compare=[exact]")
+    epochs = of_all_seeds(epochs, _BY[:-1])
     if RUN.exact_test_accuracy not in epochs:
         epochs = epochs.assign(**{RUN.exact_test_accuracy: float("nan")})
     percent = {

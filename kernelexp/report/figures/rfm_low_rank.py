@@ -10,7 +10,7 @@ from kernelexp.metrics import EPOCH, RUN
 from kernelexp.report import paper as papers
 from kernelexp.report import style
 from kernelexp.report.figures import Claim, Figure
-from kernelexp.report.frames import Data, here, paper, summary, with_paper
+from kernelexp.report.frames import Data, here, of_all_seeds, paper, summary, with_paper
 
 _BY = ["dataset", "kernel", "bandwidth", "n", "metric", "epoch"]
 _MARKERS = {"full M": "o", "diagonal M": "D"}
@@ -21,7 +21,8 @@ def table(data: Data) -> pd.DataFrame:
     rows = data.epochs()
     diagonal = rows["solver.diagonal"].astype(str).str.lower() == "true"
     rows = rows.assign(metric=np.where(diagonal, "diagonal M", "full M"))
-    found = summary(rows.dropna(subset=[EPOCH.epoch_test_mse]), _BY, [EPOCH.epoch_test_mse])
+    rows = of_all_seeds(rows.dropna(subset=[EPOCH.epoch_test_mse]), _BY[:-1])
+    found = summary(rows, _BY, [EPOCH.epoch_test_mse])
     points = papers.points("rfm_low_rank")
     same = points.merge(found[_BY[:-2]].drop_duplicates())  # of its task, kernel and size
     return with_paper(found, same)

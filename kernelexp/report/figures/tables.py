@@ -80,9 +80,9 @@ FIGURE = Figure(
     title="Tables: kernels beside other learners",
     shows="Test accuracy or R2; each seed draws test rows anew. Squares are other learners; the table has standard deviations over "
     "seeds.",
-    needs=("kernel", "dataset", "n"),
+    needs=("kernel", "dataset", "n", "solver"),
     point=("dataset", "n", "kernel"),
-    one=("n", "bandwidth"),
+    one=("n", "bandwidth", "solver"),
     table=table,
     draw=draw,
     extra={"printed": printed},
