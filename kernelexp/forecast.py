@@ -37,7 +37,7 @@ def planned_memory(config: Config, anywhere: bool = False) -> Plan | None:
     Raises:
         ValueError: where the run does not fit, or a size exceeds the data.
     """
-    shape = config.dataset.shape()
+    shape = shape_of(config)
     if shape is None:
         return None
     plans = [planned(config, shape, anywhere)[2]]
@@ -54,6 +54,12 @@ def planned_memory(config: Config, anywhere: bool = False) -> Plan | None:
     return replace(plan, gigabytes={**plan.gigabytes, "process": process})
 
 
+def shape_of(config: Config) -> Shape | None:
+    """The sizes of a run's data, None where these are not known without reading them: also of a file of the user's own."""
+    own = own_file(config.dataset, config.data_dir)
+    return config.dataset.shape() if own is None else None
+
+
 def check_sizes(configs: Iterable[Config]) -> None:
     """Refuse what asks for more than its data have, whatever memory there is; data of unknown sizes are passed over.
 
@@ -62,11 +68,9 @@ def check_sizes(configs: Iterable[Config]) -> None:
     """
     shapes: dict[str, Shape | None] = {}  # jobs share their data
     for config in configs:
-        if own_file(config.dataset, config.data_dir) is not None:
-            continue
-        dataset = repr(config.dataset)
+        dataset = repr((config.dataset, config.data_dir))
         if dataset not in shapes:
-            shapes[dataset] = config.dataset.shape()
+            shapes[dataset] = shape_of(config)
         if (shape := shapes[dataset]) is not None:
             trained = shape._replace(n_train=_fewest_trained(config, shape.n_train))
             _planned(config, trained, Limits(config.resource, 0, _ENDLESS, _BUSY_BLOCK))

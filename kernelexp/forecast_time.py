@@ -12,7 +12,7 @@ from kernelexp.data.base import Shape
 from kernelexp.engine import StopRule, rates
 from kernelexp.engine.solvers.work import ALL_PAIRS, Work, cost
 from kernelexp.experiment import Config
-from kernelexp.forecast import planned
+from kernelexp.forecast import planned, shape_of
 
 # Of a run, beside training: data, the store, its files.
 _RUN_SECONDS = 1.0
@@ -50,7 +50,7 @@ class Stopwatch:
 
     def of(self, config: Config) -> Seconds | None:
         """Set-up, epochs and evaluation of a run, of all its folds; None where sizes or work are not known."""
-        shape = config.dataset.shape()
+        shape = shape_of(config)
         if shape is None:
             return None
         solver, sizes, plan = planned(config, shape)

@@ -9,7 +9,7 @@ from functools import cache
 from kernelexp.console import Preview
 from kernelexp.data.fingerprint import are_here
 from kernelexp.epochs_before import Before
-from kernelexp.forecast import check_sizes, planned_memory
+from kernelexp.forecast import check_sizes, planned_memory, shape_of
 from kernelexp.forecast_time import Stopwatch
 from kernelexp.jobs import Job
 from kernelexp.resume import finished_run
@@ -43,7 +43,7 @@ def _planned(job: Job, stopwatch: Stopwatch) -> Preview:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shape = c.dataset.shape()
+            shape = shape_of(c)
             check_sizes([c])
             plan = planned_memory(c)
             seconds = stopwatch.of(c)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from kernelexp.data.preprocessing import Preprocessing
-from kernelexp.data.ranges import check_numbers
+from kernelexp.data.ranges import check_numbers, check_type
 from kernelexp.engine.model import KernelModel, predicted_labels
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class KernelPredictor:
                 f"{what}: shape {x.shape}, {x.dtype}; must be numbers (m, {', '.join(map(str, shape))}){flat}, "
                 "with m at least 1"
             )
+        check_type(what, x)
         # As of training points: of NaN the largest output would be the first, a label like any other.
         check_numbers(what, x, torch.float64, x.size)
         X = self.preprocessing(x, dtype)

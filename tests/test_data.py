@@ -229,6 +229,34 @@ def test_balanced():
         load(SOURCES["digits"](n_train=205, balanced=True), NOWHERE)
 
 
+@pytest.mark.parametrize("name", ["synthetic1", "modular"])
+def test_balanced_points_that_are_drawn(name):
+    """As many as are asked for are drawn so: of any others the rarer class would have too few."""
+    given = {"n_train": 98, "p": 7} if name == "modular" else {"n_train": 98}
+    if name == "modular":
+        given["n_train"] = 21
+    source = SOURCES[name](balanced=True, **given)
+    for seed in range(5):
+        data = load(source, NOWHERE, seed=seed)
+        classes = 7 if name == "modular" else 2
+        each = given["n_train"] // classes
+        assert torch.bincount(data.train.labels).tolist() == [each] * classes
+    if name == "modular":
+        pairs = {tuple(x.tolist()) for x in torch.cat([data.train.X, data.test.X])}
+        assert len(pairs) == 49
+        with pytest.raises(ValueError, match="must be a multiple of 7, at most"):
+            load(SOURCES[name](balanced=True, n_train=24, p=7), NOWHERE)
+
+
+def test_test_points_do_not_depend_on_how_many_are_trained_on():
+    for balanced in (False, True):
+        few, many = (
+            load(SOURCES["digits"](n_train=n, n_test=50, balanced=balanced), NOWHERE, seed=3)
+            for n in (100, 200)
+        )
+        assert torch.equal(few.test.X, many.test.X)
+
+
 def test_scales():
     for scale in ("unit", "standard", "unit_norm", "none"):
         X = load(SOURCES["digits"](scale=scale), NOWHERE, dtype=torch.float64).train.X
@@ -449,39 +477,6 @@ def test_odd_columns_are_scaled(tmp_path):
             assert X[:, 2].unique().numel() == 30
     X = own(tmp_path, x_train=np.outer(1.7e9 + np.arange(30), np.ones(4))).train.X
     torch.testing.assert_close(X[:, 0], torch.linspace(0, 1, 30), atol=1e-6, rtol=0)
-
-
-def test_other_arrays_under_another_data_dir_are_read(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path / "cache"))
-
-    def idx(array):
-        head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
-        return head + array.tobytes()
-
-    def write(folder, value):
-        raw = folder / "MNIST" / "raw"
-        raw.mkdir(parents=True, exist_ok=True)
-        for part, n in (("train", 20), ("t10k", 10)):
-            x, y = np.full((n, 28, 28), value, np.uint8), np.arange(n, dtype=np.uint8) % 10
-            (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(x))
-            (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(y))
-
-    def level(folder):
-        data = load(SOURCES["mnist"](scale="none"), folder)
-        assert data.location == str(folder)
-        return int(data.train.X.max())
-
-    write(tmp_path / "one", 1)
-    write(tmp_path / "two", 2)
-    assert [level(tmp_path / name) for name in ("one", "two", "one", "one")] == [1, 2, 1, 1]
-    kept = list((tmp_path / "cache").glob("*.npz"))
-    assert len(kept) == 1
-    monkeypatch.setattr(SOURCES["mnist"], "read", lambda *_: 1 / 0)
-    assert level(tmp_path / "one") == 1  # from what was parsed
-    monkeypatch.undo()
-    monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path / "cache"))
-    write(tmp_path / "one", 3)
-    assert level(tmp_path / "one") == 3
 
 
 def test_pickles_are_not_opened(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from kernelexp import experiment, interrupts, sweep
+from kernelexp.data.held_out import held_out
 from kernelexp.search import run
 from kernelexp.search.pruning import Outcome, Pruned, Pruner, bounds
 from kernelexp.search.rungs import Rung, rungs
@@ -142,10 +143,22 @@ def test_no_trial_has_fewer_points_than_its_centers():
     assert [rung.points for rung in rungs(2000, 300, 0.2, 9, 10, asked=525)] == [1600]
 
 
-def test_a_search_of_the_number_of_centers(search, runs):
-    done = search(
+@pytest.mark.parametrize("groups", [3, 4, 9])
+def test_few_groups_leave_points_on_each_rung(groups):
+    """Of few points a number that is a fifth of all takes every group."""
+    n, labels = 6750, np.arange(6750) % groups
+    for rung in rungs(n, 100, 0.2, 9, grouped=True)[:-1]:
+        given = dict(override.split("=") for override in rung.overrides)
+        m, valid = int(given["dataset.n_train"]), int(given["validation"])
+        assert m - valid == rung.points
+        held = held_out(valid, m, np.random.default_rng(0), groups=labels[:m])
+        assert valid <= held.sum() < m
+
+
+def test_a_search_of_the_number_of_centers(cli):
+    done = cli(
         "dataset=synthetic1", "dataset.n_train=2000", "solver=exact", "validation=0.2",
-        "solver.n_centers=600..1500", "hydra.sweeper.trials=3", "dry_run=true",
+        "solver.n_centers=600..1500", "hydra.sweeper.trials=3", "dry_run=true", module="kernelexp.search",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "a search: 3 trials on 1,600 points" in done.out

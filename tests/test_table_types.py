@@ -84,6 +84,39 @@ def test_truth_values_stay_what_they_are(frame, table, tmp_path):
     assert columns.unknown(rows) == []
 
 
+def test_one_word_beside_truth_values(tmp_path):
+    """With it they are read as the texts True and False: only its row is unknown."""
+    rng = np.random.default_rng(0)
+    made = pd.DataFrame({"member": rng.random(60) < 0.5, "x": rng.normal(size=60)})
+    made.assign(left=~made.member).to_csv(tmp_path / "train.csv", index=False)
+    columns = loaded(table_of(tmp_path / "train.csv", "left", ())).columns
+    odd = made.assign(left=~made.member).astype({"member": object, "left": object})
+    odd.loc[7, "member"] = "unknown"
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    rows = read_table(tmp_path / "odd.csv", columns.texts)
+    frame = pa.Table.from_pandas(odd.astype({"member": str, "left": bool}))
+    for table in (rows, frame):
+        assert columns.unknown(table) == ["member=unknown"]
+        others = np.arange(60) != 7
+        one_hot = columns.points(table, "new")[:, :2]
+        assert one_hot[7].tolist() == [0, 0]
+        assert (one_hot[others] == np.stack([~made.member, made.member], 1)[others]).all()
+        assert (columns.targets(table, "new") == ~made.member).all()
+    odd.loc[3, "left"] = "perhaps"
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    with pytest.raises(ValueError, match="new: left=perhaps is not among the labels"):
+        columns.targets(read_table(tmp_path / "odd.csv", columns.texts), "new")
+
+
+def test_a_line_longer_than_what_is_parsed_at_a_time(tmp_path, monkeypatch):
+    """Of a table with a column for each of 60,000 genes the header alone has a megabyte."""
+    monkeypatch.setattr(arrow_files, "_BLOCK", 1000)
+    names = [f"x{i}" for i in range(500)]
+    made = pd.DataFrame(np.arange(1500.0).reshape(3, 500), columns=names)
+    made.to_csv(tmp_path / "t.csv", index=False)
+    assert read_table(tmp_path / "t.csv").to_pandas().equals(made)
+
+
 @pytest.mark.parametrize("how", ["a file", "group", "time"])
 def test_texts_of_test_rows_alone_are_warned_of(how, tmp_path):
     made = coded(["a", "b"], 60, np.arange(60) % 2).assign(when=range(60))

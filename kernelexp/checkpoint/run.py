@@ -185,7 +185,8 @@ class Checkpoints:
             run_id=None if self._recorded is None else self._recorded.run_id,
             store=self.run.store,
             resumed=self.resumed,
-            epochs=tuple(self.epochs),
+            # Those of a shorter run are nothing to go on from without its training.
+            epochs=() if isinstance(saved, Untrained) else tuple(self.epochs),
             folds=tuple(self.folds),
             stopped_by=stopped_by,
         )

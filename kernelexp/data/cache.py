@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import uuid
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +46,17 @@ def read_arrays(
     try:
         if kept is not None:
             return read_npz(kept), source.location(data_dir)
-    except (FileNotFoundError, ValueError):  # none yet, or a broken one: it is written anew
+    except (
+        OSError,
+        ValueError,
+    ):  # none yet, one that is not to be read, or a broken one: it is written anew
         pass
     arrays = source.read(data_dir, seed)
     kept = _kept(source, data_dir)  # of the files that were downloaded
     if kept is not None and keep:
         for other in cache_dir().glob(f"{source.name}-*.npz"):
-            other.unlink(missing_ok=True)
+            with suppress(OSError):  # it is another user's, or gone
+                other.unlink()
         write_npz(kept, arrays)
     return arrays, source.location(data_dir)
 
@@ -77,7 +82,11 @@ def read_npz(path: Path) -> Arrays:
         raise FileNotFoundError(path)
     if not zipfile.is_zipfile(path):  # NumPy would take it for pickled objects
         raise ValueError(f"{path}: not a readable .npz file")
-    with np.load(path, allow_pickle=False) as stored:
+    try:
+        opened = np.load(path, allow_pickle=False)
+    except Exception as error:  # as below
+        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
+    with opened as stored:
         missing = [name for name in ARRAYS if name not in stored.files]
         if missing:
             needed = ", ".join(ARRAYS)
@@ -90,14 +99,12 @@ def read_npz(path: Path) -> Arrays:
 
 def write_npz(path: Path, arrays: Arrays) -> None:
     """Write whole or not at all; a folder that cannot be written is passed over."""
+    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:  # to be read by whom files of this user are
             np.savez(file, **arrays.named())
         os.replace(temporary, path)
     except OSError:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 MISSING = "(missing)"
+# As Arrow writes them.
+TRUTHS = ("false", "true")
 # Of so many different texts of a column so few may be no numbers: a mistake in a column of numbers, not levels.
 _SEVERAL, _FEW_WORDS = 10, 0.2
 # Words with digits in more than so many of the rows are no mistakes, but ends of a scale: <1, 10+.
@@ -46,6 +48,18 @@ def is_number(kind: pa.DataType) -> bool:
 def as_texts(values: pa.ChunkedArray) -> pa.Array:
     """A column as texts, missing ones as ``(missing)``."""
     return pc.fill_null(pc.cast(values.combine_chunks(), pa.string()), MISSING)
+
+
+def as_levels(values: pa.ChunkedArray, levels: Sequence[str]) -> pa.Array:
+    """A column as texts, those that are truth values as training rows have them.
+
+    One other word beside them, and True and False are read as the texts they are written as.
+    """
+    texts = as_texts(values)
+    if not set(levels) <= {*TRUTHS, MISSING}:
+        return texts
+    lower = pc.utf8_lower(texts)
+    return pc.if_else(pc.is_in(lower, pa.array(TRUTHS)), lower, texts)
 
 
 def _reads_as_number(text: str) -> bool:

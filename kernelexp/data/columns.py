@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from kernelexp.data.column_kinds import (
     MISSING,
+    TRUTHS,
+    as_levels,
     as_texts,
     count_missing,
     drop_option,
@@ -162,7 +164,7 @@ class Columns:
             if column.levels is None:
                 x[:, start] = _numbers(column, values)
             else:
-                texts = as_texts(values)
+                texts = as_levels(values, column.levels)
                 places = pc.index_in(texts, pa.array(column.levels, pa.string()))
                 known = places.is_valid().to_numpy(False)
                 x[known, start + places.drop_null().to_numpy()] = 1
@@ -174,7 +176,8 @@ class Columns:
         found = []
         for column in self.features:
             if column.levels is not None:
-                there = set(pc.unique(as_texts(table[column.name])).to_pylist())
+                texts = as_levels(table[column.name], column.levels)
+                there = set(pc.unique(texts).to_pylist())
                 found += [f"{column.name}={text}" for text in there.difference(column.levels)]
         return sorted(found)
 
@@ -194,11 +197,12 @@ class Columns:
         if self.classes is None:
             refuse_no_numbers(self.target, values, what)
             return np.array(values.to_numpy())
-        places = pc.index_in(as_texts(values), pa.array(self.classes, pa.string()))
+        texts = as_levels(values, self.classes)
+        places = pc.index_in(texts, pa.array(self.classes, pa.string()))
         if places.null_count:
             row = int(np.flatnonzero(places.is_null().to_numpy(False))[0])
             raise ValueError(
-                f"{what}: {self.target}={as_texts(values)[row]} is not among the labels of training rows "
+                f"{what}: {self.target}={texts[row]} is not among the labels of training rows "
                 f"({listed(self.classes)}); leave such rows out, or take another seed"
             )
         return np.array(places.to_numpy(), dtype=np.int64)
@@ -231,7 +235,7 @@ class Columns:
 
 def _are_texts(levels: Sequence[str] | None) -> bool:
     """And neither numbers nor truth values, as which Arrow reads all that is true or false."""
-    return levels is not None and not set(levels) <= {"true", "false", MISSING}
+    return levels is not None and not set(levels) <= {*TRUTHS, MISSING}
 
 
 def _fitted(name: str, values: pa.ChunkedArray, impute: bool, what: str) -> Column:

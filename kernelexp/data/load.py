@@ -19,7 +19,7 @@ from kernelexp.data.label_noise import corrupt, disturb
 from kernelexp.data.large import take
 from kernelexp.data.overlap import warn_of_overlap
 from kernelexp.data.preprocessing import Preprocessing
-from kernelexp.data.ranges import check_numbers
+from kernelexp.data.ranges import check_numbers, check_type
 from kernelexp.data.targets import classes_of, encode, targets
 from kernelexp.engine.checks import refuse
 
@@ -181,11 +181,7 @@ def check(arrays: Arrays, dtype: torch.dtype, scaled: bool) -> None:
     for part in ("train", "test"):
         x, y = (getattr(arrays, f"{axis}_{part}") for axis in "xy")
         for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
-            if array.dtype.kind in "iuf" and (not array.dtype.isnative or array.itemsize > 8):
-                fitting = "numbers of up to 64 bits, in this machine's byte order"
-                raise ValueError(
-                    f"{name}: {array.dtype.str}; must be {fitting}: .astype('float64')"
-                )
+            check_type(name, array)
         if x.ndim < 2 or not x.size or x.dtype.kind not in "biuf":
             raise ValueError(
                 f"x_{part}: shape {x.shape}, {x.dtype}; must be numbers, (n, d) or images"
@@ -232,7 +228,8 @@ def _drawn(
         if classes is None:
             raise refuse("dataset.balanced", True, "false for regression targets")
         labels = encode(classes, arrays.y_train)
-        train = _balanced_rows(labels, source.n_train, len(classes), rng)
+        own = _rng(seed, "balanced")
+        train = _balanced_rows(labels, source.n_train, len(classes), own)
     return train, _rows(source.n_test, len(arrays.x_test), rng)
 
 

@@ -59,8 +59,12 @@ class Modular(DatasetSource):
         one_hot = np.eye(self.p)
         x = np.concatenate([one_hot[a], one_hot[b]], axis=1)[order]
         y = self._result(a, b)[order]
-        n = self._n_train
-        return Arrays(x[:n], y[:n], x[n:], y[n:])
+        trained = np.arange(len(y)) < self._n_train
+        if self.balanced and self.n_train is not None and self.n_train % self.p == 0:
+            # The first of each class; as many as there are, where that is too few.
+            each = [np.flatnonzero(y == c)[: self.n_train // self.p] for c in range(self.p)]
+            trained = np.isin(np.arange(len(y)), np.concatenate(each))
+        return Arrays(x[trained], y[trained], x[~trained], y[~trained])
 
     def shape(self) -> Shape:
         left = self._pairs - self._n_train

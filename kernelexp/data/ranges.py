@@ -11,6 +11,17 @@ import torch
 _PART = 1 << 24
 
 
+def check_type(name: str, array: np.ndarray) -> None:
+    """Refuse numbers that PyTorch does not take.
+
+    Raises:
+        ValueError: one line with the array's name.
+    """
+    if array.dtype.kind in "iuf" and (not array.dtype.isnative or array.itemsize > 8):
+        fitting = "numbers of up to 64 bits, in this machine's byte order"
+        raise ValueError(f"{name}: {array.dtype.str}; must be {fitting}: .astype('float64')")
+
+
 def check_numbers(
     name: str, array: np.ndarray, dtype: torch.dtype, summed: int, scale: str = "none"
 ) -> None:

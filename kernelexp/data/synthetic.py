@@ -29,14 +29,16 @@ class Synthetic1(DatasetSource):
 
     def read(self, data_dir: Path, seed: int) -> Arrays:
         rng = np.random.default_rng([seed, 50])
-        train = self._draw(self.n_train or _DEFAULT_SIZE, rng)
+        train = self._draw(self.n_train or _DEFAULT_SIZE, rng, self.balanced)
         return Arrays(*train, *self._draw(self.n_test or _DEFAULT_SIZE, rng))
 
     def shape(self) -> Shape:
         return Shape(self.n_train or _DEFAULT_SIZE, self.n_test or _DEFAULT_SIZE, 50, 1)
 
-    def _draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        y = rng.integers(0, 2, n)
+    def _draw(
+        self, n: int, rng: np.random.Generator, balanced: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        y = rng.permutation(np.arange(n) % 2) if balanced else rng.integers(0, 2, n)
         x = rng.uniform(-1, 1, (n, 50))
         x[:, 0] = rng.normal(np.where(y == 1, 0.0, self.other_mean), 1.0)
         return x, y

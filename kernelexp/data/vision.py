@@ -37,11 +37,16 @@ class Vision(DatasetSource):
     def read(self, data_dir: Path, seed: int) -> Arrays:
         try:
             return self._both(data_dir, download=False)
-        except RuntimeError:
-            pass  # not there: torchvision's word for it
+        except (RuntimeError, ValueError, TypeError, AssertionError):
+            pass  # not there, torchvision's word for it is RuntimeError, or broken
         try:
             return self._both(_download_place(data_dir), download=True)
         except Exception as error:  # whatever the network, the disk or a wrong file raises
+            if self.files(data_dir):
+                raise ValueError(
+                    f"dataset={self.name}: files in {self._place(data_dir)} are broken or missing "
+                    f"({_first_line(error)}); remove {self.pattern} there, and put {self.needed}"
+                ) from error
             raise FileNotFoundError(
                 f"dataset={self.name}: not in data_dir={data_dir} and not to be downloaded "
                 f"({_first_line(error)}); put {self.needed} or {self.name}.npz there, or take "

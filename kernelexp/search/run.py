@@ -97,7 +97,7 @@ def _planned(cfg: DictConfig) -> _Plan:
         held = float(_VALIDATION.partition("=")[2])
     ends = [checked_job(cfg, (*fixed, *corner)).checked for corner in space.corners]
     base = ends[0]
-    dataset = load(base.dataset, base.data_dir, seed=base.seed)
+    dataset = load(base.dataset, base.data_dir, seed=base.seed, dtype=base.dtype)
     X, source = dataset.train.X, base.dataset
     multiple = dataset.n_classes or 1 if source.balanced else 1
     number("hydra.sweeper.trials", cfg.hydra.sweeper.trials, 1, whole=True)
@@ -105,7 +105,8 @@ def _planned(cfg: DictConfig) -> _Plan:
     grid = space.grid
     trials = min(trials, len(grid)) if grid is not None else trials
     asked = max(_points_asked(end) for end in ends)
-    found = rungs(len(X), len(dataset.test.X), held, trials, multiple, asked)
+    grouped = getattr(source, "group", None) is not None
+    found = rungs(len(X), len(dataset.test.X), held, trials, multiple, asked, grouped)
     return _Plan(space, found, _first(space, X, base.seed), tuple(fixed), base.seed)
 
 

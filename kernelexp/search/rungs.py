@@ -27,7 +27,13 @@ class Rung:
 
 
 def rungs(
-    n: int, tested: int, held: float | None, trials: int, multiple: int = 1, asked: int = 0
+    n: int,
+    tested: int,
+    held: float | None,
+    trials: int,
+    multiple: int = 1,
+    asked: int = 0,
+    grouped: bool = False,
 ) -> list[Rung]:
     """From few points to all.
 
@@ -39,6 +45,8 @@ def rungs(
         trials: on the first rung.
         multiple: what numbers of points must be a multiple of (balanced classes).
         asked: points that the largest of the trials has to have, for its centers or its subsample.
+        grouped: whether groups are held out, as wholes: then each rung holds the share of all points out, since a number
+            may be more than a few of them leave.
     """
     valid = 0 if held is None else round(held * n) if held < 1 else int(held)
     sizes = [n - valid]
@@ -47,9 +55,10 @@ def rungs(
         sizes.insert(0, sizes[0] // _FACTOR)
     found = []
     for points in sizes:
-        taken = (points + valid) // multiple * multiple
+        out = valid * points // sizes[-1] if grouped else valid
+        taken = (points + out) // multiple * multiple
         smaller = [f"dataset.n_train={taken}", f"dataset.n_test={min(tested, _TESTED)}"]
-        smaller += [f"validation={valid}"] if valid else []
-        found.append(Rung(taken - valid, trials, tuple(smaller) if points < sizes[-1] else ()))
+        smaller += [f"validation={out}"] if out else []
+        found.append(Rung(taken - out, trials, tuple(smaller) if points < sizes[-1] else ()))
         trials = max(1, trials // _FACTOR)
     return found
