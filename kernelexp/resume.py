@@ -26,6 +26,8 @@ MEMORY_TAG = "out_of_memory"
 # Of a trial of a search: that it ended early, and why; that it had few of the points.
 PRUNED_TAG, PARTIAL_TAG = "search.pruned", "search.partial"
 _POLL_SECONDS = 1.0
+# Seconds that a store which fails is asked again, whatever the patience.
+_BRIEFLY = 3.0
 _WATCH = Watch()
 
 
@@ -70,7 +72,8 @@ def finished_or_claimed(
     """``finished_run``, or the claim to the job; while another living process is at it, wait for that.
 
     Such a process is another sweep, on any machine, or a worker that outlives its killed launcher by the job
-    it is at. ``waiting`` is told who it is, once. ``patience``: seconds that the store may be away meanwhile.
+    it is at. ``waiting`` is told who it is, once. ``patience``: seconds that the store may be away meanwhile;
+    before that it may be for three.
 
     Raises:
         Exception: of the store.
@@ -82,9 +85,10 @@ def finished_or_claimed(
             turn, who = _turn(client, experiment_id, job, parent)
             away_since = None
         except Exception:
-            # The store went; the process that is at the job may well go on.
+            # A store that many ask at once may fail one of them; one that went may come back, and the process
+            # that is at the job may well go on.
             away_since = away_since or time.monotonic()
-            if not told or time.monotonic() > away_since + patience:
+            if time.monotonic() > away_since + max(_BRIEFLY, patience if told else 0):
                 raise
             turn, who = None, ""
         if turn is not None:

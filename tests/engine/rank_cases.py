@@ -2,12 +2,23 @@
 
 import sys
 import warnings
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import torch
 from torch.distributed import TCPStore
 
-from kernelexp.engine import KERNELS, SOLVERS, Problem, ResourceLimits, StopRule, operator, prepare
+from kernelexp.engine import (
+    KERNELS,
+    SOLVERS,
+    Problem,
+    ResourceLimits,
+    StopRule,
+    operator,
+    plan,
+    prepare,
+)
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.rank_group import Group
 from kernelexp.engine.rank_watch import Watch
@@ -36,6 +47,7 @@ CASES = {
     "eigenpro4, K in part": ("eigenpro4", {"epochs": 4, **FEW}, {"cache_gb": 0.0005}),
     "eigenpro4, K not kept": ("eigenpro4", {"epochs": 4, **FEW}, {"cache_gb": 0.0}),
     "eigenpro4, inexact": ("eigenpro4", {"epochs": 3, "projection": "inexact", **FEW}, {}),
+    "eigenpro4, pieces": ("eigenpro4", {"epochs": 2, "batch_size": 200, **FEW}, {}),
     "eigenpro4, kmeans": ("eigenpro4", {"epochs": 3, "n_centers": 100, "centers": "kmeans"}, {}),
     "falkon": ("falkon", FEW, {}),
     "falkon, rpcholesky": ("falkon", {**FEW, "ridge": 1e-3, "centers": "rpcholesky"}, {}),
@@ -83,12 +95,23 @@ def result(training):
     }
 
 
+@contextmanager
+def pieces(name):
+    """Of kept rows few at a time, of which a rank with a center more than another takes one less."""
+    usual = plan.tiling
+    if "pieces" in name:
+        plan.tiling = lambda device: replace(usual(device), gathered_bytes=60_300)
+    yield
+    plan.tiling = usual
+
+
 def all_results(ranks):
     """Of all cases, by name and precision."""
     found = {}
     for name, (solver, settings, limits) in CASES.items():
         for dtype in (torch.float64, torch.float32):
-            training = prepare(ALL[solver](**settings), problem(ranks, dtype, limits=limits))
+            with pieces(name):
+                training = prepare(ALL[solver](**settings), problem(ranks, dtype, limits=limits))
             found[name, dtype] = result(training)
     for name in ("eigenpro2", "eigenpro4", "falkon", "cg"):
         solver, settings, limits = CASES[name]

@@ -144,6 +144,28 @@ def test_rounding_at_one_far_row_is_seen():
         assert "float32 cannot hold weights" in training.warning
 
 
+@pytest.mark.parametrize(("kernel", "times"), [("polynomial", 3000), ("relu_ntk", 1e6)])
+def test_rows_beside_which_float64_does_not_see_the_others(kernel, times):
+    """What is not solved is not called the least-squares solution; ``exact`` solves it."""
+    X, Y = normal(200, 4).double(), normal(200, 1, seed=1).double()
+    left, others = {}, torch.arange(200) != 17
+    for scale in (1, times):
+        X[17] *= scale
+        p = Problem(KERNELS[kernel](), X.clone(), Y)
+        for name, settings in (("exact", {}), ("cg", {}), ("ridge_path", {"ridges": [1e-4]})):
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always", SingularMatrixWarning)
+                training = prepare(SOLVERS[name](**settings), p)
+                list(training.run())
+            off = (Y - training.model().predict(p.X))[others].norm() / Y[others].norm()
+            left[name, scale] = off.item(), " ".join(str(w.message) for w in said)
+    off, said = left["cg", times]
+    assert off < 1.1 * left["exact", times][0] + 1e-6 or "the system is not solved" in said
+    hidden = "beside the largest rows of K float64 does not see the others"
+    assert hidden in left["ridge_path", times][1]
+    assert hidden not in left["ridge_path", 1][1]
+
+
 @pytest.mark.parametrize("n", [1, 5, 200, 264, 1000])
 def test_some_points_stand_for_all(n):
     p = replace(far(n + 300), X=far(n + 300).X[:n], Y=far(n + 300).Y[:n])

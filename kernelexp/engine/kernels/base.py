@@ -72,9 +72,10 @@ class FunctionKernel(Kernel):
     diagonal: Callable[[Tensor], Tensor] | float
 
     def matrix(self, X: Points, Z: Points) -> Tensor:
-        return self.function(X.values, Z.values)
+        # Copies: the caller may write into what it gets, and this may be a view of the points.
+        return self.function(X.values, Z.values).clone(memory_format=torch.contiguous_format)
 
     def diag(self, X: Tensor) -> Tensor:
         if callable(self.diagonal):
-            return self.diagonal(X)
+            return self.diagonal(X).clone(memory_format=torch.contiguous_format)
         return X.new_full((len(X),), self.diagonal)

@@ -236,7 +236,7 @@ class CG(Solver[CGSystem, CGIterate]):
         if not (looks and self._held_is_better(system, iterate)):
             iterate.held = iterate.solution.clone()
             return
-        iterate.solution = iterate.held
+        iterate.solution = iterate.held.clone()
         iterate.outputs = system.outputs(iterate.solution)
         R = (system.right - iterate.outputs).sub_(iterate.solution, alpha=system.shift)
         iterate.relative_residual = relative_residual(R, system.right)
@@ -279,9 +279,11 @@ class CG(Solver[CGSystem, CGIterate]):
         iterate.outputs = torch.where(same, outputs, iterate.outputs)
         left = Y - iterate.outputs
         reach = system.matmul(left).norm(dim=0) / (system.size * Y.norm(dim=0))
-        iterate.relative_residual = reach.nan_to_num(0).max().item()
+        unseen = left.norm(dim=0) / Y.norm(dim=0) if system.hides_others else reach
+        iterate.relative_residual = unseen.nan_to_num(0).max().item()
         if iterate.relative_residual > SOLVED:
-            iterate.warning = unsolved(iterate.relative_residual, self.ridge)
+            other = ["solver=exact"] if system.hides_others else []
+            iterate.warning = unsolved(iterate.relative_residual, self.ridge, *other)
             return
         self._say_what_is_unmet(system, iterate, 0.0)
 

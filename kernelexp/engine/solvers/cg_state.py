@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernelexp.engine.krylov_preconditioners import LowRank
 from kernelexp.engine.operator import KernelOperator
+from kernelexp.engine.singular import hides_others
 from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.spectrum import Spectrum
 
@@ -34,6 +35,11 @@ class CGSystem(System):
     def size(self) -> float:
         """|K + shift I|, the largest eigenvalue."""
         return len(self.targets) * self.spectrum.top_eigenvalue + self.shift
+
+    @property
+    def hides_others(self) -> bool:
+        """Whether rounding of a few rows of K is more than what most points have."""
+        return hides_others(self.spectrum.diagonal, self.size)
 
     def derived(self) -> Derived:
         return {

@@ -40,6 +40,7 @@ def plan_projected(
         ValueError: where it does not fit, or a size exceeds the data.
     """
     n, d, c, w, p = sizes.n, sizes.d, sizes.c, sizes.itemsize, rule.count(sizes.n)
+    number("resource.ranks", sizes.ranks, 1, p, whole=True)  # each has some of the centers
     number("solver.subsample_size", s, 2, p, whole=True, optional=True)
     s = s or min(p, _SUBSAMPLE)
     number("solver.q", q, 0, s - 1, whole=True, optional=True)

@@ -241,9 +241,8 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
         table = iterate.table[rows] if reduces else None
         points = system.points[index] if len(batches) > 1 else None
         p, c = iterate.alpha.shape
-        h = iterate.alpha.new_zeros(
-            c, system.K.shape[1]
-        ).mT  # stored by columns, as BLAS adds to it fastest
+        # By columns, as BLAS adds to it fastest.
+        h = iterate.alpha.new_zeros(c, system.K.shape[1]).mT
         corrections = h.new_zeros(P.q, c)
         memory = h.new_empty(len(batches[0]), len(h))  # the first batches are the largest
         # g, f(X) - Y as each batch meets it, less the table's where there is one; by columns, see h.
@@ -257,7 +256,7 @@ class ProjectedSGD(MiniBatchSolver[ProjectedSystem, ProjectedIterate]):
             if points is not None and start:
                 system.add_temporary(points, temporary, b, share)
             weights = ranks.own(iterate.alpha).mT.contiguous()
-            for part, K in system.K.picked(batch, memory):  # read once, used twice
+            for part, K in system.picked(batch, memory):  # read once, used twice
                 share[part].mT.addmm_(weights, K.mT)
                 if not ranks.alone:
                     g[part] += ranks.all_reduce(share[part])

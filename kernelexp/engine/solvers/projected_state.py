@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -34,6 +35,12 @@ class ProjectedSystem(MiniBatchSystem):
     projection: Projection
     interval: int
     center_features: Tensor
+
+    def picked(self, index: Tensor, memory: Tensor) -> Iterable[tuple[slice, Tensor]]:
+        """K[index] by pieces, into ``memory``: one where ranks meet after each, since others would differ by rank."""
+        if self.ranks.alone:
+            return self.K.picked(index, memory)
+        return [(slice(None), self.K.rows(index, memory[: len(index)]))]
 
     def add_temporary(self, points: Points, weights: Tensor, batch: slice, out: Tensor) -> None:
         """Add to f of a batch, (m, c), what the points before it do as temporary centers, shared by ranks."""

@@ -16,6 +16,7 @@ from kernelexp.engine.model import predicted_labels, r2
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory
 from kernelexp.engine.resource import clock
+from kernelexp.engine.singular import tell_of_hidden
 from kernelexp.engine.solvers.base import Solver
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Derived, Iterate, System
@@ -172,6 +173,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         )
         centers, n = problem.points_of(Z), len(X)
         A = kernel(centers, centers).dense(Y.new_empty(len(Z), len(Z)))
+        tell_of_hidden(A.diagonal(), len(A) * A.trace().item())
         # Where all points are centers, which then all differ, it is K itself.
         if len(Z) == n and self.center_rule.takes_all(n):
             S, Q = _eigen(A)

@@ -128,8 +128,8 @@ def saved(iterate: Iterate, ranks: Ranks, n: int) -> Saved:
 def restore(iterate: Iterate, stored: Saved, ranks: Ranks) -> None:
     """Put saved fields into an iterate that was just started, on several ranks their own rows.
 
-    Tensors of the same shape are filled in place: how they are stored, by rows or by columns, decides the
-    last digits of products with them.
+    Tensors of the same shape are stored as they were: by rows or by columns decides the last digits of products with
+    them. They are new ones, since a model that was handed out may have the former.
 
     Raises:
         ValueError: where the fields are those of another solver or another version.
@@ -143,7 +143,7 @@ def restore(iterate: Iterate, stored: Saved, ranks: Ranks) -> None:
         own = getattr(iterate, name)
         value = ranks.own(value) if names[name] else value
         if own.shape == value.shape and own.dtype == value.dtype:
-            own.copy_(value)
+            setattr(iterate, name, torch.empty_like(own).copy_(value))
         else:
             setattr(iterate, name, value.to(own.device))
     for name, number in stored.numbers.items():
