@@ -48,7 +48,7 @@ def run_ranks(size, file):
         subprocess.Popen([sys.executable, script, str(rank), str(size), str(port), file], env=env)
         for rank in range(size)
     ]
-    assert [rank.wait(240) for rank in ranks] == [0] * size
+    assert [rank.wait(900) for rank in ranks] == [0] * size
 
 
 def off(found, expected):
