@@ -78,19 +78,17 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
             digests[key] = points_digest(*where)
         return digests[key]
 
-    loader, jobs, stores = GlobalHydra.instance().config_loader(), [], set()
+    loader, jobs, tracked = GlobalHydra.instance().config_loader(), [], []
     for job in batch:
         name = ",".join(item for item in job if item.split("=")[0] in swept)
         composed = loader.load_sweep_config(cfg, job)
         jobs.append(_job(name, composed, points))
-        settings = config.tracking(composed)
-        stores.add((settings.enabled, settings.uri, settings.experiment))
-    if len(stores) > 1:
-        raise refuse(
-            "tracking",
-            "other ones in other jobs",
-            "one store and experiment for the whole sweep, whose jobs are counted there",
-        )
+        tracked.append(config.tracking(composed))
+    for key in ("enabled", "uri", "experiment"):
+        several = dict.fromkeys(without_password(str(getattr(one, key))) for one in tracked)
+        if len(several) > 1:
+            allowed = "one for the whole sweep, whose jobs are counted there"
+            raise refuse(f"tracking.{key}", ",".join(several), allowed)
     return jobs, list(swept.values())
 
 

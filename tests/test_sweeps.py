@@ -321,11 +321,14 @@ def umask():
 
 def test_a_sweep_is_of_one_store_and_experiment(cli, runs):
     """Its jobs are counted there: those of another would be missing, and the sweep failed."""
-    for varied in ("tracking.experiment=a,b", "tracking.experiment=e_${seed}"):
+    for varied, said in (
+        ("tracking.experiment=a,b", "experiment=a,b"),
+        ("tracking.experiment=e_${seed}", "experiment=e_0,e_1"),
+        ("tracking.enabled=true,false", "enabled=True,False"),
+    ):
         done = cli("--multirun", *SMALL, varied, "seed=0,1")
         assert done.code == 2
-        assert done.err.startswith("kernelexp: tracking=")
-        assert "must be one store and experiment for the whole sweep" in done.err
+        assert done.err.startswith(f"kernelexp: tracking.{said}: must be one for the whole sweep")
 
 
 def test_dry_run_says_what_is_refused_after_points_are_held_out(cli):

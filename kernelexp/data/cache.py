@@ -46,11 +46,8 @@ def read_arrays(
     try:
         if kept is not None:
             return read_npz(kept), source.location(data_dir)
-    except (
-        OSError,
-        ValueError,
-    ):  # none yet, one that is not to be read, or a broken one: it is written anew
-        pass
+    except (OSError, ValueError):
+        pass  # there is none yet, or one that is not ours to read, or broken: it is written anew
     arrays = source.read(data_dir, seed)
     kept = _kept(source, data_dir)  # of the files that were downloaded
     if kept is not None and keep:
