@@ -202,7 +202,7 @@ def tell_of_hidden(diagonal: Tensor, size: float) -> None:
         usual, largest = diagonal.median().item(), diagonal.max().item()
         warnings.warn(
             f"k(x, x) is {usual:.2g} for most points and up to {largest:.2g}: beside the largest rows of K float64 does "
-            "not see the others, of which next to nothing is learned; take solver=exact, or leave points far off out",
+            "not see the others, of which next to nothing is learned; take solver=exact on all points, or leave points far off out",
             SingularMatrixWarning,
             stacklevel=2,
         )

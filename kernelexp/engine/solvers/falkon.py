@@ -19,7 +19,7 @@ from kernelexp.engine.narrow import narrow_matmul, narrow_transposed_matmul
 from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.resource import clock
-from kernelexp.engine.singular import SOLVED, unsolved
+from kernelexp.engine.singular import SOLVED, tell_of_hidden, unsolved
 from kernelexp.engine.solvers.base import Solver
 from kernelexp.engine.solvers.falkon_state import Factors, FalkonIterate, FalkonSystem
 from kernelexp.engine.solvers.problem import Problem
@@ -132,6 +132,7 @@ class Falkon(Solver[FalkonSystem, FalkonIterate]):
         p, centers = len(Z), problem.points_of(Z)
         K_ZZ = kernel(centers, centers).dense(problem.Y.new_empty(p, p, dtype=torch.float64))
         top = top_eigenvalue(K_ZZ, problem.generator()) / p
+        tell_of_hidden(K_ZZ.diagonal(), p * top)
         dtype, size = problem.X.dtype, K_ZZ.diagonal().mean().item()
         least = max(resolution(dtype, size, self.ridge), _PRODUCTS * torch.finfo(dtype).eps)
         made = independent(K_ZZ, least)
