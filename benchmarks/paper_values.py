@@ -26,7 +26,7 @@ SIDE_BY_SIDE = {
 BANDWIDTHS = {"gaussian": 5.0, "laplacian": 10.0}
 # The rows that are drawn, and what is said below.
 DRAWN = {
-    "rkhs_norm": ("kernel == 'gaussian' and noise <= 0.1", "3 seeds to n = 10,000, then 1"),
+    "rkhs_norm": ("kernel == 'gaussian' and noise <= 0.1", "3 seeds to n = 20,000, then 1"),
     "label_noise": ("n == 60_000", "n = 60,000, 1 seed"),
 }
 

@@ -23,7 +23,7 @@ from kernelexp.console import VARIED_VARIABLE, show_jobs
 from kernelexp.engine.checks import refuse
 from kernelexp.errors import JobFailed, JobInterrupted, exit_code, explain
 from kernelexp.forecast import check_sizes
-from kernelexp.jobs import single_job, sweep_jobs
+from kernelexp.jobs import single_job, sweep_jobs, typed
 from kernelexp.preview import preview
 from kernelexp.search.sweeper import is_search
 from kernelexp.store import check_reachable, without_password
@@ -73,9 +73,9 @@ class Guard(Callback):  # type: ignore[misc]
                 show_jobs(preview(jobs, settings, skips=not config.rerun))
             elif settings.enabled:
                 interrupts.check()
-                typed = as_typed(config.hydra.overrides.task)
+                name = as_typed(typed(config))
                 different = len({job.identity.config for job in jobs})
-                start_parent(settings, typed or "sweep", different, varied, config.retries)
+                start_parent(settings, name or "sweep", different, varied, config.retries)
             os.environ[VARIED_VARIABLE] = " ".join(varied)
         except Exception as error:
             _end(error)

@@ -11,7 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kernelexp import config
 from kernelexp.checkpoint import Run
@@ -59,7 +59,7 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
     _check_scale(cfg)
     params = cfg.hydra.sweeper.get("params") or {}
     arguments = [f"{key}={value}" for key, value in params.items()]
-    arguments += cfg.hydra.overrides.task
+    arguments += typed(cfg)
     overrides = parsed(arguments)
     final = {override.get_key_element(): override for override in overrides}
     values = {
@@ -90,6 +90,12 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
             allowed = "one for the whole sweep, whose jobs are counted there"
             raise refuse(f"tracking.{key}", ",".join(several), allowed)
     return jobs, list(swept.values())
+
+
+def typed(cfg: DictConfig) -> list[str]:
+    """What was typed; ``${seed}`` in it stays, which each job has its own of."""
+    given: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    return list(given)
 
 
 def parsed(arguments: Iterable[str]) -> list[Override]:

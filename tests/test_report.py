@@ -311,7 +311,10 @@ def test_runs_of_a_point_that_differ_are_named(client, report):
         (["--store", "foo://me:secret@x"], "--store foo://x: must be a store that opens .*"),
         (["--store", "foo://me:a/secret@x"], "--store foo://x: must be a store that opens .*"),
         (["--store", "sqlite:///mlflow.db?timeout=30"], "--store .*: no finished runs"),
-        (["nothing", "--no-log", "more"], "nothing, more: no such experiments? in this store.*"),
+        (
+            ["nothing", "--no-log", "more"],
+            "nothing: no such experiment in this store.*; more: no such experiment.*",
+        ),
     ],
 )
 def test_nothing_to_report_is_one_line(report, workdir, arguments, message):
@@ -373,7 +376,7 @@ def test_a_file_of_another_program_is_left_as_it_is(report, workdir):
         (workdir / name).touch()
         before = (workdir / name).read_bytes()
         code, _, err = report("--store", f"sqlite:///{name}")
-        assert (code, err) == (2, [f"kernelexp: --store sqlite:///{name}: {said}"])
+        assert (code, err) == (2, [f"kernelexp.report: --store sqlite:///{name}: {said}"])
         assert (workdir / name).read_bytes() == before
 
 

@@ -331,11 +331,22 @@ def test_a_sweep_is_of_one_store_and_experiment(cli, runs):
         assert done.err.startswith(f"kernelexp: tracking.{said}: must be one for the whole sweep")
 
 
+def test_a_value_that_refers_to_what_is_swept(cli, runs):
+    """Each job is checked, known and shown with its own; a sweep typed again finds them."""
+    typed = ("--multirun", *SMALL, "solver.batch_size=${seed}", "seed=20,30")
+    assert cli(*typed).code == 0
+    parent, *children = runs()
+    assert "solver.batch_size=${seed}" in parent.info.run_name
+    assert [run.data.params["solver.batch_size"] for run in children] == ["20", "30"]
+    again = cli(*typed, "dry_run=true")
+    assert "0 to run" in again.out
+
+
 def test_dry_run_says_what_is_refused_after_points_are_held_out(cli):
-    sizes = ("-m", *SMALL, "solver=eigenpro3", "solver.n_centers=50,190", "validation=0.2")
+    sizes = ("-m", *SMALL, "solver=eigenpro3", "solver.n_centers=50,250", "validation=0.2")
     done = cli(*sizes, "dry_run=true")
     assert done.code == 0, done.err
-    assert "must be a whole number from 1 to 160" in " ".join(done.out.split())
+    assert "must be a whole number from 1 to 240" in " ".join(done.out.split())
     assert cli(*sizes).code == 2
 
 

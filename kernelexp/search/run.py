@@ -24,7 +24,7 @@ from kernelexp.engine.kernels.radial import Gaussian
 from kernelexp.errors import JobFailed, JobInterrupted
 from kernelexp.experiment import Config
 from kernelexp.interrupts import Interrupted, check
-from kernelexp.jobs import Job, checked_job, parsed
+from kernelexp.jobs import Job, checked_job, parsed, typed
 from kernelexp.preview import preview
 from kernelexp.search.pruning import Outcome, Trial, bounds
 from kernelexp.search.rungs import Rung, rungs
@@ -68,10 +68,10 @@ def run(cfg: DictConfig, launch: Launch) -> list[JobReturn]:
         sys.exit(0)
     if settings.enabled:
         check()
-        typed = as_typed(cfg.hydra.overrides.task)
+        name = as_typed(typed(cfg))
         count = sum(rung.trials for rung in plan.rungs)
         keys = [*plan.space.keys, "dataset.n_train"]
-        start_parent(settings, f"search {typed}", count, keys, cfg.retries)
+        start_parent(settings, f"search {name}", count, keys, cfg.retries)
     os.environ[VARIED_VARIABLE] = " ".join([*plan.space.keys, "dataset.n_train"])
     return _searched(plan, launch)
 
@@ -85,7 +85,7 @@ def _planned(cfg: DictConfig) -> _Plan:
         raise ValueError(
             "experiment: left out in a search, which a preset is not; type its settings"
         )
-    overrides = parsed(cfg.hydra.overrides.task)
+    overrides = parsed(typed(cfg))
     space = Space.of(overrides, {"kernel": cfg.kernel.name, "solver": cfg.solver.name})
     fixed = [_typed(override) for override in overrides if not override.is_sweep_override()]
     held, own_error = cfg.validation, cfg.solver.name == _RIDGE_PATH and "solver" not in space.keys
