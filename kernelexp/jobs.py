@@ -84,7 +84,7 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
         composed = loader.load_sweep_config(cfg, job)
         jobs.append(_job(name, composed, points))
         tracked.append(config.tracking(composed))
-    for key in ("enabled", "uri", "experiment"):
+    for key in ("enabled", "uri", "experiment") if any(one.enabled for one in tracked) else ():
         several = dict.fromkeys(without_password(str(getattr(one, key))) for one in tracked)
         if len(several) > 1:
             allowed = "one for the whole sweep, whose jobs are counted there"

@@ -8,7 +8,7 @@ import pytest
 
 from kernelexp.store import TrackingConfig, experiment_id, find_store, open_store, reach
 from kernelexp.store.beginning import beginning, create_run
-from kernelexp.store.reach import check_reachable
+from kernelexp.store.reach import check_reachable, without_password
 
 
 @pytest.fixture
@@ -125,3 +125,17 @@ def test_the_command_line_asks_first(cli, workdir, no_mlflow, arguments):
         "kernelexp: tracking.uri=sqlite:///folder.db: must be a store that opens (folder.db is a "
         "folder, not a file); tracking.enabled=false runs without one\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("postgresql://me:a/secret@host/x", "postgresql://me:***@host/x"),
+        ("tracking.uri=postgresql://me@there:secret@host/x", "tracking.uri=postgresql://me@there:***@host/x"),
+        ("postgresql://host/x?user=me&password=a/secret", "postgresql://host/x?user=me&password=***"),
+        ("uri: http://host:5000\nname: me@there", None),
+        ("sqlite:////home/me@there/mlflow.db", None),
+    ],
+)  # fmt: skip
+def test_passwords_are_not_shown(given, shown):
+    assert without_password(given) == (given if shown is None else shown)

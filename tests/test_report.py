@@ -360,6 +360,7 @@ def test_columns_are_typed():
 def test_the_page_keeps_a_stores_password_and_folder_to_itself():
     assert shown_store("https://me:secret@host:5000/x") == "https://host:5000/x"
     assert shown_store("postgresql://me:a/secret@host:5432/x") == "postgresql://host:5432/x"
+    assert shown_store("postgresql://me@there:secret@host/x") == "postgresql://host/x"
     assert shown_store("sqlite:////home/me/mlflow.db") == "sqlite:///mlflow.db"
     shown = without_password("postgresql://host/x?user=me&password=a/secret&sslmode=require")
     assert shown == "postgresql://host/x?user=me&password=***&sslmode=require"

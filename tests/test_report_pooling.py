@@ -131,6 +131,19 @@ def test_a_figure_by_epoch_ends_where_the_first_seed_does(tabled, name):
     assert here(table)["seeds"].tolist() == [2, 2, 2]
 
 
+def test_each_data_set_keeps_the_solver_of_its_newest_runs(tabled):
+    jobs = list(report_store.tables())
+    sets = sorted({job["params"]["dataset.name"] for job in jobs})
+    _, table, _ = tabled(
+        "tables",
+        [
+            changed(j, solver__name="exact" if j["params"]["dataset.name"] == sets[0] else "cg")
+            for j in jobs
+        ],
+    )
+    assert sorted(set(here(table)["dataset"])) == sets
+
+
 def test_of_one_group_too():
     epochs = pd.DataFrame({"run": ["a", "a", "b", "b", "b"], "epoch": [1, 2, 1, 2, 3]})
     assert of_all_seeds(epochs, [])["epoch"].tolist() == [1, 2, 1, 2]

@@ -147,6 +147,9 @@ def test_no_trial_has_fewer_points_than_its_centers():
 def test_few_groups_leave_points_on_each_rung(groups):
     """Of few points a number that is a fifth of all takes every group."""
     n, labels = 6750, np.arange(6750) % groups
+    assert (
+        len(rungs(n, 100, 0.2, 9, asked=600, grouped=True)) == 1
+    )  # what a group leaves is not known
     for rung in rungs(n, 100, 0.2, 9, grouped=True)[:-1]:
         given = dict(override.split("=") for override in rung.overrides)
         m, valid = int(given["dataset.n_train"]), int(given["validation"])

@@ -478,7 +478,7 @@ def test_a_store_that_goes_while_a_job_is_waited_for(cli, client, runs, monkeypa
     assert found.run_id == child.info.run_id
     assert told == [f"run {child.info.run_id}"]
     # One that was asked too much at once is asked again; one that is gone is not waited for by the next job.
-    asked[1:] = [None] * 4
+    asked[1:] = [None] * 3
     assert resume.finished_or_claimed(client, where, job, told.append).run_id == child.info.run_id
     monkeypatch.setattr(resume, "_BRIEFLY", 0.0)
     asked[1:] = [None] * 2

@@ -110,7 +110,7 @@ def test_one_word_beside_truth_values(tmp_path):
 
 def test_a_line_longer_than_what_is_parsed_at_a_time(tmp_path, monkeypatch):
     """Of a table with a column for each of 60,000 genes the header alone has a megabyte."""
-    monkeypatch.setattr(arrow_files, "_BLOCK", 1000)
+    monkeypatch.setattr(arrow_files, "_USUAL", 1000)
     names = [f"x{i}" for i in range(500)]
     made = pd.DataFrame(np.arange(1500.0).reshape(3, 500), columns=names)
     made.to_csv(tmp_path / "t.csv", index=False)

@@ -15,8 +15,8 @@ from kernelexp.data.large import LARGE, unnamed
 
 # Bytes of a CSV file parsed together; by the first such part columns are known for numbers, texts or dates.
 _BLOCK = 1 << 23
-# Arrow takes no more.
-_LONGEST = (1 << 31) - 1
+# What Arrow itself parses together.
+_USUAL = 1 << 20
 # A file's columns, and its rows part by part, while it is open.
 _Parts: TypeAlias = AbstractContextManager[tuple[pa.Schema, Iterable[pa.RecordBatch]]]
 
@@ -27,28 +27,26 @@ def read_csv(path: Path, texts: Collection[str] = (), delimiter: str = ",") -> p
         return _read_csv(path, texts, csv.ParseOptions(delimiter=delimiter))
     except pa.ArrowInvalid:  # perhaps a line that ends within quotes, which Arrow is slower with
         parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    try:
         return _read_csv(path, texts, parse)
-    except pa.ArrowInvalid:  # perhaps a line that is longer than what is parsed at a time
-        if (size := path.stat().st_size) >= _LONGEST:
-            raise
-        return _read_csv(path, texts, parse, size + 1)
 
 
-def _read_csv(
-    path: Path, texts: Collection[str], parse: csv.ParseOptions, block: int = _BLOCK
-) -> pa.Table:
+def _read_csv(path: Path, texts: Collection[str], parse: csv.ParseOptions) -> pa.Table:
     # Also a text may be missing: what is empty, NA, null and the like.
     kinds = dict.fromkeys(texts, pa.string())
     convert = csv.ConvertOptions(strings_can_be_null=True, column_types=kinds)
-    read = csv.ReadOptions(block_size=block)
+    with path.open(
+        "rb"
+    ) as file:  # of 60,000 columns the names alone are more than Arrow's own block of a megabyte
+        header = len(file.readline(LARGE))
+    whole = csv.ReadOptions(block_size=max(_USUAL, 2 * header))
 
     @contextmanager
     def parts() -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
+        read = csv.ReadOptions(block_size=max(_BLOCK, 2 * header))
         with csv.open_csv(path, read, parse, convert) as reader:
             yield reader.schema, reader
 
-    return _read(path, parts, lambda: csv.read_csv(path, read, parse, convert))
+    return _read(path, parts, lambda: csv.read_csv(path, whole, parse, convert))
 
 
 def read_parquet(path: Path) -> pa.Table:

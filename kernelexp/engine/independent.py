@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernelexp.engine.far_rows import FAR
 from kernelexp.engine.linalg import CholeskyFactor
 from kernelexp.engine.singular import SingularMatrixWarning, by_pivots, truncation, zero_pivot
 
 # Centers that are left out though they could lower the error, of all, from which on that is said.
 _MISSED = 0.1
-# A diagonal entry this many times the median is far larger than the others.
-_FAR = 1e3
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def tell_of_left_out(made: Independent, dtype: torch.dtype, ridge: float, finer:
 
 def _largest_first(diagonal: Tensor) -> Tensor | None:
     """The order in which those far larger than the others are first, and these as they stand; None: all are."""
-    far = diagonal > _FAR * diagonal.median()
+    far = diagonal > FAR * diagonal.median()
     return diagonal.where(far, 0).argsort(descending=True, stable=True) if far.any() else None
 
 

@@ -8,7 +8,6 @@ What is learned then is the least-squares solution of smallest norm: K^+ Y. As a
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import torch
@@ -186,26 +185,6 @@ def is_rounding(weights: Tensor, size: float, Y: Tensor) -> Tensor:
     off: Tensor = torch.finfo(torch.float64).eps * size * weights.norm(dim=0)
     rounds: Tensor = off > SOLVED * Y.norm(dim=0)
     return rounds
-
-
-def hides_others(diagonal: Tensor, size: float) -> bool:
-    """Whether rounding of K's largest rows, eps |K| in float64, is more than what most points have: k(x, x) (s,).
-
-    So it is where a point is far off under a kernel that grows with it.
-    """
-    return torch.finfo(torch.float64).eps * size > SOLVED * diagonal.median().item()
-
-
-def tell_of_hidden(diagonal: Tensor, size: float) -> None:
-    """Warn where that is so."""
-    if hides_others(diagonal, size):
-        usual, largest = diagonal.median().item(), diagonal.max().item()
-        warnings.warn(
-            f"k(x, x) is {usual:.2g} for most points and up to {largest:.2g}: beside the largest rows of K float64 does "
-            "not see the others, of which next to nothing is learned; take solver=exact on all points, or leave points far off out",
-            SingularMatrixWarning,
-            stacklevel=2,
-        )
 
 
 def rounded_share(mean_squares: Tensor, Y: Tensor) -> float:

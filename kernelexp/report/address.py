@@ -61,4 +61,4 @@ def shown_store(uri: str) -> str:
 
 
 def _without_user(uri: str) -> str:
-    return re.sub(r"://[^:/@]*(:[^@]*)?@", "://", uri)
+    return re.sub(r"://[^:/]*(:[^@]*)?@", "://", uri)

@@ -21,7 +21,7 @@ from kernelexp.report.paper_claims import claims
 from kernelexp.report.store import PARTIAL, Store
 
 # What is one value of what: a bandwidth says something beside its kernel and its data alone, n beside its data.
-_WITHIN = {"bandwidth": ["dataset", "kernel"], "n": ["dataset"]}
+_WITHIN = {"bandwidth": ["dataset", "kernel"], "n": ["dataset"], "solver": ["dataset", "kernel"]}
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,13 @@ _BANDWIDTH, _RIDGE_PATH = "kernel.bandwidth", "ridge_path"
 
 @dataclass(frozen=True)
 class _Plan:
-    """A search that has been checked; ``fixed``: overrides of all its trials."""
+    """A search that has been checked; ``fixed``: overrides of all its trials, ``ends``: the ends of what it may try."""
 
     space: Space
     rungs: list[Rung]
     first: list[dict[str, float | str]]
     fixed: tuple[str, ...]
+    ends: list[Job]
     seed: int
 
 
@@ -60,10 +61,9 @@ def run(cfg: DictConfig, launch: Launch) -> list[JobReturn]:
         ValueError: in one line, before anything is trained.
     """
     plan, settings = _planned(cfg), config.tracking(cfg)
-    jobs = _check(cfg, plan)
-    ask_for_memory(cfg.hydra.launcher, jobs)
+    ask_for_memory(cfg.hydra.launcher, plan.ends)
     if cfg.dry_run:
-        show_jobs(preview(jobs, settings, skips=False))
+        show_jobs(preview(plan.ends, settings, skips=False))
         print(f"a search: {_said(plan.rungs)}; above are the ends of what it may try")
         sys.exit(0)
     if settings.enabled:
@@ -95,8 +95,9 @@ def _planned(cfg: DictConfig) -> _Plan:
             raise refuse("validation", "null", allowed)
         fixed.append(_VALIDATION)
         held = float(_VALIDATION.partition("=")[2])
-    ends = [checked_job(cfg, (*fixed, *corner)).checked for corner in space.corners]
-    base = ends[0]
+    # On all points: each must be a configuration.
+    ends = [checked_job(cfg, (*fixed, *corner), ",".join(corner)) for corner in space.corners]
+    base = ends[0].checked
     dataset = load(base.dataset, base.data_dir, seed=base.seed, dtype=base.dtype)
     X, source = dataset.train.X, base.dataset
     multiple = dataset.n_classes or 1 if source.balanced else 1
@@ -104,10 +105,10 @@ def _planned(cfg: DictConfig) -> _Plan:
     trials = cfg.hydra.sweeper.trials
     grid = space.grid
     trials = min(trials, len(grid)) if grid is not None else trials
-    asked = max(_points_asked(end) for end in ends)
+    asked = max(_points_asked(end.checked) for end in ends)
     grouped = getattr(source, "group", None) is not None
     found = rungs(len(X), len(dataset.test.X), held, trials, multiple, asked, grouped)
-    return _Plan(space, found, _first(space, X, base.seed), tuple(fixed), base.seed)
+    return _Plan(space, found, _first(space, X, base.seed), tuple(fixed), ends, base.seed)
 
 
 def _points_asked(config: Config) -> int:
@@ -135,13 +136,6 @@ def _first(space: Space, X: torch.Tensor, seed: int) -> list[dict[str, float | s
     kernels = searched["kernel"].ends if "kernel" in searched else (None,)
     return [
         {_BANDWIDTH: value, **({} if kernel is None else {"kernel": kernel})} for kernel in kernels
-    ]
-
-
-def _check(cfg: DictConfig, plan: _Plan) -> list[Job]:
-    """The ends of what may be tried, on all points: each must be a configuration."""
-    return [
-        checked_job(cfg, (*plan.fixed, *corner), ",".join(corner)) for corner in plan.space.corners
     ]
 
 

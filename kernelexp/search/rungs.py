@@ -50,7 +50,8 @@ def rungs(
     """
     valid = 0 if held is None else round(held * n) if held < 1 else int(held)
     sizes = [n - valid]
-    fewest = max(_FEWEST, asked + multiple - 1)
+    # How many points a group leaves is not known.
+    fewest = n if grouped and asked else max(_FEWEST, asked + multiple - 1)
     while len(sizes) < _MOST and sizes[0] // _FACTOR >= fewest:
         sizes.insert(0, sizes[0] // _FACTOR)
     found = []

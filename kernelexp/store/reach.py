@@ -75,7 +75,7 @@ def cannot_open(uri: str, reason: str) -> StoreAway:
 def without_password(uri: str) -> str:
     """An address as it may be shown."""
     # Also in a longer text; a password may have a slash in it.
-    masked = re.sub(r"(://[^:/@\s]*:)[^@\s]*@", r"\1***@", uri)
+    masked = re.sub(r"(://[^:/\s]*:)[^@\s]*@", r"\1***@", uri)
     return re.sub(r"([?&][^=&\s]*password=)[^&\s]*", r"\1***", masked)
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from kernelexp.engine.far_rows import hides_others
 from kernelexp.engine.krylov_preconditioners import LowRank
 from kernelexp.engine.operator import KernelOperator
-from kernelexp.engine.singular import hides_others
 from kernelexp.engine.solvers.state import Derived, Iterate, System
 from kernelexp.engine.spectrum import Spectrum
 
@@ -38,8 +38,9 @@ class CGSystem(System):
 
     @property
     def hides_others(self) -> bool:
-        """Whether rounding of a few rows of K is more than what most points have."""
-        return hides_others(self.spectrum.diagonal, self.size)
+        """Whether rounding of a few rows of K hides what most points have."""
+        diagonal = self.problem.kernel.diag(self.problem.points.values)
+        return hides_others(diagonal, max(self.size, diagonal.max().item())) > 0
 
     def derived(self) -> Derived:
         return {

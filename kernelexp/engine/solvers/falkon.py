@@ -12,6 +12,7 @@ from torch import Tensor
 from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number
 from kernelexp.engine.devices import tiling
+from kernelexp.engine.far_rows import tell_of_hidden
 from kernelexp.engine.independent import independent, resolution, tell_of_left_out
 from kernelexp.engine.krylov import conjugate_gradient_step
 from kernelexp.engine.linalg import relative_residual, top_eigenvalue
@@ -19,7 +20,7 @@ from kernelexp.engine.narrow import narrow_matmul, narrow_transposed_matmul
 from kernelexp.engine.operator import BlockedKernel, KernelOperator
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory, tile_numbers, with_cache
 from kernelexp.engine.resource import clock
-from kernelexp.engine.singular import SOLVED, tell_of_hidden, unsolved
+from kernelexp.engine.singular import SOLVED, unsolved
 from kernelexp.engine.solvers.base import Solver
 from kernelexp.engine.solvers.falkon_state import Factors, FalkonIterate, FalkonSystem
 from kernelexp.engine.solvers.problem import Problem

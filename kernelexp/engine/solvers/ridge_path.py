@@ -11,12 +11,12 @@ from torch import Tensor
 
 from kernelexp.engine.centers import CenterRule, check_centers
 from kernelexp.engine.checks import number, one_of, refuse
+from kernelexp.engine.far_rows import tell_of_hidden
 from kernelexp.engine.linalg import mean_squares, not_semidefinite
 from kernelexp.engine.model import predicted_labels, r2
 from kernelexp.engine.operator import BlockedKernel
 from kernelexp.engine.plan import Limits, Plan, Sizes, plan_memory
 from kernelexp.engine.resource import clock
-from kernelexp.engine.singular import tell_of_hidden
 from kernelexp.engine.solvers.base import Solver
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.state import Derived, Iterate, System
@@ -173,16 +173,16 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         )
         centers, n = problem.points_of(Z), len(X)
         A = kernel(centers, centers).dense(Y.new_empty(len(Z), len(Z)))
-        tell_of_hidden(A.diagonal(), len(A) * A.trace().item())
+        T, V = _eigen(A)
+        tell_of_hidden(A.diagonal(), len(A) * T[-1].item())
         # Where all points are centers, which then all differ, it is K itself.
         if len(Z) == n and self.center_rule.takes_all(n):
-            S, Q = _eigen(A)
+            S, Q = T, V
             # Weights along what K does not see would do nothing but round f off.
             known = _above_rounding(S)
             unseen, S, Q = Q[:, ~known], S[known], Q[:, known]
             back, beyond, share = Q, unseen @ (unseen.mT @ Y), unseen.square().sum(1)
         else:
-            T, V = _eigen(A)
             known = _above_rounding(T)
             V = V[:, known] / T[known].sqrt()
             features = kernel(problem.points, centers).dense(Y.new_empty(n, len(Z))) @ V
