@@ -78,10 +78,10 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
             digests[key] = points_digest(*where)
         return digests[key]
 
-    loader, jobs, tracked = GlobalHydra.instance().config_loader(), [], []
+    jobs, tracked = [], []
     for job in batch:
         name = ",".join(item for item in job if item.split("=")[0] in swept)
-        composed = loader.load_sweep_config(cfg, job)
+        composed = _composed(cfg, job)
         jobs.append(_job(name, composed, points))
         tracked.append(config.tracking(composed))
     for key in ("enabled", "uri", "experiment") if any(one.enabled for one in tracked) else ():
@@ -105,19 +105,19 @@ def parsed(arguments: Iterable[str]) -> list[Override]:
     return found
 
 
-def checked_job(
-    cfg: DictConfig,
-    overrides: Sequence[str],
-    name: str = "",
-    points: Callable[..., str | None] = points_digest,
-) -> Job:
+def checked_job(cfg: DictConfig, overrides: Sequence[str], name: str = "") -> Job:
     """The job of a sweep with these overrides.
 
     Raises:
         ValueError: in one line, as ``config.build``.
     """
+    return _job(name, _composed(cfg, overrides))
+
+
+def _composed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     loader = GlobalHydra.instance().config_loader()
-    return _job(name, loader.load_sweep_config(cfg, list(overrides)), points)
+    composed: DictConfig = loader.load_sweep_config(cfg, list(overrides))
+    return composed
 
 
 def _check_scale(cfg: DictConfig) -> None:

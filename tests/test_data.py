@@ -229,23 +229,25 @@ def test_balanced():
         load(SOURCES["digits"](n_train=205, balanced=True), NOWHERE)
 
 
-@pytest.mark.parametrize("name", ["synthetic1", "modular"])
-def test_balanced_points_that_are_drawn(name):
+@pytest.mark.parametrize(
+    ("source", "counts"),
+    [
+        (SOURCES["synthetic1"](balanced=True, n_train=98), [49] * 2),
+        (SOURCES["modular"](balanced=True, n_train=21, p=7), [3] * 7),
+    ],
+    ids=["synthetic1", "modular"],
+)
+def test_balanced_points_that_are_drawn(source, counts):
     """As many as are asked for are drawn so: of any others the rarer class would have too few."""
-    given = {"n_train": 98, "p": 7} if name == "modular" else {"n_train": 98}
-    if name == "modular":
-        given["n_train"] = 21
-    source = SOURCES[name](balanced=True, **given)
     for seed in range(5):
-        data = load(source, NOWHERE, seed=seed)
-        classes = 7 if name == "modular" else 2
-        each = given["n_train"] // classes
-        assert torch.bincount(data.train.labels).tolist() == [each] * classes
-    if name == "modular":
-        pairs = {tuple(x.tolist()) for x in torch.cat([data.train.X, data.test.X])}
-        assert len(pairs) == 49
-        with pytest.raises(ValueError, match="must be a multiple of 7, at most"):
-            load(SOURCES[name](balanced=True, n_train=24, p=7), NOWHERE)
+        assert torch.bincount(load(source, NOWHERE, seed=seed).train.labels).tolist() == counts
+
+
+def test_balanced_pairs_leave_all_others_for_the_test():
+    data = load(SOURCES["modular"](balanced=True, n_train=21, p=7), NOWHERE, seed=4)
+    assert len({tuple(x.tolist()) for x in torch.cat([data.train.X, data.test.X])}) == 49
+    with pytest.raises(ValueError, match="must be a multiple of 7, at most"):
+        load(SOURCES["modular"](balanced=True, n_train=24, p=7), NOWHERE)
 
 
 def test_test_points_do_not_depend_on_how_many_are_trained_on():

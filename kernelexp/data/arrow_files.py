@@ -34,9 +34,8 @@ def _read_csv(path: Path, texts: Collection[str], parse: csv.ParseOptions) -> pa
     # Also a text may be missing: what is empty, NA, null and the like.
     kinds = dict.fromkeys(texts, pa.string())
     convert = csv.ConvertOptions(strings_can_be_null=True, column_types=kinds)
-    with path.open(
-        "rb"
-    ) as file:  # of 60,000 columns the names alone are more than Arrow's own block of a megabyte
+    # The names alone of 60,000 columns are more than Arrow's own block.
+    with path.open("rb") as file:
         header = len(file.readline(LARGE))
     whole = csv.ReadOptions(block_size=max(_USUAL, 2 * header))
 

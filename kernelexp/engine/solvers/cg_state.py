@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -36,7 +37,7 @@ class CGSystem(System):
         """|K + shift I|, the largest eigenvalue."""
         return len(self.targets) * self.spectrum.top_eigenvalue + self.shift
 
-    @property
+    @cached_property
     def hides_others(self) -> bool:
         """Whether rounding of a few rows of K hides what most points have."""
         diagonal = self.problem.kernel.diag(self.problem.points.values)
