@@ -1,4 +1,4 @@
-"""The tracking store, read into tidy frames; nothing of a run is read from anywhere else."""
+"""The tracking store, read into tidy frames; of the files of runs what a figure asks for by name."""
 
 from __future__ import annotations
 
