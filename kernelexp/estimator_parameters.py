@@ -168,8 +168,8 @@ def by_our_names(message: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers, which parameter grids are made of, as Python's."""
-    return value.item() if isinstance(value, np.generic) else value
+    """NumPy's numbers and arrays, which parameter grids are made of, as Python's."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def seed_of(random_state: Any) -> int:

@@ -61,14 +61,16 @@ class Stopwatch:
         tested = shape.n_test * centers
         setup = [*counted.setup, Work(config.dtype, entries=tested, stored=tested)]
         epoch = [*counted.epoch, Work(config.dtype, read=tested)]
-        setup += self._compared(config, shape)
         decided = solver.stop == StopRule() and getattr(solver, "tolerance", None) is None
         known = (decided or solver.max_epochs == 1) and set(config.compare) <= _COUNTED
         before = None if known else self.epochs_before(config, sizes.n)
         likely = solver.max_epochs if known else min(solver.likely_epochs, _LIKELY_EPOCHS)
+        if before is not None and config.validation is not None:
+            before += config.solver.stop.patience or 0  # they went back to their best epoch
         epochs = likely if before is None else min(before, solver.max_epochs)
-        total = self._seconds(config, shape, setup) + epochs * self._seconds(config, shape, epoch)
-        return Seconds(_RUN_SECONDS + (config.cv or 1) * total, known)
+        fold = self._seconds(config, shape, setup) + epochs * self._seconds(config, shape, epoch)
+        once = _RUN_SECONDS + self._seconds(config, shape, self._compared(config, shape))
+        return Seconds(once + (config.cv or 1) * fold, known)
 
     def _compared(self, config: Config, shape: Shape) -> list[Work]:
         """What ``compare`` adds, as far as it is counted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,9 @@ from kernelexp.engine.checks import refuse
 from kernelexp.experiment import Config
 from kernelexp.identity import Identity, digest, family
 from kernelexp.store import TrackingConfig, without_password
+
+# Of points, by what they are made of and the state of its files.
+_DIGESTS: dict[str, str | None] = {}
 
 
 @dataclass(frozen=True)
@@ -69,20 +72,11 @@ def sweep_jobs(cfg: DictConfig) -> tuple[list[Job], list[str]]:
         raise refuse("scale", ",".join(values["scale"]), "one for the whole sweep")
     swept = {key: final[key].key_or_group for key, several in values.items() if len(several) > 1}
     [batch] = BasicSweeper.split_arguments(overrides, None)
-    digests: dict[str, str | None] = {}
-
-    def points(*where: Any) -> str | None:
-        """Jobs share their data; a table's source has lists, so that ``functools.cache`` does not take it."""
-        key = repr(where)
-        if key not in digests:
-            digests[key] = points_digest(*where)
-        return digests[key]
-
     jobs, tracked = [], []
     for job in batch:
         name = ",".join(item for item in job if item.split("=")[0] in swept)
         composed = _composed(cfg, job)
-        jobs.append(_job(name, composed, points))
+        jobs.append(_job(name, composed))
         tracked.append(config.tracking(composed))
     for key in ("enabled", "uri", "experiment") if any(one.enabled for one in tracked) else ():
         several = dict.fromkeys(without_password(str(getattr(one, key))) for one in tracked)
@@ -127,17 +121,12 @@ def _check_scale(cfg: DictConfig) -> None:
         )
 
 
-def identity(
-    values: dict[str, Any],
-    checked: Config,
-    points: Callable[..., str | None] = points_digest,
-) -> Identity:
+def identity(values: dict[str, Any], checked: Config) -> Identity:
     """Of a job with these resolved values; looks at its files, reads none."""
-    where = checked.dataset, checked.data_dir
     return Identity(
         config=digest(values),
-        files=files_state(*where),
-        points=partial(points, *where, checked.seed),
+        files=files_state(checked.dataset, checked.data_dir),
+        points=partial(_points, checked),
         log_model=values["tracking"]["log_model"],
         family=family(values),
     )
@@ -159,6 +148,15 @@ def checkpointed(checked: Config, identity: Identity, tracking: TrackingConfig) 
     )
 
 
-def _job(name: str, cfg: DictConfig, points: Callable[..., str | None] = points_digest) -> Job:
+def _job(name: str, cfg: DictConfig) -> Job:
     checked = config.build(cfg)
-    return Job(name, checked, identity(config.resolved(cfg), checked, points))
+    return Job(name, checked, identity(config.resolved(cfg), checked))
+
+
+def _points(checked: Config) -> str | None:
+    """``points_digest``, of files as they are once: jobs share their data, and a store is looked at again and again."""
+    where = checked.dataset, checked.data_dir
+    key = repr((*where, checked.seed, files_state(*where)))
+    if key not in _DIGESTS:
+        _DIGESTS[key] = points_digest(*where, checked.seed)
+    return _DIGESTS[key]

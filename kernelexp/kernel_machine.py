@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -23,6 +24,7 @@ from kernelexp.engine import (
 )
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.model import side_by_side
+from kernelexp.engine.singular import SingularMatrixWarning
 from kernelexp.estimator_parameters import (
     Precomputed,
     as_array,
@@ -182,9 +184,8 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         if np.ndim(ridges):
             return self._train_each(problem, held, np.asarray(ridges, dtype=float))
         if held is not None and self.n_iter_no_change is not None:
-            stop = replace(shared.stop, patience=plain(self.n_iter_no_change))
-            # As many epochs as patience has elsewhere, where none are given.
-            shared = replace(shared, epochs=replace(shared, stop=stop).max_epochs)
+            # A patience that was asked for by another way looks at training errors, and stays.
+            shared = shared.watched() if shared.stop.patience is None else shared
         training = self._trained(shared, problem, held, former)
         self.model_ = training.model()
         if path := training.path():
@@ -225,17 +226,29 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         try:
             training = prepare(solver, problem)
         except ValueError as error:
-            raise ValueError(by_our_names(str(error))) from error
+            raise ValueError(self._by_our_names(str(error))) from error
         if self.warm_start and former is not None:
             go_on_from(former, training)
         self.solver_ = training.solver
+        picked = training.reason is not None and not getattr(solver, "restricted", True)
+        if picked and len(training.system.centers) < len(problem.distinct.first):
+            self._warn(training.reason, UserWarning)
         if held is not None:
             self.validation_scores_ = held.train(training, plain(self.n_iter_no_change))
         else:
             for _ in training.run():
                 pass
         self.n_iter_ = len(training.records)
+        if training.left_over != training.warning:
+            self._warn(training.left_over, SingularMatrixWarning)
         return training
+
+    def _by_our_names(self, message: str) -> str:
+        return by_our_names(message)
+
+    def _warn(self, message: str | None, category: type[Warning]) -> None:
+        if message is not None:
+            warnings.warn(self._by_our_names(message), category, stacklevel=5)
 
     def _without_matrix(self) -> Self:
         """A precomputed K is of no use to predictions; not a slice of it, which would keep all of it."""
@@ -253,12 +266,12 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
         number("predict_batch_size", size, 1, whole=True)
         dtype = str(self.model_.weights.dtype).removeprefix("torch.")
         X = validate_data(self, as_array(X), reset=False, dtype=dtype, order="C")
-        if self._is_precomputed:
+        if isinstance(self.model_.kernel, Precomputed):  # as it was fitted, whatever is set since
             numbers = self.model_.centers[:, 0].long().cpu().numpy()
             outputs: np.ndarray = X[:, numbers] @ self.model_.weights.cpu().numpy()
             return outputs
         batches = (torch.tensor(X[start : start + size]) for start in range(0, len(X), size))
-        return np.concatenate([self.model_.predict(batch).cpu().numpy() for batch in batches])
+        return np.concatenate([self.model_.answers(batch).cpu().numpy() for batch in batches])
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

@@ -112,10 +112,13 @@ def _write(table: pa.Table, out: Path | None) -> None:
 
     if out is None:
         csv.write_csv(table, sys.stdout.buffer)
-    elif out.suffix == ".csv":
-        csv.write_csv(table, out)
     else:
-        parquet.write_table(table, out)
+        part = out.with_name(f"{out.name}.part")  # a full disk leaves what was there
+        try:
+            (csv.write_csv if out.suffix == ".csv" else parquet.write_table)(table, part)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

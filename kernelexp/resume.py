@@ -136,10 +136,11 @@ def failed_for_good(
 
 def link(client: MlflowClient, run: Run, parent: str) -> None:
     """Make a finished run a child of a sweep; the parents it had stay in a tag."""
-    former = run.data.tags.get(PARENT_TAG, "none")
+    tags = client.get_run(run.info.run_id).data.tags  # another sweep may have linked it just now
+    former = tags.get(PARENT_TAG, "none")
     if former == parent:
         return
-    known = run.data.tags.get(FORMER_PARENTS_TAG, "").split()
+    known = tags.get(FORMER_PARENTS_TAG, "").split()
     client.set_tag(run.info.run_id, FORMER_PARENTS_TAG, " ".join([*known, former]))
     client.set_tag(run.info.run_id, PARENT_TAG, parent)
 

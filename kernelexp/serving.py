@@ -90,7 +90,7 @@ class KernelPredictor:
         X = self.preprocessing(x, dtype)
         kind = str(dtype).removeprefix("torch.")
         check_numbers(f"{what}, as the model takes them in {kind}", X.numpy(), dtype, X.shape[1])
-        return self.model.predict(X)
+        return self.model.answers(X, what)
 
     def _array(self, inputs: Any, what: str) -> np.ndarray:
         if self.columns is None or not hasattr(inputs, "columns"):

@@ -15,6 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from kernelexp.engine import Kernel, SolverOption
+from kernelexp.engine.checks import refuse
 from kernelexp.estimator_parameters import make_solver, plain, weights_of
 from kernelexp.estimator_refit import say_anew, whole
 from kernelexp.kernel_machine import KernelMachine
@@ -231,9 +232,14 @@ class _ByLeaveOneOut:
         return super().fit(X, y, **others)  # type: ignore[misc, no-any-return]
 
     def _solver(self, ridge: float | None) -> SolverOption:
+        if self.ridges is not None and np.ndim(self.ridges) != 1:
+            raise refuse("ridges", self.ridges, "a list of numbers, or None")
         ridges = None if self.ridges is None else [plain(ridge) for ridge in self.ridges]
         given = {"ridges": ridges, "by": self.by, "n_centers": plain(self.n_centers)}
         return make_solver("ridge_path", None, given)
+
+    def _by_our_names(self, message: str) -> str:
+        return super()._by_our_names(message).replace("solver_params ", "")  # type: ignore[misc, no-any-return]
 
 
 class KernelClassifierCV(_ByLeaveOneOut, KernelClassifier):  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """Checkpoints as files and folders: what is saved comes back, whatever happens in between."""
 
 import dataclasses
+import errno
 import os
 import subprocess
 import sys
@@ -433,3 +434,17 @@ def test_settings_are_checked():
         CheckpointConfig(minutes=-1)
     with pytest.raises(ValueError, match=r"folder=: must be"):
         CheckpointConfig(folder="")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_syncs_no_folders_has_them_too(tmp_path, monkeypatch, number):
+    original = checkpoint_file._sync
+
+    def sync(path):
+        if path.is_dir():
+            raise OSError(number, os.strerror(number))
+        original(path)
+
+    monkeypatch.setattr(checkpoint_file, "_sync", sync)
+    checkpoint_file.write(tmp_path / "1.safetensors", TENSORS, {})
+    assert set(checkpoint_file.read(tmp_path / "1.safetensors")[0]) == set(TENSORS)

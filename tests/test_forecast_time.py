@@ -112,6 +112,8 @@ def test_a_tolerance_decides_too_and_comparisons_count(one_a_second):
     assert more.total - total.total == pytest.approx(400**2 / 2)
     assert most.total - total.total == pytest.approx(100**2)
     assert not Stopwatch().of(others).known
+    folds, compared = (Stopwatch().of(replace(each, cv=5)).total for each in (plain, exact))
+    assert compared - folds == pytest.approx(400**2 / 2)  # of the run itself alone
 
 
 def test_runs_before_are_read_from_the_store(cli, client, workdir):

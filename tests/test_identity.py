@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kernelexp import commit
+from kernelexp import commit, jobs
 from kernelexp.data import SOURCES, files_state, load, points_digest
 from kernelexp.identity import Identity, digest, family
 
@@ -187,3 +187,16 @@ def test_a_sweep_over_a_table_whose_file_is_new_looks_at_its_rows(cli):
     os.utime("t.csv")
     assert "2 skipped" in cli(*typed, "dry_run=true").out
     assert "2 of 2 jobs finished, 2 of them before" in cli(*typed).out
+
+
+def test_points_of_files_as_they_are_are_looked_at_once(workdir, monkeypatch):
+    own_data()
+    read = []
+    monkeypatch.setattr(jobs, "points_digest", lambda *where: read.append(where) or "points")
+    checked = SimpleNamespace(dataset=SOURCES["npz"](path="d.npz"), data_dir=workdir, seed=0)
+    values = {"tracking": {"log_model": False}, "solver": {"name": "exact"}}
+    assert [jobs.identity(values, checked).points() for _ in range(3)] == ["points"] * 3
+    assert len(read) == 1
+    own_data(seed=1)
+    jobs.identity(values, checked).points()
+    assert len(read) == 2

@@ -1,7 +1,9 @@
 """Rows that come after training: read as training rows were, and predicted for."""
 
 import json
+import resource
 import shutil
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +19,7 @@ import kernelexp
 from kernelexp import loading
 from kernelexp.data.columns import Column, Columns
 from kernelexp.data.table_file import read_table
+from kernelexp.predict import _write
 
 
 def test_new_rows_are_predicted(cli, frame, tmp_path, monkeypatch):
@@ -186,3 +189,20 @@ def test_blanks_about_names_of_new_rows_are_seen():
 def test_columns_come_back_from_json(table):
     columns = loaded(table(missing="impute")).columns
     assert Columns.from_dict(json.loads(json.dumps(columns.to_dict()))) == columns
+
+
+@pytest.mark.parametrize("name", ["y.csv", "y.parquet"])
+def test_a_full_disk_leaves_the_predictions_that_were_there(tmp_path, name):
+    few, many = pa.table({"y": np.arange(10.0)}), pa.table({"y": np.random.rand(100_000)})
+    _write(few, tmp_path / name)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        with pytest.raises(OSError, match="File too large|write"):
+            _write(many, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert read_table(tmp_path / name, []).num_rows == 10
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -7,6 +7,7 @@ depend on strides, and on the alignment of what it multiplies.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -48,7 +49,11 @@ def write(path: Path, tensors: dict[str, Tensor], content: dict[str, Any]) -> No
         raise OSError(str(error).removeprefix("Error while serializing: ")) from error
     finally:
         remove_unfinished(path.parent)
-    _sync(path.parent)
+    try:
+        _sync(path.parent)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems sync no folders
+            raise
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -21,6 +21,8 @@ _TILE_ROWS, _TILE_COLUMNS = 128, 2048
 _POWER_ITERATIONS = 30
 # A Krylov space pays from this size on, for at most one in so many of the eigenpairs.
 _SMALLEST_KRYLOV, _KRYLOV_SHARE = 1500, 8
+# Dimensions that are tried at least, however few pairs are asked for: a single one has no more than five of its own.
+_FEWEST_DIMENSIONS = 40
 # What the residual of an eigenpair may be, as a share of its eigenvalue: the preconditioner deflates each
 # direction to the next eigenvalue after those asked for, where 1% is nothing.
 # What the products round off is about this many times eps times the largest eigenvalue.
@@ -177,7 +179,7 @@ def top_eigenpairs(
 
     By Rayleigh-Ritz on a randomised block Krylov space (Musco, Musco 2015, algorithm 2), grown until
     |A v - value v| is 1% of every value, or rounding: 6 n^2 rank operations where 3 rank dimensions
-    suffice. Dense, by n^3 operations, where n is small or 5 rank dimensions do not suffice.
+    suffice. Dense, by n^3 operations, where n is small or 5 rank dimensions, of few pairs 40, do not suffice.
 
     Returns:
         Values, vectors (orthonormal), and the smallest eigenvalue seen.
@@ -187,7 +189,7 @@ def top_eigenpairs(
         block = -(-rank // 8)
         Q = torch.randn(n, block, generator=generator, dtype=A.dtype).to(A.device)
         basis, images = A.new_empty(n, 0), A.new_empty(n, 0)  # Q_0 .. Q_j and A times them
-        while basis.shape[1] + block <= min(n // 2, 5 * rank):
+        while basis.shape[1] + block <= min(n // 2, max(5 * rank, _FEWEST_DIMENSIONS)):
             for _ in range(2):  # reorthogonalised once, against rounding
                 Q = torch.linalg.qr(Q - basis @ (basis.mT @ Q))[0]
             basis = torch.cat([basis, Q], 1)

@@ -16,7 +16,7 @@ from kernelexp.engine.gradients import agop, transformed
 from kernelexp.engine.kernels import KERNELS, Kernel
 from kernelexp.engine.norms import RKHSNorm, rkhs_norm
 from kernelexp.engine.operator import BlockedKernel
-from kernelexp.engine.points import Points
+from kernelexp.engine.points import Points, check_range, row_norms
 from kernelexp.engine.registry import made
 from kernelexp.engine.singular import DistinctRows
 
@@ -57,6 +57,23 @@ class KernelModel:
         X = X.to(device, self.centers.dtype)
         points = Points.of(X if self.transform is None else transformed(X, self.transform))
         return BlockedKernel.on(self.kernel, device)(points, self._points).matmul(self.weights)
+
+    def answers(self, X: Tensor, name: str = "X") -> Tensor:
+        """``predict`` for whoever takes the outputs as they are, (n, c): points that say nothing are refused.
+
+        Raises:
+            ValueError: where X has NaN, or numbers whose squares overflow (its distance to every center would be
+                infinite, and f 0), or f(X) is not finite.
+        """
+        X = X.to(self.centers.dtype)
+        check_range(name, X, row_norms(X).max().item() if len(X) else 0.0, 1)
+        outputs = self.predict(X)
+        if not bool(outputs.isfinite().all()):
+            raise ValueError(
+                f"{name}: f is not finite at points of norms up to {row_norms(X).max().item():.2g}, where kernel "
+                f"{self.kernel} overflows in {self.centers.dtype}; correct them, or train in float64"
+            )
+        return outputs
 
     @cached_property
     def _points(self) -> Points:

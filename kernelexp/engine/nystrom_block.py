@@ -41,7 +41,7 @@ class DampedNystrom:
         W = torch.randn(b, rank, generator=generator, dtype=K.dtype).to(K.device)
         W, _ = torch.linalg.qr(W)
         # A small multiple of I keeps the factor from failing where K is singular, and is taken off again.
-        tiny = rounding * K.diagonal().sum().item()
+        tiny = rounding * (K.diagonal().sum().item() or shift)  # a block may be one row of zeros
         image = (K @ W).add_(W, alpha=tiny)
         L, failed = torch.linalg.cholesky_ex(W.mT @ image)
         if failed.item() or not tiny > 0:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -95,18 +95,12 @@ class TiledKernel:
     X: Points
     Z: Points
     dtype: torch.dtype
+    kept_rows: ClassVar[int] = 0
+    complete: ClassVar[bool] = False
 
     @property
     def shape(self) -> tuple[int, int]:
         return len(self.X), len(self.Z)
-
-    @property
-    def kept_rows(self) -> int:
-        return 0
-
-    @property
-    def complete(self) -> bool:
-        return False
 
     def part(self, rows: slice | Tensor) -> TiledKernel:
         """K(X[rows], Z)."""
@@ -183,7 +177,7 @@ class KeptKernel:
         self._tiling = K.tiling
         self._first = K if keep == n else K.part(slice(0, keep))  # symmetric only as a whole
         self._rest = K.part(slice(keep, None))
-        self._computed = K
+        self._mirrored, self._computed = K.Z is K.X and keep < n, K
         self._memory, self._filled, self._fill = K.empty(keep), False, fill or self._first.dense
 
     @property
@@ -256,7 +250,11 @@ class KeptKernel:
             out = W.new_zeros(self.shape[0], W.shape[1])
         for rows in ranges(keep, self._tiling.tile):
             out[rows].add_((W_T @ kept[rows].mT).mT)
-        if not self.complete:
+            if self._mirrored:  # what they have of the other rows
+                out[keep:].add_((W_T[:, rows] @ kept[rows, keep:]).mT)
+        if self._mirrored:
+            replace(self._rest, Z=self._rest.X).matmul(W[keep:], out[keep:])
+        elif not self.complete:
             self._rest.matmul(W, out[keep:])
         return out
 

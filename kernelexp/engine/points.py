@@ -10,6 +10,7 @@ nothing is lost on it.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -149,6 +150,22 @@ class Points:
         if x is None or z is None or not self.is_exact_with(other):
             return None
         return product(x, z).to(self.values.dtype).mul_(x.unit * z.unit)
+
+
+def check_range(name: str, values: Tensor, largest: float, terms: int) -> None:
+    """Refuse values that have NaN, or whose squares (the largest's among them) overflow in sums of so many.
+
+    Raises:
+        ValueError: one line with the values' name and their range.
+    """
+    bound = math.sqrt(torch.finfo(values.dtype).max / (4 * terms))
+    if not largest <= bound:
+        low, high = (float(end) for end in values.aminmax())
+        found = "NaN" if math.isnan(low) else f"numbers from {low:.3g} to {high:.3g}"
+        raise ValueError(
+            f"{name} has {found}: must be finite, and small enough that sums of squares do not overflow in "
+            f"{values.dtype} (norms up to {bound:.0e}); remove or rescale what is not"
+        )
 
 
 def row_norms(X: Tensor) -> Tensor:

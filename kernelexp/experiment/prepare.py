@@ -13,7 +13,6 @@ from kernelexp.checkpoint import Checkpoints
 from kernelexp.comparisons import COMPARISONS, LEARNING_CURVE, predicted_test_mse
 from kernelexp.data import Dataset, Split, load
 from kernelexp.engine import AnyTraining, Plan, Problem, SolverOption, memory
-from kernelexp.engine.checks import refuse
 from kernelexp.engine.evaluation import Evaluation
 from kernelexp.engine.plan import memory_limit
 from kernelexp.engine.ranks import ALONE, Ranks
@@ -126,17 +125,7 @@ def load_data(config: Config, ranks: Ranks) -> Dataset:
 
 
 def make_problem(config: Config, train: Split, plan: Plan | None, ranks: Ranks) -> Problem:
-    """What is to be learned, the same on all ranks.
-
-    Raises:
-        ValueError: for a stop rule that the data have nothing for.
-    """
-    if train.labels is None and config.solver.stop.train_error is not None:
-        raise refuse(
-            "solver.stop.train_error",
-            config.solver.stop.train_error,
-            "null for regression, which has no wrong labels; solver.stop.train_mse stops there",
-        )
+    """What is to be learned, the same on all ranks."""
     kernel = config.kernel.fitted_to(train.X, torch.Generator().manual_seed(config.seed))
     block = config.resource.block_size or (plan.block_size if plan is not None else 0)
     if not block:
@@ -167,14 +156,11 @@ def evaluated(dataset: Dataset) -> Tensor:
 
 
 def early_stopping(config: Config) -> tuple[SolverOption, EarlyStopping]:
-    """The solver without the patience that the validation points have, where there are any, in its place."""
+    """The solver, without patience of its own where validation points have it in its place."""
     solver = config.solver
     if config.validation is None or solver.stop.patience is None:
         return solver, EarlyStopping(None)
-    stop = replace(solver.stop, patience=None)
-    # Without a rule the solver would end at its default number of epochs.
-    without = replace(solver, stop=stop, epochs=solver.max_epochs)
-    return without, EarlyStopping(solver.stop.patience)
+    return solver.watched(), EarlyStopping(solver.stop.patience)
 
 
 def _pinned(checkpoints: Checkpoints | None) -> Plan | None:

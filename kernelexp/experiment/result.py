@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kernelexp.engine import Ending, KernelModel, memory
-from kernelexp.engine.singular import unsolved
+from kernelexp.engine import KernelModel, memory
 from kernelexp.experiment.features import features, subspace_error
 from kernelexp.experiment.mistakes import mistakes
 from kernelexp.experiment.observer import RunResult
 from kernelexp.experiment.prepare import Prepared
 from kernelexp.experiment.scores import scores
 from kernelexp.experiment.train import Trained
-from kernelexp.metrics import DERIVED, RUN, RunMetrics
+from kernelexp.metrics import DERIVED, RunMetrics
 
 _DRIFT_POINTS = 1000
 
@@ -22,13 +21,6 @@ def result(prepared: Prepared, trained: Trained, validated: dict[str, float]) ->
     training, setup = prepared.training, prepared.setup
     train, model = setup.dataset.train, training.model()
     norm, outputs = training.rkhs_norm(), training.training_outputs()
-    residuals, warning = training.residuals(), training.warning
-    # Also where no more epochs were asked for, or a stop rule ended it: solvers leave that to the caller.
-    if warning is None and norm.lower_bound:
-        solver = training.solver
-        ended = trained.stopped_by in (Ending.TOLERANCE, Ending.LEAST_SQUARES)
-        way = "a smaller solver.tolerance" if ended else "more epochs"
-        warning = unsolved(residuals[RUN.relative_residual], getattr(solver, "ridge", 0.0), way)
     metrics = RunMetrics[float | None](
         **{name: float(setup.derived[name]) for name in DERIVED if name in setup.derived},
         setup_seconds=training.setup_seconds,
@@ -40,7 +32,7 @@ def result(prepared: Prepared, trained: Trained, validated: dict[str, float]) ->
         **prepared.scores,
         rkhs_norm=norm.value,
         rkhs_norm_error=norm.relative_error,
-        **residuals,
+        **training.residuals(),
         **training.choice(),
         **subspace_error(setup.dataset, training.features()),
         prediction_drift=_drift(model, train.X, outputs),
@@ -52,7 +44,7 @@ def result(prepared: Prepared, trained: Trained, validated: dict[str, float]) ->
         norm,
         trained.stopped_by,
         model,
-        warning,
+        training.left_over,
         training.path(),
         mistakes(setup.dataset, trained.test_outputs),
         features(setup.dataset, model.transform),

@@ -84,3 +84,12 @@ def test_repeated_points_and_the_fewest():
             predicted_mse(VALUES, TARGET, *wrong)
     with pytest.raises(ValueError, match="n=200: must be below the 200 points that the eigenvalue"):
         predicted_mse(VALUES, TARGET, 200, 1.0, sample=200)
+
+
+@pytest.mark.parametrize(("kernel", "rank"), [("linear", 4), ("polynomial", 35)])
+def test_rounding_is_no_eigenvalue(kernel, rank):
+    X = torch.randn(200, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    eigenvalues, coefficients = eigenframe(KERNELS[kernel](), X, X[:, :1])
+    assert int((eigenvalues > 0).sum()) == rank
+    with pytest.raises(ValueError, match=f"eigenvalues that are not 0, {rank}"):
+        predicted_mse(eigenvalues, coefficients, 100)

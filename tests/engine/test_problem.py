@@ -97,3 +97,11 @@ def test_a_model_that_is_not_finite_is_an_error():
     points, targets = scaled(1e6)
     with pytest.raises(DivergenceError, match=r"are not finite in torch.float32: rescale X and Y"):
         fit(SOLVERS["falkon"](), Problem(KERNELS["polynomial"](degree=3), points, targets))
+
+
+def test_targets_too_small_for_their_squares_are_refused():
+    X = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"Y has numbers up to 1e-2.*, whose squares .* rescale Y"):
+        Problem(KERNELS["gaussian"](), X, torch.full((50, 1), 1e-20))
+    Problem(KERNELS["gaussian"](), X, torch.zeros(50, 1))
+    Problem(KERNELS["gaussian"](), X.double(), torch.full((50, 1), 1e-20, dtype=torch.float64))

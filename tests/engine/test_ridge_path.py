@@ -1,5 +1,7 @@
 """One eigendecomposition for a grid of ridges, against training without each point and scikit-learn."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -133,3 +135,22 @@ def test_labels_are_left_out_too():
 def test_what_is_wrong_is_one_line(settings, message):
     with pytest.raises(ValueError, match=message):
         SOLVERS["ridge_path"](**settings)
+
+
+def test_gcv_does_not_cancel_for_the_smallest_ridges():
+    """With K = I every ridge has the same score: nothing is learned of a point from another one."""
+    X = 1e3 * torch.eye(60, dtype=torch.float64)
+    Y = torch.randn(60, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    path = SOLVERS["ridge_path"](ridges=[1e-20, 1e-17, 1e-12, 1e-3])
+    training = prepare(path, Problem(KERNELS["gaussian"](bandwidth=1.0), X, Y))
+    list(training.run())
+    assert training.path()["gcv"] == pytest.approx([Y.square().mean().item()] * 4)
+
+
+def test_a_row_ten_thousand_times_as_far_off_is_no_matter():
+    X = torch.randn(200, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    X[0] *= 1e4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = SOLVERS["ridge_path"](ridges=[1e-6])
+        list(prepare(path, Problem(KERNELS["linear"](), X, X[:, :1])).run())

@@ -133,7 +133,7 @@ class Askotch(Solver[AskotchSystem, AskotchIterate]):
         n, u = len(X), len(distinct.first)
         Z = X if u == n else X[distinct.first.to(X.device)]
         points, masses = problem.points_of(Z), distinct.counts.to(Y)[:, None]
-        spectrum = nystrom_spectrum(kernel, points, min(u, _SUBSAMPLE), generator, 1)
+        spectrum = nystrom_spectrum(kernel, problem.points, min(n, _SUBSAMPLE), generator, 1)
         beta, blocks = kernel.diag(Z).max().item(), math.ceil(u / plan.block_size)
         return AskotchSystem(
             problem=problem,

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -72,6 +72,11 @@ class SolverOption(ABC):
     def likely_epochs(self) -> int:
         """What is asked for; the solver's default where a stop rule will tell."""
         return 1 if self.direct else self.epochs or self.default_epochs
+
+    def watched(self) -> Self:
+        """The same for whoever ends it by scores of its own: as many epochs as with a rule, planned as with one."""
+        ruled = replace(self, stop=replace(self.stop, patience=1))
+        return replace(self, stop=replace(self.stop, patience=ruled.max_epochs))  # never comes
 
     def sizes(self, problem: Problem) -> Sizes:
         """What a plan is made for."""
@@ -202,16 +207,18 @@ class Solver(SolverOption, Generic[S, It]):
     ) -> EpochRecord:
         """End the epoch under way: its record, of training errors given, else of f(X) as it is."""
         if train_mse is None:
-            ranks = system.ranks
-            train_mse = ranks.agreed(self._mse(system, iterate))
+            ranks, targets = system.ranks, system.targets
+            outputs = self.training_outputs(system, iterate)
+            train_mse = ranks.agreed(_mse(outputs, targets))
             # May it be what f(X) as carried along has rounded off? It takes some time to see.
-            small = math.sqrt(torch.finfo(system.targets.dtype).eps) * system.mean_square
+            small = math.sqrt(torch.finfo(targets.dtype).eps) * system.mean_square
             if train_mse < small and train_mse < TRUSTED * ranks.agreed(
-                self._drift(system, iterate)
+                self._drift(system, iterate, outputs)
             ):
                 self.refresh(system, iterate)
-                train_mse = self._mse(system, iterate)
-            train_error = error_of(self.training_outputs(system, iterate), system.problem.labels)
+                outputs = self.training_outputs(system, iterate)
+                train_mse = _mse(outputs, targets)
+            train_error = error_of(outputs, system.problem.labels)
         weights = self.weights(system, iterate).double()
         squares = (weights * self.center_outputs(system, iterate).double()).sum()
         norm = squares.clamp_(min=0).sqrt_().item()
@@ -219,14 +226,10 @@ class Solver(SolverOption, Generic[S, It]):
         seconds, iterate.seconds = iterate.seconds, 0.0
         return EpochRecord(iterate.epoch, train_mse, train_error, norm, seconds)
 
-    def _mse(self, system: S, iterate: It) -> float:
-        difference = self.training_outputs(system, iterate) - system.targets
-        return difference.square_().mean().item()
-
-    def _drift(self, system: S, iterate: It) -> float:
-        """Mean square of f(X) as carried along minus the model's, on some points."""
+    def _drift(self, system: S, iterate: It, outputs: Tensor) -> float:
+        """Mean square of f(X) as carried along, (n, c), minus the model's, on some points."""
         some = Sample.of(system.problem)
-        carried = self.training_outputs(system, iterate)[some.rows.to(system.problem.device)]
+        carried = outputs[some.rows.to(system.problem.device)]
         off = self.predicted(system, iterate, some.rows) - carried
         return some.mean_squares(off).mean().item()
 
@@ -260,6 +263,10 @@ class Sample:
     def mean_squares(self, off: Tensor) -> Tensor:
         """Estimates of the means over all points of squares that are known at these: (m, c) -> (c,), float64."""
         return (off.double().square() * self.shares).sum(0)
+
+
+def _mse(outputs: Tensor, targets: Tensor) -> float:
+    return (outputs - targets).square_().mean().item()
 
 
 def error_of(outputs: Tensor, labels: Tensor | None) -> float | None:

@@ -254,8 +254,8 @@ class CG(Solver[CGSystem, CGIterate]):
         targets = Y[some.rows.to(Y.device)]
         points = system.problem.points[some.rows]
         before = system.predictions_at(points, iterate.held.to(Y.dtype))
-        was, now = (some.mean_squares(f - targets).sum() for f in (before, predicted))
-        return system.ranks.agreed(bool(was < now))
+        was, now = (rounded_share(some.mean_squares(f - targets), Y) for f in (before, predicted))
+        return system.ranks.agreed(was < now)
 
     @staticmethod
     def _may_round_off(system: CGSystem, iterate: CGIterate) -> bool:

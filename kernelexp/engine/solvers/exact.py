@@ -219,10 +219,10 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         factor.truncate(Y.dtype, system.plan.max_rank)
         fewer = self._least_squares(system, iterate, factor)
         off, now = (
-            some.mean_squares(self.predicted(system, i, some.rows) - targets).sum()
+            rounded_share(some.mean_squares(self.predicted(system, i, some.rows) - targets), Y)
             for i in (before, iterate)
         )
-        if not now >= off:  # also where that is nan
+        if now < off or off == math.inf:
             return fewer
         iterate.gamma, iterate.outputs = before.gamma, before.outputs
         iterate.relative_residual = before.relative_residual
@@ -243,7 +243,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
         size = top_eigenvalue(A, system.problem.generator()) * right.norm(dim=0)
         reach = (factor.matmul(left).norm(dim=0) / size).nan_to_num_(0)
         iterate.relative_residual = reach.max().item()
-        iterate.outputs = system.held_outputs(iterate.gamma, factor, self.ridge)
+        iterate.outputs = system.held_outputs(iterate.gamma, image, factor, self.ridge)
         return image
 
     def _refine(
@@ -266,7 +266,7 @@ class Exact(Solver[ExactSystem, ExactIterate]):
             halved, since = (left, 0) if left < halved / 2 else (halved, since + 1)
         image = factor.matmul(iterate.gamma)
         iterate.relative_residual = relative_residual(right - image, right)
-        iterate.outputs = system.held_outputs(iterate.gamma, factor, self.ridge)
+        iterate.outputs = system.held_outputs(iterate.gamma, image, factor, self.ridge)
         return image
 
     def weights(self, system: ExactSystem, iterate: ExactIterate) -> Tensor:

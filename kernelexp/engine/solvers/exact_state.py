@@ -62,8 +62,10 @@ class ExactSystem(System):
         """The numerical rank of A, as far as it is known: training may find it lower than the factor's pivots say."""
         return self.factor.rank if isinstance(self.factor, PseudoInverse) else len(self.right)
 
-    def held_outputs(self, gamma: Tensor, factor: Factor, ridge: float) -> Tensor:
-        """f(X), (n, c), of weights rounded to the model's type: the same, or where fewer points are centers with the kernel."""
+    def held_outputs(self, gamma: Tensor, image: Tensor, factor: Factor, ridge: float) -> Tensor:
+        """f(X), (n, c), of weights rounded to the model's type: as ``at_points``, or where fewer points are centers with the kernel."""
+        if self.distinct is not None and self.targets.dtype == gamma.dtype:
+            return self.at_points(gamma, image, ridge)
         weights = self.coefficients(gamma).to(self.targets.dtype).double()
         if self.distinct is None:
             return self.outputs_at(self.problem.points, weights)

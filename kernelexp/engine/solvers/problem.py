@@ -12,7 +12,7 @@ from torch import Tensor
 from kernelexp.engine.devices import usual_block
 from kernelexp.engine.kernels import Kernel
 from kernelexp.engine.plan import Limits, ResourceLimits
-from kernelexp.engine.points import Points, check_precision
+from kernelexp.engine.points import Points, check_precision, check_range
 from kernelexp.engine.ranks import ALONE, Ranks
 from kernelexp.engine.singular import DistinctRows
 
@@ -75,7 +75,13 @@ class Problem:
                 f"labels {tuple(labels.shape)} of {labels.dtype}: must be ({len(X)},) whole numbers"
             )
         check_precision(self.precision, X.dtype, self.device)
-        _check_range("Y", Y, Y.abs().max().item(), len(Y))
+        largest, info = Y.abs().max().item(), torch.finfo(Y.dtype)
+        check_range("Y", Y, largest, Y.numel())
+        if 0 < largest < (least := math.sqrt(info.tiny / info.eps)):
+            raise ValueError(
+                f"Y has numbers up to {largest:.2g}, whose squares {Y.dtype} cannot hold: must have some of {least:.0e} "
+                "or more; rescale Y or take dtype=float64"
+            )
         w = self.point_weights
         if w is not None:
             if w.shape != (len(X),) or not (w > 0).all() or not w.isfinite().all():
@@ -127,7 +133,7 @@ class Problem:
                 overflow or vanish in their type.
         """
         points = Points.of(self.X, self.precision, self.device)
-        _check_range("X", self.X, points.norms.max().item(), 1)
+        check_range("X", self.X, points.norms.max().item(), 1)
         order = points.norms.argsort()
         others = order[:: -(-len(order) // _TRIED)]
         _check_kernel(self.kernel, points[torch.cat([order[:_TRIED], others, order[-_TRIED:]])])
@@ -140,18 +146,6 @@ class Problem:
     def generator(self) -> torch.Generator:
         """A new source of draws, the same at every call."""
         return torch.Generator().manual_seed(self.seed)
-
-
-def _check_range(name: str, values: Tensor, largest: float, terms: int) -> None:
-    """Refuse values that have NaN, or whose squares (the largest's among them) overflow in sums."""
-    bound = math.sqrt(torch.finfo(values.dtype).max / (4 * terms))
-    if not largest <= bound:
-        low, high = (float(end) for end in values.aminmax())
-        found = "NaN" if math.isnan(low) else f"numbers from {low:.3g} to {high:.3g}"
-        raise ValueError(
-            f"{name} has {found}: must be finite, and small enough that sums of squares do not overflow in "
-            f"{values.dtype} (norms up to {bound:.0e}); remove or rescale what is not"
-        )
 
 
 def _check_kernel(kernel: Kernel, some: Points) -> None:

@@ -174,7 +174,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
         centers, n = problem.points_of(Z), len(X)
         A = kernel(centers, centers).dense(Y.new_empty(len(Z), len(Z)))
         T, V = _eigen(A)
-        tell_of_hidden(A.diagonal(), len(A) * T[-1].item())
+        tell_of_hidden(A.diagonal(), T[-1].item())
         # Where all points are centers, which then all differ, it is K itself.
         if len(Z) == n and self.center_rule.takes_all(n):
             S, Q = T, V
@@ -241,7 +241,7 @@ class RidgePath(Solver[RidgePathSystem, RidgePathIterate]):
                 iterate.loo_score[first + i] = right.double().mean()
         share = 1 - system.left(system.ridges)  # S / (S + n ridge), (k, m)
         iterate.dimension[:] = share.sum(0)
-        iterate.gcv[:] = iterate.mse / (1 - iterate.dimension / n) ** 2
+        iterate.gcv[:] = iterate.mse / kept.mean(0) ** 2  # 1 - dimension / n would cancel
         squares = system.coefficients.square().sum(1)
         per_eigenvalue = share.square() / system.S.clamp(min=torch.finfo(Y.dtype).tiny)[:, None]
         iterate.norm[:] = (per_eigenvalue.mT @ squares).sqrt()

@@ -12,7 +12,7 @@ from torch import Tensor
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.norms import RKHSNorm
 from kernelexp.engine.ranks import Ranks, led
-from kernelexp.engine.singular import SOLVED, SingularMatrixWarning
+from kernelexp.engine.singular import SOLVED, SingularMatrixWarning, unsolved
 from kernelexp.engine.solvers.base import It, S, Solver
 from kernelexp.engine.solvers.problem import Problem
 from kernelexp.engine.solvers.settling import Settled, settled
@@ -64,6 +64,16 @@ class Training(Generic[S, It]):
         """The sentence for a system that has no solution, or was not solved, or not by the model as it is."""
         rounded = self._settled.warning if self._settled else None
         return "; ".join(said for said in (rounded, self.iterate.warning) if said) or None
+
+    @property
+    def left_over(self) -> str | None:
+        """``warning``; where there is none, what is left of a system that epochs or somebody's rule ended too early."""
+        left = self.residuals().get("relative_residual", 0.0)
+        if self.warning is not None or left <= SOLVED:
+            return self.warning
+        ended = self.stopped_by in (Ending.TOLERANCE, Ending.LEAST_SQUARES)
+        way = "a smaller solver.tolerance" if ended else "more epochs"
+        return unsolved(left, getattr(self.solver, "ridge", 0.0), way)
 
     @property
     def ranks(self) -> Ranks:

@@ -196,8 +196,9 @@ def _ridge_path(solver: RidgePath, sizes: Sizes, plan: Plan) -> Cost:
 def _cg(solver: CG, sizes: Sizes, plan: Plan) -> Cost:
     n, c, q, dtype = sizes.n, sizes.c, plan.max_q, torch.float64
     filled, entries, read = _kept(n, n, plan.kept_rows, dtype)
-    if not plan.kept_rows and sizes.ranks == 1:
-        entries /= 2  # a symmetric matrix, as a whole
+    if sizes.ranks == 1:  # a symmetric matrix, as a whole: half of what kept rows do not have
+        entries = (n - plan.kept_rows) ** 2 / 2
+        read += plan.kept_rows * (n - plan.kept_rows)
     return Cost(
         [_spectrum(n, plan.subsample_size, q, dtype), filled],
         [Work(dtype, entries=entries, read=read + 2 * n * q, operations=4 * n * q * c)],
