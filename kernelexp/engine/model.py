@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -115,7 +116,12 @@ class KernelModel:
         tensors = {"centers": _own(self.centers), "weights": _own(self.weights)}
         if self.transform is not None:
             tensors["transform"] = _own(self.transform)
-        torch.save({"header": json.dumps(header), **tensors}, path)
+        part = f"{os.fspath(path)}.part"  # a full disk leaves what was there
+        try:
+            torch.save({"header": json.dumps(header), **tensors}, part)
+            os.replace(part, path)
+        finally:
+            Path(part).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> KernelModel:

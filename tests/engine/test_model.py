@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -172,3 +173,18 @@ def test_models_side_by_side_have_the_outputs_of_each(model):
     assert torch.equal(same.weights, torch.cat([model.weights, model.weights], 1))
     with pytest.raises(ValueError, match="models of different transforms"):
         side_by_side([model, replace(model, transform=torch.ones(5))])
+
+
+def test_a_full_disk_leaves_the_model_that_was_there(model, tmp_path, monkeypatch):
+    model.save(tmp_path / "model.pt")
+
+    def full(stored, path):
+        path = Path(path)
+        path.write_bytes(b"a part")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="no space"):
+        replace(model, weights=2 * model.weights).save(tmp_path / "model.pt")
+    assert torch.equal(KernelModel.load(tmp_path / "model.pt").weights, model.weights)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
