@@ -114,6 +114,8 @@ def _schema(cls: type, name: str) -> type:
 @cache
 def register() -> None:
     """Tell Hydra the schemas and the resolvers, once in a process. Call before composing."""
+    # Hydra copies all schemas for each composition, and then again what it takes of them.
+    ConfigStore.__deepcopy__ = lambda self, _: self
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=TopLevel)
     for group, options in _GROUPS.items():

@@ -94,14 +94,6 @@ def shared_cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_store_of_schemas():
-    """Hydra copies all schemas for each composition, and reads them alone."""
-    from hydra.core.config_store import ConfigStore
-
-    ConfigStore.__deepcopy__ = lambda self, _: self
-
-
 @pytest.fixture(autouse=True)
 def _isolated(shared_cache, monkeypatch):
     """No test reads or writes the user's cache, data folder or tracking store."""
