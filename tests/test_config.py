@@ -1,9 +1,12 @@
 """The command line: every option composes, every mistake is one line and no run."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -412,3 +415,12 @@ def test_primary_config_is_plain_yaml():
         "resource",
         "checkpoint",
     } <= named
+
+
+@pytest.mark.parametrize("module", ["kernelexp", "kernelexp.report", "kernelexp.store"])
+def test_a_python_without_the_packages_is_one_line(module):
+    command = [sys.executable, "-S", "-m", module]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert "`. .venv/bin/activate` takes it" in line
