@@ -42,6 +42,8 @@ class Guard(Callback):  # type: ignore[misc]
         """Check the configuration of a single run, and that its store is there."""
         try:
             job, settings = single_job(config), tracking(config)
+            if not config.dry_run:  # which shows it
+                check_sizes([job.checked])
             if settings.enabled:
                 check_reachable(settings.uri)
             if config.dry_run:

@@ -74,6 +74,10 @@ def check_sizes(configs: Iterable[Config]) -> None:
         if (shape := shapes[dataset]) is not None:
             trained = shape._replace(n_train=_fewest_trained(config, shape.n_train))
             _planned(config, trained, Limits(config.resource, 0, _ENDLESS, _BUSY_BLOCK))
+            if LEARNING_CURVE in config.compare and shape.n_test <= trained.n_train:
+                known = f"{shape.n_test:,} test points for {trained.n_train:,} training points"
+                allowed = f"left out with {known}, which must be fewer"
+                raise refuse("compare", f"[{LEARNING_CURVE}]", allowed)
 
 
 def _fewest_trained(config: Config, n: int) -> int:

@@ -1,5 +1,6 @@
 """What a run would hold, said before its data are read."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -62,3 +63,18 @@ def test_sizes_are_known_without_reading(workdir):
             train.X.shape[1],
             train.Y.shape[1],
         )
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["solver=eigenpro3", "solver.n_centers=2000"], "solver.n_centers=2000: must be .* 1437"),
+        (["compare=[learning_curve]"], r"compare=\[learning_curve\]: must be left out with 360 "),
+    ],
+)
+def test_sizes_that_cannot_be_leave_no_run(cli, runs, typed, said):
+    for sweep in ([], ["--multirun", "seed=0,1"]):
+        done = cli(*typed, *sweep)
+        assert done.code == 2
+        assert re.match(rf"kernelexp: {said}", done.err), done.err
+    assert runs() == []
