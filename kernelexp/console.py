@@ -257,7 +257,7 @@ def show_jobs(jobs: list[Preview]) -> None:
     parts += [f"{refused} that cannot run"] if refused else []
     together = _together([job.seconds for job in runnable])
     console.print(
-        f"{len(jobs)} jobs: {', '.join(parts)}{together}. Memory is what each needs; kernel rows kept for speed "
+        f"{len(jobs)} job{'s'[: len(jobs) > 1]}: {', '.join(parts)}{together}. Memory is what each needs; kernel rows kept for speed "
         "come on top, as far as there is room.",
         soft_wrap=True,
     )
