@@ -21,6 +21,11 @@ class SearchSweeper(BasicSweeper):  # type: ignore[misc]
         self.trials = trials
         self.launched = 0
 
+    def setup(self, **given: Any) -> None:
+        """As Hydra's own."""
+        super().setup(**given)
+        self._given = given
+
     def sweep(self, arguments: list[str]) -> Any:
         """Search; ``arguments`` are in the configuration too."""
         from kernelexp.search.run import run
@@ -30,6 +35,9 @@ class SearchSweeper(BasicSweeper):  # type: ignore[misc]
     def _launch(self, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
         folder = Path(self.config.hydra.sweep.dir)
         if not self.launched:
+            super().setup(
+                **self._given
+            )  # a launcher that asks for the memory that was planned since
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, folder / "multirun.yaml")
         returned: Sequence[JobReturn] = self.launcher.launch(jobs, initial_job_idx=self.launched)

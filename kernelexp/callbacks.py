@@ -22,7 +22,7 @@ from kernelexp.cluster import ask_for_memory
 from kernelexp.config import tracking
 from kernelexp.console import VARIED_VARIABLE, show_jobs
 from kernelexp.engine.checks import refuse
-from kernelexp.errors import JobFailed, JobInterrupted, exit_code, explain
+from kernelexp.errors import JobFailed, JobInterrupted, exit_code, explain, let_go
 from kernelexp.forecast import check_sizes
 from kernelexp.jobs import single_job, sweep_jobs, typed
 from kernelexp.preview import preview
@@ -90,7 +90,11 @@ class Guard(Callback):  # type: ignore[misc]
         _hold(config)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Say at once which job failed; Hydra speaks of the first one, when all are done."""
+        """Say at once which job failed; Hydra speaks of the first one, when all are done.
+
+        Until then it keeps what each job returns: a failed one's data and matrices, too, by the frames of its error.
+        """
+        job_return.cfg = job_return.hydra_cfg = None
         if job_return.status != JobStatus.FAILED:
             return
         error = job_return._return_value  # .return_value would raise it
@@ -98,7 +102,9 @@ class Guard(Callback):  # type: ignore[misc]
             return
         if config.hydra.mode == RunMode.RUN:
             _end(error)
-        print(f"kernelexp: {' '.join(job_return.overrides)}: {explain(error)}", file=sys.stderr)
+        typed = without_password(" ".join(job_return.overrides or ()))
+        print(f"kernelexp: {typed}: {explain(error)}", file=sys.stderr)
+        let_go(error)
 
 
 def _hold(config: DictConfig) -> None:

@@ -255,9 +255,9 @@ def show_jobs(jobs: list[Preview]) -> None:
     parts = [f"{len(runnable)} to run"]
     parts += [f"{skipped} skipped"] if skipped else []
     parts += [f"{refused} that cannot run"] if refused else []
-    together = _together([job.seconds for job in runnable])
+    noun, together = "job" if len(jobs) == 1 else "jobs", _together([j.seconds for j in runnable])
     console.print(
-        f"{len(jobs)} job{'s'[: len(jobs) > 1]}: {', '.join(parts)}{together}. Memory is what each needs; kernel rows kept for speed "
+        f"{len(jobs)} {noun}: {', '.join(parts)}{together}. Memory is what each needs; kernel rows kept for speed "
         "come on top, as far as there is room.",
         soft_wrap=True,
     )

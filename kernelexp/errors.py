@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import traceback
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
@@ -30,6 +31,16 @@ _KILLED_WORKER = "TerminatedWorkerError"
 _LOST_RANK = ("RankLost", "RankOutOfMemory")
 
 _WANTED = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
+
+
+def let_go(error: BaseException | None) -> None:
+    """Empty the frames of an error and of those it is of: their variables are not kept by whoever keeps it."""
+    found, left = set[BaseException](), [error]
+    while left:
+        if (one := left.pop()) is not None and one not in found:
+            found.add(one)
+            traceback.clear_frames(one.__traceback__)
+            left += [one.__cause__, one.__context__]
 
 
 def explain(error: BaseException) -> str:

@@ -44,9 +44,12 @@ def _lock_file(index: int) -> Path:
 
 def _opened(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:  # another user made it, and a lock needs no more than reading
         return os.open(path, os.O_RDONLY)
+    with suppress(PermissionError):
+        os.fchmod(file, 0o666)  # for all, whatever this user's files are
+    return file
 
 
 def _locked(file: int) -> bool:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from kernelexp.engine import (
     AnyTraining,
+    Ending,
     Kernel,
     KernelModel,
     Problem,
@@ -231,7 +232,8 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             go_on_from(former, training)
         self.solver_ = training.solver
         picked = training.reason is not None and not getattr(solver, "restricted", True)
-        if picked and len(training.system.centers) < len(problem.distinct.first):
+        rule = getattr(training.solver, "center_rule", None)
+        if picked and rule is not None and not rule.takes_all(len(problem.X)):
             self._warn(training.reason, UserWarning)
         if held is not None:
             self.validation_scores_ = held.train(training, plain(self.n_iter_no_change))
@@ -239,7 +241,9 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             for _ in training.run():
                 pass
         self.n_iter_ = len(training.records)
-        if training.left_over != training.warning:
+        if (
+            training.stopped_by == Ending.EPOCHS and training.warning is None
+        ):  # no rule asked for it
             self._warn(training.left_over, SingularMatrixWarning)
         return training
 

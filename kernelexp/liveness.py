@@ -1,7 +1,8 @@
 """Which processes are alive: by their ids where they can be seen, else by signs of life in the store.
 
 Clocks of machines differ, so a sign is not compared with the reader's clock: who has seen the same one for
-three of its periods, by his own clock, knows that nobody renews it. Only one of hours ago counts at once.
+three of its periods, by his own clock, knows that nobody renews it. Only one of a day ago counts at once: a store may
+have been away for hours.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BEAT_SECONDS, GRACE_SECONDS = 30.0, 90.0
 # When a process started, where the system does not say.
 _UNKNOWN = "unknown"
 # Of a sign that counts as old at once; clocks do not differ by that much.
-_LONG_AGO = 3600.0
+_LONG_AGO = 24 * 3600.0
 _BOOT, _NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
 

@@ -21,9 +21,8 @@ def svm(problem: Problem, X: Tensor) -> Tensor:
     from sklearn.model_selection import GridSearchCV
     from sklearn.svm import SVC, SVR
 
-    return _outputs(
-        problem, X, GridSearchCV(SVC(), _COSTS, cv=3), GridSearchCV(SVR(), _COSTS, cv=3)
-    )
+    of_numbers = GridSearchCV(SVR(), _COSTS, cv=_folds(problem))
+    return _outputs(problem, X, GridSearchCV(SVC(), _COSTS, cv=3), of_numbers)
 
 
 def kernel_ridge(problem: Problem, X: Tensor) -> Tensor:
@@ -34,10 +33,9 @@ def kernel_ridge(problem: Problem, X: Tensor) -> Tensor:
     def made() -> Tensor:
         points, new, Y = (A.cpu().double().numpy() for A in (problem.X, X, problem.Y))
         grid = {"alpha": _ALPHAS, "gamma": [gamma / points.shape[1] for gamma in _GAMMAS]}
-        found = GridSearchCV(KernelRidge(kernel="rbf"), grid, cv=3).fit(points, Y).predict(new)
-        return (
-            torch.from_numpy(found).to(problem.Y.dtype).to(problem.Y.device).reshape(len(new), -1)
-        )
+        search = GridSearchCV(KernelRidge(kernel="rbf"), grid, cv=_folds(problem))
+        found = search.fit(points, Y).predict(new).reshape(len(new), -1)
+        return torch.from_numpy(found).to(problem.Y.dtype).to(problem.Y.device)
 
     return problem.ranks.once(made)
 
@@ -53,6 +51,13 @@ def boosting(problem: Problem, X: Tensor) -> Tensor:
         HistGradientBoostingClassifier(random_state=seed),
         HistGradientBoostingRegressor(random_state=seed),
     )
+
+
+def _folds(problem: Problem) -> Any:
+    """Three folds of points that may lie sorted, by class or by target: drawn by the seed."""
+    from sklearn.model_selection import KFold
+
+    return KFold(3, shuffle=True, random_state=problem.seed % 2**32)
 
 
 def _outputs(problem: Problem, X: Tensor, classifier: Any, regressor: Any) -> Tensor:

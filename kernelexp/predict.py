@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,10 +114,11 @@ def _write(table: pa.Table, out: Path | None) -> None:
     if out is None:
         csv.write_csv(table, sys.stdout.buffer)
     else:
-        part = out.with_name(f"{out.name}.part")  # a full disk leaves what was there
+        place = out.resolve()
+        part = place.with_name(f"{place.name}.{os.getpid()}")  # a full disk leaves what was there
         try:
             (csv.write_csv if out.suffix == ".csv" else parquet.write_table)(table, part)
-            part.replace(out)
+            part.replace(place)
         finally:
             part.unlink(missing_ok=True)
 

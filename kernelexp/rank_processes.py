@@ -134,7 +134,8 @@ def _started(size: int, device: torch.device) -> Iterator[Group]:
         following.end(group)
         group.close()
         for child in children:
-            child.wait(_ENDING)
+            with suppress(subprocess.TimeoutExpired):  # its work is done, and it is ended below
+                child.wait(_ENDING)
     except BaseException:
         kill()
         if group is not None:

@@ -6,7 +6,7 @@ A job is known by its identity, who is at it by a claim; see ``claims`` and ``li
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PARENT_TAG = "mlflow.parentRunId"
-FORMER_PARENTS_TAG = "sweep.former_parents"
+# Of each sweep that a run is of: several may make it theirs at once.
+SWEEP_TAGS = "sweep.of."
 # Of a run that failed since there was not the memory it asked for.
 MEMORY_TAG = "out_of_memory"
 # Of a trial of a search: that it ended early, and why; that it had few of the points.
@@ -54,7 +55,7 @@ def finished_run(
 ) -> Finished | None:
     """The newest finished run that makes the job superfluous; with ``parent`` of that sweep alone."""
     for run in _runs(client, experiment_id, _of(job), "FINISHED"):
-        if parent is not None and run.data.tags.get(PARENT_TAG) != parent:
+        if parent is not None and parent not in sweeps_of(run.data.tags):
             continue
         if (note := job.accepts(run)) is not None:
             return Finished(run, note)
@@ -135,14 +136,23 @@ def failed_for_good(
 
 
 def link(client: MlflowClient, run: Run, parent: str) -> None:
-    """Make a finished run a child of a sweep; the parents it had stay in a tag."""
-    tags = client.get_run(run.info.run_id).data.tags  # another sweep may have linked it just now
-    former = tags.get(PARENT_TAG, "none")
-    if former == parent:
+    """Make a finished run a child of a sweep, beside those that it is of already."""
+    if run.data.tags.get(PARENT_TAG) == parent:
         return
-    known = tags.get(FORMER_PARENTS_TAG, "").split()
-    client.set_tag(run.info.run_id, FORMER_PARENTS_TAG, " ".join([*known, former]))
-    client.set_tag(run.info.run_id, PARENT_TAG, parent)
+    for name, value in linked(run.data.tags, parent).items():
+        client.set_tag(run.info.run_id, name, value)
+
+
+def linked(tags: Mapping[str, str], parent: str) -> dict[str, str]:
+    """The tags that make a run with these one of a sweep, too; MLflow shows it below the last."""
+    each = (f"{SWEEP_TAGS}{one}" for one in sorted({*sweeps_of(tags), parent}))
+    return {**{name: "true" for name in each if name not in tags}, PARENT_TAG: parent}
+
+
+def sweeps_of(tags: Mapping[str, str]) -> set[str]:
+    """The parents of a run with these tags."""
+    own = {tags[PARENT_TAG]} if PARENT_TAG in tags else set()
+    return own | {name.removeprefix(SWEEP_TAGS) for name in tags if name.startswith(SWEEP_TAGS)}
 
 
 def end_abandoned(client: MlflowClient, experiment_id: str) -> None:
@@ -173,7 +183,7 @@ def is_alive(run: Run) -> bool:
 def children(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]:
     """The runs of a sweep, newest first, also those that a later sweep has made its own."""
     own = _runs(client, experiment_id, f"tags.`{PARENT_TAG}` = '{parent}'")
-    lent = _runs(client, experiment_id, f"tags.`{FORMER_PARENTS_TAG}` LIKE '%{parent}%'")
+    lent = _runs(client, experiment_id, f"tags.`{SWEEP_TAGS}{parent}` = 'true'")
     return own + [run for run in lent if run.data.tags.get(PARENT_TAG) != parent]
 
 

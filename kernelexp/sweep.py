@@ -24,11 +24,19 @@ from kernelexp.resume import (
 )
 from kernelexp.store import TrackingConfig, experiment_id, open_store, without_password
 from kernelexp.store.beginning import beginning, create_run
-from kernelexp.store.delivery import ERROR_TAG
+from kernelexp.store.delivery import ERROR_TAG, is_gone
 from kernelexp.store.entries import SweepEnd
 from kernelexp.store.journal import UNSENT, Journal
 from kernelexp.store.reach import cannot_open, first_line, is_of_the_store
-from kernelexp.store.unsent import Kept, given_up, open_for, send, send_all, send_of_sweep
+from kernelexp.store.unsent import (
+    Kept,
+    given_up,
+    open_for,
+    reached,
+    send,
+    send_all,
+    send_of_sweep,
+)
 from kernelexp.sweep_outcome import SweepOutcome
 
 if TYPE_CHECKING:
@@ -40,6 +48,8 @@ VARIED_TAG = "sweep.varied"
 _NOTE_TAG = "mlflow.note.content"  # the description on a run's page
 # Seconds: between attempts to end a parent, and for them all where a person is waiting.
 _PAUSE, _HURRIED = 2.0, 4.0
+# Seconds that a store is asked again before a job, and times that it refuses a sweep's end, of a parent that was deleted.
+_AGAIN, _REFUSALS = 10.0, 3
 # Times as long as it took to count the jobs that have ended, until they are counted again; until then.
 _REST, _shown_until = 20.0, 0.0
 # The signs of life of the parent, from its start to its end.
@@ -61,6 +71,7 @@ def start_parent(
     client = open_store(config)
     tags = {JOBS_TAG: str(jobs), PROGRESS_TAG: f"0/{jobs}", VARIED_TAG: " ".join(varied)}
     try:
+        reached(config.uri)
         send_all(config.uri, send_kept)
         end_abandoned(client, experiment_id(client, config))
         if (under_way := Sweep.current()) is not None and under_way.attempt:
@@ -111,8 +122,9 @@ def job(
         return
     client, turn, failed = None, None, None
     with _store_may_be_away():
-        client = open_store(config)
+        client = _opened(config)
         if given_up(config.uri):  # and is back
+            reached(config.uri)
             send_of_sweep(sweep.parent, client)
         where = experiment_id(client, config)
         if sweep.attempt:
@@ -139,6 +151,20 @@ def job(
         if client is not None and not given_up(config.uri):
             with _store_may_be_away():
                 _now_and_then(lambda: show_progress(client, sweep.parent))
+
+
+def _opened(config: TrackingConfig) -> MlflowClient:
+    """``open_store``, asked again for some seconds: a server that starts again is not away."""
+    until = time.monotonic() + _AGAIN
+    while True:
+        try:
+            return open_store(config)
+        except Exception as error:
+            late = time.monotonic() >= until or given_up(config.uri)
+            if late or not is_of_the_store(error):
+                raise
+        interrupts.check()
+        time.sleep(_PAUSE)
 
 
 def _now_and_then(show: Callable[[], None]) -> None:
@@ -187,6 +213,7 @@ def end_parent(interrupted: bool) -> str | None:
     patience = 0.0 if given_up(sweep.uri) else 60 * sweep.patience_minutes
     until = time.monotonic() + (min(_HURRIED, patience) if interrupted else patience)
     journal = _keep_end(sweep, interrupted)  # first: this process may be killed while it waits
+    refusals = 0
     while True:
         try:
             client = open_store(config)
@@ -195,7 +222,11 @@ def end_parent(interrupted: bool) -> str | None:
         except Exception as error:
             if not is_of_the_store(error):
                 raise
-            reason = first_line(error)
+            reason, refusals = first_line(error), refusals + is_gone(error)
+            if refusals == _REFUSALS:
+                if journal is not None:
+                    journal.remove()
+                return f"sweep {sweep.parent} has ended, and its store refuses that ({reason})"
         else:
             if journal is not None:
                 journal.remove()
@@ -230,9 +261,11 @@ def _send_end(one: Kept, client: MlflowClient) -> str | None:
     try:
         send_of_sweep(one.begin.parent, client)
         outcome = _ended(client, one.begin.parent, one.begin.interrupted, one.begin.time)
-    except BaseException:
-        journal.close()
-        raise
+    except BaseException as error:
+        if not is_gone(error):
+            journal.close()
+            raise
+        outcome = f"sweep {one.begin.parent} is not to be ended any more"
     journal.remove()
     return outcome
 

@@ -65,9 +65,10 @@ def test_nearest_neighbour_is_that_of_scikit_learn(monkeypatch):
 def test_peers_are_scikit_learns(monkeypatch):
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.kernel_ridge import KernelRidge
-    from sklearn.model_selection import GridSearchCV
+    from sklearn.model_selection import GridSearchCV, KFold
     from sklearn.svm import SVC, SVR
 
+    folds = KFold(3, shuffle=True, random_state=3)  # rows may be sorted by target
     costs = {"C": [1.0, 10.0, 100.0]}
     for name, measure, svm, boosting in (
         ("iris", "accuracy", SVC(), HistGradientBoostingClassifier(random_state=3)),
@@ -80,12 +81,13 @@ def test_peers_are_scikit_learns(monkeypatch):
         result = experiment.run(own)
         train, test = result.setup.dataset.train, result.setup.dataset.test
         y, y_test = (p.Y[:, 0] if p.labels is None else p.labels for p in (train, test))
-        for peer, reference in (("svm", GridSearchCV(svm, costs, cv=3)), ("boosting", boosting)):
+        svm = GridSearchCV(svm, costs, cv=3 if measure == "accuracy" else folds)
+        for peer, reference in (("svm", svm), ("boosting", boosting)):
             score = reference.fit(train.X.numpy(), y.numpy()).score(test.X.numpy(), y_test.numpy())
             assert result.metrics[f"{peer}_test_{measure}"] == pytest.approx(score)
         d = train.X.shape[1]
         grid = {"alpha": [1e-3, 1e-2, 1e-1, 1.0], "gamma": [0.1 / d, 0.3 / d, 1 / d]}
-        ridge = GridSearchCV(KernelRidge(kernel="rbf"), grid, cv=3).fit(
+        ridge = GridSearchCV(KernelRidge(kernel="rbf"), grid, cv=folds).fit(
             train.X.numpy(), train.Y.numpy()
         )
         mse = np.mean((ridge.predict(test.X.numpy()) - test.Y.numpy()) ** 2)
@@ -158,3 +160,6 @@ def test_the_learning_curve_needs_points_and_no_noise():
             run("learning_curve", noise=0.0, solver=SOLVERS[solver]())
     with pytest.raises(ValueError, match="solver=exact: must be one with a ridge, on all points"):
         run("learning_curve", noise=0.0, solver=SOLVERS["exact"](n_centers=50))
+    for solver in (SOLVERS["falkon"](ridge=1e-3), SOLVERS["exact"](ridge=1e-3, centers="random")):
+        with pytest.raises(ValueError, match="must be one with a ridge, on all points"):
+            run("learning_curve", noise=0.0, solver=solver)

@@ -377,6 +377,15 @@ def test_environment_moves_the_cache(monkeypatch, tmp_path):
     assert os.listdir(tmp_path / "here") == ["digits.npz"]
 
 
+def test_the_cache_leaves_what_is_not_its_own(monkeypatch, tmp_path):
+    """Data are looked for in the same folder."""
+    monkeypatch.setenv("KERNELEXP_CACHE", str(tmp_path))
+    for name in ("digits-mine.npz", "digits-0123456789abcdef.npz"):
+        (tmp_path / name).touch()
+    load(SOURCES["digits"](), NOWHERE)
+    assert sorted(os.listdir(tmp_path)) == ["digits-mine.npz", "digits.npz"]
+
+
 def own_y(folder, task, y_train, y_test=None, **settings):
     """A table with these y; the first of them are those of the test points."""
     y_train = np.asarray(y_train)

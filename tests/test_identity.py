@@ -198,5 +198,6 @@ def test_points_of_files_as_they_are_are_looked_at_once(workdir, monkeypatch):
     assert [jobs.identity(values, checked).points() for _ in range(3)] == ["points"] * 3
     assert len(read) == 1
     own_data(seed=1)
+    os.utime("d.npz", (1, 1))
     jobs.identity(values, checked).points()
     assert len(read) == 2

@@ -38,7 +38,7 @@ ALLOWED = {
     "current_sweep.py": set(),
     "store": {"mlflow", "numpy", "requests", "sqlalchemy", "kernelexp", "kernelexp.commit",
               "kernelexp.engine.checks", "kernelexp.experiment", "kernelexp.interrupts", "kernelexp.liveness",
-              "kernelexp.resume",
+              "kernelexp.metrics", "kernelexp.resume",
               "kernelexp.serving", "kernelexp.store", "kernelexp.sweep"},
     "tracking.py": {"mlflow", "kernelexp.claims", "kernelexp.current_sweep", "kernelexp.engine.memory", "kernelexp.experiment", "kernelexp.identity", "kernelexp.metrics",
                     "kernelexp.interrupts", "kernelexp.resume", "kernelexp.store"},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from kernelexp import interrupts, liveness, resume, tracking
+from kernelexp import interrupts, liveness, resume, sweep, tracking
 from kernelexp.identity import Identity
 from kernelexp.interrupts import Interrupted
+from kernelexp.metrics import last_attempt
 from kernelexp.store import StoreAway, TrackingConfig, delivery, open_store, unsent
 from kernelexp.store import beginning as beginning_module
 from kernelexp.store import outbox as outbox_module
@@ -537,3 +539,93 @@ def test_journals_are_for_one_process_at_a_time(workdir):
     taken.remove()
     assert not os.path.exists("multirun")
     assert json.loads(to_line(End("X", 1))) == {"kind": "End", "status": "X", "time": 1}
+
+
+def refused_by_the_server(*_, **__):
+    import requests
+
+    response = requests.Response()
+    response.status_code = 413
+    raise requests.HTTPError("413 Client Error: Request Entity Too Large", response=response)
+
+
+@pytest.mark.parametrize(
+    "error", [refused_by_the_server, ModuleNotFoundError("boto3")], ids=["413", "boto3"]
+)
+def test_files_that_a_server_does_not_take_hold_nothing_else_up(
+    tracker, config, client, monkeypatch, capsys, error
+):
+    """A proxy has a limit, or the store's files are where this machine has no key for."""
+    from mlflow import MlflowClient
+
+    def fails(*_, **__):
+        if isinstance(error, Exception):
+            raise error
+        error()
+
+    kept = MlflowClient.log_text
+    monkeypatch.setattr(MlflowClient, "log_text", fails)
+    patient = TrackingConfig(uri=config.uri, patience_minutes=10)
+    monkeypatch.setattr("kernelexp.store.outbox._LAST_ATTEMPT", 60)
+    identity = Identity("digest", "files", lambda: None, False)
+    began = time.monotonic()
+    with tracking.Tracker(patient, identity, GROUPS, "a: 1\n", ["a=1"], None) as run:
+        run.epoch(1, {"loss": 0.5})
+    assert time.monotonic() - began < 60
+    found = client.get_run(run.run_id)
+    assert (found.info.status, found.data.metrics) == ("FINISHED", {"loss": 0.5})
+    assert "it is kept in multirun/unsent" in capsys.readouterr().err
+    assert not given_up(config.uri)
+    unsent.send_of_sweep("another", client)
+    assert main(["send"]) == 1  # all but the files once more
+    monkeypatch.setattr(MlflowClient, "log_text", kept)
+    assert main(["send"]) == 0
+    assert history(client, run.run_id) == [(1, 0.5)]
+    assert not UNSENT.exists()
+
+
+def test_the_second_attempt_of_a_training_that_diverged_goes_on_whole(tracker, client):
+    run = tracker().__enter__()
+    for step, loss in ((1, 10.0), (2, 100.0), (3, 1000.0), (1, 0.5)):
+        run.epoch(step, {"loss": loss})
+        time.sleep(0.01)  # points are told apart by their times
+    until(run.outbox._done)
+    run.outbox.record.leave()  # as a killed process does
+    run.outbox._stopped = True
+    with tracker(run.run_id) as again:
+        for step in range(1, 6):
+            again.epoch(step, {"loss": 0.5 / step})
+            time.sleep(0.01)
+    recorded = last_attempt(client.get_metric_history(run.run_id, "loss"))
+    assert recorded == {step: 0.5 / step for step in range(1, 6)}
+
+
+def test_a_journal_that_was_removed_is_written_anew(tracker, store, capsys):
+    with tracker() as run:
+        run.epoch(1, {"loss": 1.0})
+        until(run.outbox._done)
+        shutil.rmtree("multirun")
+        store.error = OSError("gone")
+        run.epoch(2, {"loss": 0.5})
+    assert "it is kept in multirun/unsent/" in capsys.readouterr().err
+    [one] = unsent.kept()
+    assert [entry.step for entry in one.entries if isinstance(entry, Metrics)] == [1, 2]
+
+
+def test_what_no_store_takes_does_not_make_it_away(config, client, workdir):
+    client.delete_experiment(client.create_experiment("gone"))
+    old = beginning(TrackingConfig(uri=config.uri, experiment="gone"), "old", {})
+    Journal.create("old", [old]).close(given_up=True)
+    assert given_up(config.uri)
+    sweep.start_parent(config, "typed", 1, [])
+    assert not given_up(config.uri)
+    assert "0 of 1 jobs finished" in sweep.end_parent(interrupted=False)
+
+
+def test_the_end_of_a_sweep_whose_parent_was_deleted(config, client, monkeypatch):
+    monkeypatch.setattr(sweep, "_PAUSE", 0.01)
+    patient = TrackingConfig(uri=config.uri, patience_minutes=10)
+    sweep.start_parent(patient, "typed", 1, [])
+    client.delete_run(os.environ["KERNELEXP_PARENT_RUN_ID"])
+    assert "its store refuses that" in sweep.end_parent(interrupted=False)
+    assert not UNSENT.exists()

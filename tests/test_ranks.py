@@ -52,7 +52,7 @@ def wait_for(condition, seconds=180):
 @pytest.mark.parametrize(
     "settings",
     [
-        ("compare=[exact,nearest_neighbour]",),
+        ("compare=[exact,nearest_neighbour,learning_curve]", "dataset.n_train=101", "solver=cg"),
         ("solver=eigenpro4", "solver.n_centers=100"),
         ("solver=exact",),
     ],
@@ -63,6 +63,9 @@ def test_two_ranks_record_what_one_does(cli, runs, settings):
         done = cli(*FEW, *settings, f"resource.ranks={ranks}")
         assert done.code == 0, done.err
     one, two = runs()
+    predicted = [run.data.metrics.get("predicted_test_mse") for run in (one, two)]
+    assert predicted[0] == pytest.approx(predicted[1])
+    assert (predicted[0] is None) == ("learning_curve" not in settings[0])
     # A training error near 0 is the square of what rounding leaves.
     assert metrics(two) == pytest.approx(metrics(one), rel=1e-3, abs=1e-10)
     assert two.data.tags["config.digest"] == one.data.tags["config.digest"]

@@ -602,19 +602,22 @@ def test_scores_come_first(built):
 def test_interpolated_are_solutions_without_a_ridge_and_of_all_centers():
     runs = pd.DataFrame(
         {
-            "solver": ["exact", "exact", "cg", "exact", "eigenpro2"],
-            "solver.ridge": [0.0, 1e-3, 0.0, np.nan, 0.0],
-            "p": [100, 100, np.nan, 50, np.nan],
+            "solver": ["exact", "exact", "cg", "exact", "eigenpro2", "exact", "exact"],
+            "solver.ridge": [0.0, 1e-3, 0.0, np.nan, 0.0, 0.0, 0.0],
+            # Of the last but one a few rows repeat others, of the last centers are drawn.
+            "p": [100, 100, np.nan, 50, np.nan, 97, 97],
+            "solver.n_centers": [None, None, None, 50, None, None, None],
+            "solver.centers": [None] * 5 + ["all", "kmeans"],
             "n": 100,
-            "stopped_by": ["tolerance"] * 4 + ["train_error"],
-            "solver.stop.train_error": [np.nan] * 4 + [0.0],
+            "stopped_by": ["tolerance"] * 4 + ["train_error"] + ["tolerance"] * 2,
+            "solver.stop.train_error": [np.nan] * 4 + [0.0] + [np.nan] * 2,
         }
     )
     data = frames.Data(runs)
     frames.with_stop(data)
-    assert list(data.runs["stop"]) == ["interpolated", "interpolated", "overfitted"]
-    assert list(data.runs.index) == [0, 2, 4]
-    assert data.notes[0].startswith("2 runs neither overfitted")
+    assert list(data.runs["stop"]) == ["interpolated", "interpolated", "overfitted", "interpolated"]
+    assert list(data.runs.index) == [0, 2, 4, 5]
+    assert data.notes[0].startswith("3 runs neither overfitted")
 
 
 def test_seconds_to_the_best_error_of_any_solver(built):

@@ -6,7 +6,7 @@ import report_store
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
-from kernelexp.report import paper_claims, safe
+from kernelexp.report import paper_claims, safe, style
 from kernelexp.report.figures import discover
 from kernelexp.report.frames import EARLY, Data, here, of_all_seeds
 from kernelexp.report.making import _choose
@@ -173,3 +173,71 @@ def test_what_never_got_there_is_no_witness_of_a_claim(tabled):
     figure, table, _ = tabled("label_noise", early)
     assert (here(table)["stop"] == EARLY).any()
     assert (paper_claims.claims(figure, table)["within"] == "").all()
+
+
+def test_data_sets_of_one_name_are_not_one(tabled):
+    def job(number, seed):
+        params = {"dataset.name": "openml", "dataset.id": number, "seed": seed}
+        scores = {
+            "test_accuracy": 0.5 + 0.1 * (number == 31),
+            "train_accuracy": 1.0,
+            "epochs": 3,
+            "train_mse": 1e-4,
+        }
+        return {"params": params, "metrics": {**scores, "m_star": 3.0, "rkhs_norm": 2.0}}
+
+    jobs = [job(61, 0), job(61, 1), job(31, 0), job(31, 1)]
+    _, table, notes = tabled("kernels", jobs)
+    assert here(table)["test_accuracy_percent"].tolist() == [60.0]
+    assert any("of another dataset.id than the newest" in note for note in notes)
+
+
+def test_papers_without_noise_judge_no_runs_with_it(tabled):
+    noisy = [changed(job, noise=0.2) for job in report_store.convergence()]
+    _, table, _ = tabled("convergence", [*report_store.convergence(), *noisy])
+    assert (table["source"] == "here").all()
+    _, table, _ = tabled("rkhs_norm", list(report_store.rkhs_norm()))
+    own, flips = (
+        here(table),
+        [changed(job, label_noise__name="flip") for job in report_store.rkhs_norm()],
+    )
+    _, table, notes = tabled("rkhs_norm", [*report_store.rkhs_norm(), *flips])
+    assert here(table)["rkhs_norm"].tolist() == own["rkhs_norm"].tolist()
+    assert any("with other than uniform label noise" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("true", "random", "said"),
+    [
+        ("train_error", "train_error", "2 to 300 epochs, 150 times as many."),
+        ("train_error", "epochs", "2 to 300 epochs, more than 150 times as many."),
+        ("epochs", "train_error", None),
+    ],
+)
+def test_how_many_times_is_said_where_it_is_known(tabled, true, random, said):
+    def job(noise, epochs, stopped_by):
+        params = {"dataset.name": "mnist", "noise": noise, "solver.stop.train_error": 0.0}
+        return {"params": params, "metrics": {"epochs": epochs}, "stopped_by": stopped_by}
+
+    figure, table, _ = tabled("random_labels", [job(0.0, 2, true), job(1.0, 300, random)])
+    own = [fact for fact in figure.facts(table) if fact.startswith("laplacian:")]
+    assert own == ([f"laplacian: {said}"] if said else [])
+
+
+def test_means_that_rounding_puts_outside_are_drawn():
+    assert style.bars(0.1 + 0.2, 0.3, 0.3) == [[pytest.approx(0, abs=1e-15)], [0.0]]
+    score = 96.7
+    mean = sum([score] * 3) / 3
+    Canvas().subplots().errorbar(mean, 0, xerr=style.bars(mean, score, score))
+
+
+def test_a_name_is_one_label_in_all_columns():
+    long = [
+        "a class of which much is to be said, first",
+        "a class of which more is to be said, first",
+    ]
+    table = pd.DataFrame({"true": long, "predicted": [long[1], long[1]]})
+    shown = safe.labels(table)
+    assert shown["true"].nunique() == 2
+    assert shown["predicted"].tolist() == [shown["true"][1]] * 2
+    assert safe.csv(pd.DataFrame({"=1+1": ["x"]})).splitlines()[0] == "'=1+1"

@@ -43,8 +43,9 @@ def test_a_sweep_typed_again_skips_and_one_with_more_adds(cli, runs):
     assert {run.data.tags["mlflow.parentRunId"] for run in (single, second, third)} == {
         parent.info.run_id
     }
-    assert single.data.tags["sweep.former_parents"] == f"none {first.info.run_id}"
-    assert second.data.tags["sweep.former_parents"] == first.info.run_id
+    both = {f"sweep.of.{sweep.info.run_id}" for sweep in (first, parent)}
+    for run in (single, second):  # of both sweeps
+        assert {name for name in run.data.tags if name.startswith("sweep.of.")} == both
     assert len({run.data.tags["config.digest"] for run in (single, second, third)}) == 3
     assert parent.data.metrics["jobs_skipped"] == 2
     done = cli(*SMALL, "seed=0")  # a single run is always run
@@ -251,7 +252,7 @@ def test_runs_of_others_in_the_experiment_are_left_alone(cli, client, runs):
     cli(*SWEEP, "seed=0")
     experiment = runs()[0].info.experiment_id
     for words in ("my own words", "a b", "host -1 x", "host 9" + 30 * "9" + " x"):
-        tags = {"process": words, "sweep.former_parents": runs()[0].info.run_id}
+        tags = {"process": words, f"sweep.of.{runs()[0].info.run_id}": "true"}
         client.create_run(experiment, tags=tags)
     done = cli(*SWEEP, "seed=0")
     assert done.code == 0, done.err

@@ -17,6 +17,9 @@ import platformdirs
 
 from kernelexp.data.base import ARRAYS, Arrays, DatasetSource
 
+# What names of kept arrays end in: 8 bytes. Others in the folder are the user's own.
+_STAMP = 16 * "[0-9a-f]"
+
 
 def cache_dir() -> Path:
     """The user's cache folder for this program; ``KERNELEXP_CACHE`` moves it."""
@@ -51,7 +54,7 @@ def read_arrays(
     arrays = source.read(data_dir, seed)
     kept = _kept(source, data_dir)  # of the files that were downloaded
     if kept is not None and keep:
-        for other in cache_dir().glob(f"{source.name}-*.npz"):
+        for other in cache_dir().glob(f"{source.name}-{_STAMP}.npz"):
             with suppress(OSError):  # it is another user's, or gone
                 other.unlink()
         write_npz(kept, arrays)

@@ -116,12 +116,13 @@ class KernelModel:
         tensors = {"centers": _own(self.centers), "weights": _own(self.weights)}
         if self.transform is not None:
             tensors["transform"] = _own(self.transform)
-        part = f"{os.fspath(path)}.part"  # a full disk leaves what was there
+        place = Path(path).resolve()
+        part = place.with_name(f"{place.name}.{os.getpid()}")  # a full disk leaves what was there
         try:
             torch.save({"header": json.dumps(header), **tensors}, part)
-            os.replace(part, path)
+            part.replace(place)
         finally:
-            Path(part).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> KernelModel:

@@ -13,6 +13,7 @@ from kernelexp.data import DatasetSource
 from kernelexp.data.cache import cache_dir
 from kernelexp.data.held_out import Fold, HeldOut, check_held_out
 from kernelexp.engine import Kernel, ResourceLimits, SolverOption
+from kernelexp.engine.centers import CenterRule
 from kernelexp.engine.checks import number, one_of, refuse
 from kernelexp.engine.points import check_precision
 
@@ -69,6 +70,8 @@ class Config:
         if self.noise:
             raise refuse("noise", self.noise, f"0 with compare=[{LEARNING_CURVE}]")
         solver = self.solver
-        if not hasattr(solver, "ridge") or getattr(solver, "n_centers", None) is not None:
-            allowed = "one with a ridge, on all points"
+        rule: CenterRule | None = getattr(solver, "center_rule", None)
+        part = getattr(solver, "restricted", rule is not None and rule.chosen != "all")
+        if not hasattr(solver, "ridge") or part:
+            allowed = "one with a ridge, on all points (solver.centers=all)"
             raise refuse("solver", solver.name, f"{allowed}, with compare=[{LEARNING_CURVE}]")

@@ -19,6 +19,7 @@ from kernelexp.experiment.prepare import (
     evaluated,
     load_data,
     make_problem,
+    predict,
 )
 
 
@@ -48,6 +49,7 @@ def _prepared(
     dataset = load_data(config, group)
     problem = make_problem(config, dataset.train, plan, group)
     compare(config, problem, dataset)
+    predict(config, problem, dataset)
     try:
         training = engine.prepare(early_stopping(config)[0], problem, plan)
     except NothingToDo:

@@ -70,10 +70,7 @@ def prepare(
     there: dict[str, float] = {}
     for name, outputs in compared.items():
         there |= scores(f"{name}_test", outputs, dataset.test)
-    if LEARNING_CURVE in config.compare:
-        ridge: float = config.solver.ridge  # type: ignore[attr-defined]  # as Config has seen
-        test = dataset.test
-        there[RUN.predicted_test_mse] = predicted_test_mse(problem, ridge, test.X, test.Y)
+    there |= predict(config, problem, dataset)
     if config.compare:
         memory.reset_peak(config.device)
     interrupts.check()
@@ -126,6 +123,7 @@ def load_data(config: Config, ranks: Ranks) -> Dataset:
 
 def make_problem(config: Config, train: Split, plan: Plan | None, ranks: Ranks) -> Problem:
     """What is to be learned, the same on all ranks."""
+    config.solver.stop.check(train.labels)  # before anything is compared
     kernel = config.kernel.fitted_to(train.X, torch.Generator().manual_seed(config.seed))
     block = config.resource.block_size or (plan.block_size if plan is not None else 0)
     if not block:
@@ -147,6 +145,15 @@ def compare(config: Config, problem: Problem, dataset: Dataset) -> dict[str, Ten
     """Outputs of others on the test points, by name."""
     names = [name for name in config.compare if name in COMPARISONS]
     return {name: COMPARISONS[name](problem, dataset.test.X) for name in names}
+
+
+def predict(config: Config, problem: Problem, dataset: Dataset) -> dict[str, float]:
+    """What theory says of the run beforehand, by the name it is recorded under; as ``compare`` on all ranks."""
+    if LEARNING_CURVE not in config.compare:
+        return {}
+    ridge: float = config.solver.ridge  # type: ignore[attr-defined]  # as Config has seen
+    test = dataset.test
+    return {RUN.predicted_test_mse: predicted_test_mse(problem, ridge, test.X, test.Y)}
 
 
 def evaluated(dataset: Dataset) -> Tensor:

@@ -15,6 +15,8 @@ OVERFITTED, INTERPOLATED = "overfitted", "interpolated"
 EARLY = "ended too early"
 # What a run was stopped by that got to the training error it was to stop at.
 BY_TRAIN_ERROR = "train_error"
+# Kinds of centers that are a part of the points.
+_PARTS = ("random", "kmeans", "rpcholesky")
 # Where a run does not say how many classes there are.
 _CLASSES = dict.fromkeys(("digits", "mnist", "fmnist", "kmnist", "cifar10", "svhn"), 10)
 _CLASSES |= {"synthetic1": 2, "synthetic2": 2}
@@ -105,8 +107,10 @@ def with_stop(data: Data) -> None:
     """
     runs = data.runs
     ridge = pd.Series(runs.get("solver.ridge", 0.0), runs.index, dtype=float).fillna(0)
-    centers = pd.Series(runs.get("p", np.nan), runs.index, dtype=float)
-    solved = runs["solver"].isin(["exact", "cg"]) & (ridge == 0) & ~(centers < runs["n"])
+    asked = pd.Series(runs.get("solver.n_centers", np.nan), runs.index, dtype=float)
+    # Not by how many they are: of rows that are equal one is a center.
+    part = (asked < runs["n"]) | pd.Series(runs.get("solver.centers"), runs.index).isin(_PARTS)
+    solved = runs["solver"].isin(["exact", "cg"]) & (ridge == 0) & ~part
     reached = runs["stopped_by"].eq(BY_TRAIN_ERROR)
     stop = np.select([solved, reached], [INTERPOLATED, OVERFITTED], EARLY)
     rule = pd.Series(runs.get("solver.stop.train_error", np.nan), runs.index, dtype=float)

@@ -21,7 +21,12 @@ from kernelexp.report.paper_claims import claims
 from kernelexp.report.store import PARTIAL, Store
 
 # What is one value of what: a bandwidth says something beside its kernel and its data alone, n beside its data.
-_WITHIN = {"bandwidth": ["dataset", "kernel"], "n": ["dataset"], "solver": ["dataset", "kernel"]}
+_WITHIN = {
+    "bandwidth": ["dataset", "kernel"],
+    "n": ["dataset"],
+    "solver": ["dataset", "kernel"],
+    **{column: ["dataset"] for column in DATA[1:]},
+}
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,7 @@ def _picture(wanted: Wanted, data: Data, store: Store, options: Options) -> Pict
     if figure.history:
         data.history = store.history(data.runs["run"], figure.history)
     if figure.file:
-        for column in DATA:
-            _keep_newest(data, column)
+        _keep_newest(data, DATA[0])
         drawn, data.runs = data.runs, _best(data.runs)
         data.file = store.file(data.runs["run"].iloc[0], figure.file)
     table = figure.table(data)
@@ -142,7 +146,7 @@ def _choose(figure: Figure, data: Data) -> None:
     for column in figure.needs:
         data.keep(data.runs[column].notna(), f"without {column}")
         data.keep(~data.runs[column].isin([np.inf, -np.inf]), f"with infinite {column}")
-    for column in ("scale", *figure.one):
+    for column in ("scale", *DATA[1:], *figure.one):  # data sets of one name are not one
         _keep_newest(data, column)
     shared = captions.sharing(data.runs, figure.point)
     data.notes += [shared] if shared else []

@@ -33,6 +33,8 @@ _FIXED = ["dataset", "kernel", "bandwidth"]
 
 def table(data: Data) -> pd.DataFrame:
     """||f|| and its relative error by ``SERIES`` and n."""
+    uniform = (data.runs["noise"] == 0) | (data.runs["noise_kind"] == "uniform")
+    data.keep(uniform, "with other than uniform label noise")
     with_stop(data)
     if RUN.rkhs_norm_error not in data.runs:
         data.runs = data.runs.assign(**{RUN.rkhs_norm_error: float("nan")})

@@ -30,7 +30,7 @@ def file_name(name: str) -> str:
 
 def csv(table: pd.DataFrame) -> str:
     """The table as CSV; text that a spreadsheet would run as a formula starts with an apostrophe."""
-    return str(table.map(_cell).to_csv(index=False, lineterminator="\n"))
+    return str(table.map(_cell).rename(columns=_cell).to_csv(index=False, lineterminator="\n"))
 
 
 def _cell(value: object) -> object:
@@ -46,24 +46,22 @@ def _cell(value: object) -> object:
 def labels(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its text as pictures can show it: short, and no mathematics between dollars.
 
-    Names that differ still do, so that groups of the table stay as they were.
+    Names that differ still do, so that groups of the table stay as they were; one name is one label in all columns.
     """
     text = [
         c
         for c in table
         if c not in _NOT_LABELS and any(isinstance(value, str) for value in table[c])
     ]
-    return table.assign(**{column: _labelled(table[column]) for column in text})
-
-
-def _labelled(column: pd.Series) -> pd.Series:
     found: dict[str, str] = {}
-    for name in sorted({value for value in column if isinstance(value, str)}):
+    taken: set[str] = set()
+    for name in sorted({value for c in text for value in table[c] if isinstance(value, str)}):
         short, again = label(name), 2
-        while short in found.values():
+        while short in taken:
             short, again = f"{label(name)} ({again})", again + 1
         found[name] = short
-    return column.map(lambda value: found.get(value, value))
+        taken.add(short)
+    return table.assign(**{c: table[c].map(lambda value: found.get(value, value)) for c in text})
 
 
 def label(name: str) -> str:

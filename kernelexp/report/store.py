@@ -21,8 +21,8 @@ from kernelexp.report.address import check_address, without_password
 from kernelexp.report.recorded import Recorded, pages, recorded
 
 PARENT_TAG, JOBS_TAG, DIGEST_TAG = "mlflow.parentRunId", "sweep.jobs", "config.digest"
-# Of a job that later sweeps have taken over: those it belonged to before.
-FORMER_PARENTS_TAG = "sweep.former_parents"
+# Of a job that several sweeps have, one for each.
+SWEEP_TAGS = "sweep.of."
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # Of a trial of a search that had few of the points; the column of that.
 _PARTIAL_TAG, PARTIAL = "search.partial", "partial"
@@ -198,7 +198,9 @@ class Runs:
 
 def _parents(run: Recorded) -> list[str]:
     tags = run.tags
-    return [tags.get(PARENT_TAG, ""), *tags.get(FORMER_PARENTS_TAG, "").split()]
+    others = [name.removeprefix(SWEEP_TAGS) for name in tags if name.startswith(SWEEP_TAGS)]
+    before = tags.get("sweep.former_parents", "").split()  # as 0.1.0 has recorded it
+    return [tags.get(PARENT_TAG, ""), *others, *before]
 
 
 def _settings(run: Recorded) -> dict[str, str]:

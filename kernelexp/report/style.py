@@ -114,6 +114,11 @@ def mean_and_range(ax: Axes, frame: pd.DataFrame, x: str, y: str, **style: Any) 
     ax.errorbar(frame[x], frame[y], bars, capsize=2, elinewidth=1, **style)
 
 
+def bars(mean: float, low: float, high: float) -> list[list[float]]:
+    """What ``errorbar`` takes for one mean, which rounding may put outside of what it is of."""
+    return [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+
+
 def mean_and_band(ax: Axes, frame: pd.DataFrame, x: str, y: str, **style: Any) -> None:
     """As ``mean_and_range`` for curves of many points: a band, and markers at some of them."""
     frame = frame.sort_values(x)

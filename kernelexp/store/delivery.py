@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernelexp.liveness import HEARTBEAT_TAG, PROCESS_TAG, sign
-from kernelexp.resume import FORMER_PARENTS_TAG, PARENT_TAG
+from kernelexp.metrics import last_attempt
+from kernelexp.resume import PARENT_TAG, linked
 from kernelexp.store.entries import (
     Begin,
     Created,
@@ -37,6 +38,10 @@ KEY_TAG, RESUMED_TAG, ERROR_TAG = "kernelexp.run", "resumed", "error"
 _RESUMPTION_TAG = "kernelexp.resumption"
 # Metrics that MLflow takes in one request are 1,000.
 MOST_METRICS = 500
+
+
+# What MLflow says of an entry of a run, or experiment, that is not there any more.
+_GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class Delivery:
@@ -163,7 +168,7 @@ class Delivery:
                 if run.info.lifecycle_stage == "active":
                     return run
             except MlflowException as error:
-                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                if error.error_code not in _GONE:
                     raise
         for key in keys:
             if found := self.client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'"):
@@ -177,7 +182,7 @@ class Delivery:
         tags, parent = run.data.tags, begin.tags.get(PARENT_TAG)
         self._continued, self._last_step = True, 0
         self._former = {
-            name: {point.step for point in self.client.get_metric_history(self.run, name)}
+            name: set(last_attempt(self.client.get_metric_history(self.run, name)))
             for name in run.data.metrics
         }
         last, this = tags.get(_RESUMPTION_TAG, ""), f"{begin.time} {begin.key}"
@@ -191,10 +196,8 @@ class Delivery:
                 RESUMED_TAG: str(_count(tags) + 1),
                 _RESUMPTION_TAG: this,
             }
-            former = tags.get(PARENT_TAG, "none")
-            if parent is not None and former != parent:
-                known = tags.get(FORMER_PARENTS_TAG, "").split()
-                changed |= {PARENT_TAG: parent, FORMER_PARENTS_TAG: " ".join([*known, former])}
+            if parent is not None and tags.get(PARENT_TAG) != parent:
+                changed |= linked(tags, parent)
             # The process first: a run that is held is not ended by others.
             self.client.log_batch(self.run, tags=[RunTag(k, v) for k, v in changed.items()])
         if ERROR_TAG in tags:
@@ -256,9 +259,17 @@ def _count(tags: dict[str, str]) -> int:
 
 def is_refusal(error: Exception) -> bool:
     """Whether MLflow itself refused an entry, of a run that was deleted; not a server in its place."""
+    return is_gone(error) or _code(error) == "PERMISSION_DENIED"
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether it did since what the entry is of is not there any more, or was deleted."""
+    return _code(error) in _GONE
+
+
+def _code(error: BaseException) -> str | None:
     from mlflow.exceptions import MlflowException
 
     if not isinstance(error, MlflowException) or "API request to" in str(error):
-        return False
-    refusals = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED")
-    return error.error_code in refusals
+        return None
+    return str(error.error_code)

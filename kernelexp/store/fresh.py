@@ -12,6 +12,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 _MAKING = ".making"
@@ -39,7 +40,7 @@ def make_sqlite(path: Path) -> None:
             _make_tables(making)
             _put_in_place(making, path)
         finally:
-            for left in path.parent.glob(f"{making.name}*"):
+            for left in path.parent.glob(f"{escape(making.name)}*"):
                 left.unlink(missing_ok=True)
 
 
@@ -49,7 +50,7 @@ def _there(path: Path) -> bool:
 
 def _unfinished(path: Path) -> list[Path]:
     """Stores under way and SQLite's journals of them."""
-    return list(path.parent.glob(f".{path.name}-*{_MAKING}*"))
+    return list(path.parent.glob(f".{escape(path.name)}-*{_MAKING}*"))
 
 
 @contextmanager

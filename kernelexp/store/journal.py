@@ -62,6 +62,11 @@ class Journal:
             return None
         return cls(folder, lock)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether nobody has removed it."""
+        return (self.folder / _LINES).exists()
+
     def read(self) -> list[Entry]:
         """All entries; of a line that was being written when its process was killed nothing.
 
@@ -114,13 +119,13 @@ class Journal:
         """The store has everything: remove the folder, and those around it that are empty."""
         self._end_lines()
         with suppress(OSError):
-            (self.folder / _LINES).unlink(
-                missing_ok=True
-            )  # first: without it nothing is sent twice
+            # First: without it nothing is sent twice, and nobody takes the folder.
+            (self.folder / _LINES).unlink(missing_ok=True)
+        self._lock.close()  # NFS keeps a file that is open
+        with suppress(OSError):
             shutil.rmtree(self.folder, ignore_errors=True)
             for around in (self.folder.parent, self.folder.parent.parent):
                 around.rmdir()
-        self._lock.close()
 
     def _end_lines(self) -> None:
         if self._lines is not None:
@@ -154,10 +159,16 @@ def was_given_up(folder: Path) -> bool:
     return (folder / _GIVEN_UP).exists()
 
 
+def not_given_up(folder: Path) -> None:
+    """Its store has been reached since."""
+    with suppress(OSError):
+        (folder / _GIVEN_UP).unlink()
+
+
 def of_run(run_id: str) -> Path | None:
     """The journal of a run, by its id or its key."""
     for folder in unsent():
-        with suppress(ValueError):
+        with suppress(OSError, ValueError):  # another user's, or of another version
             for entry in read(folder):
                 begun = isinstance(entry, Begin) and entry.key == run_id
                 if begun or (isinstance(entry, Begin | Created) and entry.run_id == run_id):

@@ -21,7 +21,7 @@ from kernelexp.store.config import TrackingConfig
 from kernelexp.store.delivery import Delivery, is_refusal, together
 from kernelexp.store.entries import Begin, Created, Entry, Model, Text
 from kernelexp.store.opening import open_store
-from kernelexp.store.reach import first_line
+from kernelexp.store.reach import first_line, is_away
 from kernelexp.store.record import Record
 
 if TYPE_CHECKING:
@@ -255,8 +255,9 @@ class Outbox:
     def _set_aside(self, error: Exception) -> bool:
         """Let a file that cannot be written wait for the rest, where there is any; whether it does."""
         with self._changed:
-            waits = _is_unwritable(error) and not self._files_alone()
+            waits = _is_unwritable(error) or self._failures >= _REFUSALS
             waits = waits and isinstance(self.record.entries[self.sent], (Text, Model))
+            waits = waits and not self._files_alone()
             if waits:
                 self.record.defer(self.sent)
             return waits
@@ -268,6 +269,8 @@ class Outbox:
         with self._changed:
             self.reason = _reason(error)
             self._refused = is_refusal(error) or _is_unwritable(error)
+            # All else is there: one file is too large for a server, or its place is not to be written to.
+            self._refused |= self._files_alone() and not is_away(error)
             if self._away_since is None:
                 self._away_since = time.monotonic()
             pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]

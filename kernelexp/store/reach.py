@@ -31,8 +31,11 @@ _NETWORK = {
 _LOCAL_LOCKS = {"noflock", "localflock"}
 _NO_SERVER = "no server answers there"
 _SILENT = "a server is there and does not answer"
-# Packages whose errors are those of a store.
-_OF_STORES = {"mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3", "psycopg2", "pymysql"}
+# Packages whose errors are those of a store, or of where it keeps files.
+_OF_STORES = {
+    *("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3", "psycopg2", "pymysql"),
+    *("botocore", "boto3", "azure", "google"),
+}
 # Of the tables of an MLflow store of any version.
 _MLFLOW_TABLES = {"experiments", "alembic_version"}
 
@@ -76,6 +79,7 @@ def without_password(uri: str) -> str:
     """An address as it may be shown."""
     # Also in a longer text; a password may have a slash in it.
     masked = re.sub(r"(://[^:/\s]*:)[^@\s]*@", r"\1***@", uri)
+    masked = re.sub(r"(https?://)[^:@/\s]+@", r"\1***@", masked)  # a token
     return re.sub(r"([?&][^=&\s]*password=)[^&\s]*", r"\1***", masked)
 
 
@@ -85,9 +89,14 @@ def is_of_the_store(error: Exception) -> bool:
     return isinstance(error, OSError | StoreAway) or origin in _OF_STORES
 
 
+def is_away(error: Exception) -> bool:
+    """Whether an error of the store may be that it is not there; else it has answered, or never asked."""
+    return is_of_the_store(error) and getattr(error, "response", None) is None
+
+
 def first_line(error: Exception) -> str:
-    """What an error says, without the details below."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    """What an error says, without the details below and without a password."""
+    return without_password(next(iter(str(error).splitlines()), "")) or type(error).__name__
 
 
 def _obstacle(uri: str, writes: bool) -> str | None:

@@ -56,9 +56,11 @@ class Record:
         Raises:
             OSError: where it cannot be written.
         """
-        if self._whole:
+        there = self._journal is not None and self._journal.is_there
+        if there and self._whole:
             return
-        if self._journal is None:
+        if self._journal is None or not there:
+            self.leave(given_up=False)
             self._journal = Journal.create(self.begin.key)
         self.entries = [self._moved_within(entry, self._journal) for entry in self.entries]
         self._journal.rewrite(self.entries)

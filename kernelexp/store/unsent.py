@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from kernelexp.resume import PARENT_TAG, is_alive
 from kernelexp.store.config import TrackingConfig
 from kernelexp.store.delivery import ERROR_TAG, Delivery, is_refusal, together, within
-from kernelexp.store.entries import Begin, End, Entry, Metrics, Model, SweepEnd
-from kernelexp.store.journal import Journal, read, unsent, was_given_up
+from kernelexp.store.entries import Begin, End, Entry, Metrics, Model, SweepEnd, Text
+from kernelexp.store.journal import Journal, not_given_up, read, unsent, was_given_up
 from kernelexp.store.opening import open_store
 from kernelexp.store.outbox import say
-from kernelexp.store.reach import first_line
+from kernelexp.store.reach import first_line, is_away
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,6 +75,13 @@ def given_up(uri: str) -> bool:
     return any(one.begin.uri == uri and was_given_up(one.folder) for one in kept())
 
 
+def reached(uri: str) -> None:
+    """It was: what is kept for it is waited for again."""
+    for one in kept():
+        if one.begin.uri == uri:
+            not_given_up(one.folder)
+
+
 def send(one: Kept, client: MlflowClient) -> str | None:
     """Hand a run over and remove what was kept; a line of what it was, None where it is being written.
 
@@ -90,6 +97,7 @@ def send(one: Kept, client: MlflowClient) -> str | None:
         entries = journal.read()
         delivery = Delivery(client, say, uncertain=True)
         left = [within(entry, one.folder) for entry in entries]
+        left.sort(key=lambda entry: isinstance(entry, Text | Model))  # which a store may not take
         while left:
             batch = together(left)
             delivery.deliver(batch)
@@ -106,14 +114,14 @@ def send_of_sweep(parent: str, client: MlflowClient) -> None:
     """Hand over the runs of a sweep that were kept while its store was away.
 
     Raises:
-        Exception: of a store that is away; what it refuses is told and kept.
+        Exception: of a store that is away; what it does not take is told and kept.
     """
     for one in kept():
         if isinstance(one.begin, Begin) and one.begin.tags.get(PARENT_TAG) == parent:
             try:
                 send(one, client)
             except Exception as error:
-                if not is_refusal(error):
+                if is_away(error) and not is_refusal(error):
                     raise
                 say(f"{one.shown} is still kept in {one.folder} ({first_line(error)})")
 

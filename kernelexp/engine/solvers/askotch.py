@@ -112,7 +112,7 @@ class Askotch(Solver[AskotchSystem, AskotchIterate]):
         rank = min(b, self.rank or min(_RANK, share))
         tiles = tile_numbers(n, device)
         gathered = min(b * n, tiling(device).gathered_bytes // w)
-        s = min(n, _SUBSAMPLE)
+        s = min(sizes.n, _SUBSAMPLE)
         plan = plan_memory(
             self.name,
             limits,

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 
 from kernelexp.engine import memory
-from kernelexp.engine.checks import number, refuse
+from kernelexp.engine.checks import number
 from kernelexp.engine.model import KernelModel
 from kernelexp.engine.plan import GB, Limits, Plan, Sizes
 from kernelexp.engine.resource import clock
@@ -42,11 +42,7 @@ def prepare(option: SolverOption, problem: Problem, plan: Plan | None = None) ->
     """
     if not isinstance(option, SolverOption):
         raise ValueError(f"solver {option!r}: must be one, as SOLVERS['eigenpro2']()")
-    if problem.labels is None and option.stop.train_error is not None:
-        allowed = (
-            "null for regression, which has no wrong labels; solver.stop.train_mse stops there"
-        )
-        raise refuse("solver.stop.train_error", option.stop.train_error, allowed)
+    option.stop.check(problem.labels)
     device, ranks = problem.device, problem.ranks
     number("resource.ranks", ranks.size, 1, len(problem.X), whole=True)
     start = clock(device)

@@ -80,7 +80,7 @@ class Problem:
         if 0 < largest < (least := math.sqrt(info.tiny / info.eps)):
             raise ValueError(
                 f"Y has numbers up to {largest:.2g}, whose squares {Y.dtype} cannot hold: must have some of {least:.0e} "
-                "or more; rescale Y or take dtype=float64"
+                "or more; rescale Y"
             )
         w = self.point_weights
         if w is not None:

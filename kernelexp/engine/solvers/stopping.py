@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kernelexp.engine.checks import number
+from torch import Tensor
+
+from kernelexp.engine.checks import number, refuse
 
 
 class Ending(StrEnum):
@@ -83,6 +85,18 @@ class StopRule:
         number("stop.train_mse", self.train_mse, 0, optional=True)
         number("stop.seconds", self.seconds, above=0, optional=True)
         number("stop.patience", self.patience, 1, whole=True, optional=True)
+
+    def check(self, labels: Tensor | None) -> None:
+        """Refuse a rule that data with these labels have nothing for.
+
+        Raises:
+            ValueError: for a training error of a regression.
+        """
+        if labels is None and self.train_error is not None:
+            allowed = (
+                "null for regression, which has no wrong labels; solver.stop.train_mse stops there"
+            )
+            raise refuse("solver.stop.train_error", self.train_error, allowed)
 
     def reason(self, records: list[EpochRecord], seconds: float) -> Ending | None:
         """The rule that ends a run with these records after ``seconds``, or None."""

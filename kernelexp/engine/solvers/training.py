@@ -69,7 +69,7 @@ class Training(Generic[S, It]):
     def left_over(self) -> str | None:
         """``warning``; where there is none, what is left of a system that epochs or somebody's rule ended too early."""
         left = self.residuals().get("relative_residual", 0.0)
-        if self.warning is not None or left <= SOLVED:
+        if self.warning is not None or not left > SOLVED:
             return self.warning
         ended = self.stopped_by in (Ending.TOLERANCE, Ending.LEAST_SQUARES)
         way = "a smaller solver.tolerance" if ended else "more epochs"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import FigureBase
@@ -84,7 +86,12 @@ def facts(frame: pd.DataFrame) -> list[str]:
     """Where accuracy rises, and how circulant M is."""
     rounds, rows = frame[frame["part"] == _ROUNDS], frame[frame["part"] == _MATRIX].iloc[0]
     test = rounds.set_index("epoch")[EPOCH.epoch_test_accuracy]
-    train = 100 * rounds[EPOCH.epoch_train_accuracy].min()
+    least = rounds[f"{EPOCH.epoch_train_accuracy}_min"].min()
+    trained = ""
+    if not math.isnan(least):  # runs of before have none
+        trained = (
+            f"Training accuracy is at least {math.floor(1e4 * least) / 100:g}% in all rounds; "
+        )
     begun, over = (test[from_then_on(test > level)] for level in (_BEGUN, _OVER))
     rise = (
         "does not rise"
@@ -94,7 +101,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
     if len(over):
         rise += f" and above {100 * _OVER:.0f}% from round {over.index[0]:.0f}"
     return [
-        f"Training accuracy is at least {train:.4g}% in all rounds; test accuracy, {100 * test.iloc[0]:.2g}% in the first, {rise}, "
+        f"{trained}test accuracy, {100 * test.iloc[0]:.2g}% in the first, {rise}, "
         f"{100 * test.iloc[-1]:.4g}% in the last.",
         f"Of the squared norm of M's upper right block a circulant matrix has {100 * rows['circulant']:.1f}%, a Hankel matrix "
         f"{100 * rows['hankel']:.1f}%; of random numbers each would have {100 * rows['chance']:.1f}%.",

@@ -40,7 +40,7 @@ def _dots(ax: Axes, frame: pd.DataFrame, value: str, kernels: list[str]) -> None
     rows = {kernel: row for row, kernel in enumerate(kernels)}
     for record in frame.to_dict("records"):
         mean, row = record[value], rows[record["kernel"]]
-        bars = [[mean - record[f"{value}_min"]], [record[f"{value}_max"] - mean]]
+        bars = style.bars(mean, record[f"{value}_min"], record[f"{value}_max"])
         colour = style.kernel_colour(record["kernel"])
         face = colour if record["reached"] == 1 else "white"
         ax.errorbar(

@@ -74,7 +74,7 @@ def facts(frame: pd.DataFrame) -> list[str]:
 
 FIGURE = Figure(
     title="Overfitting: test error of interpolation against n",
-    shows="Mean square error on clean test targets of machines that meet noisy training targets exactly, and of those with a ridge; noise is in "
+    shows="Mean square error on test targets, to which no noise was added, of machines that meet noisy training targets exactly, and of those with a ridge; noise is in "
     "standard deviations of the targets, or the share of labels that are replaced.",
     expected="in few dimensions interpolation with the Laplacian kernel or the neural tangent kernel pays for noise by a bounded factor "
     "(tempered), with the Gaussian kernel by one that grows with n (catastrophic); with a ridge it pays ever less.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import FigureBase
 
@@ -36,14 +38,13 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
     series = list(frame.groupby(["kernel", _RIDGE]))
     for i, ((kernel, ridge), own) in enumerate(series):
         below = _SPREAD * (i / max(len(series) - 1, 1) - 0.5)  # equal numbers are side by side
-        ax.plot(
-            own[RUN.epochs],
-            [rows[name] - below for name in own["preconditioner"]],
-            color=style.kernel_colour(kernel),
-            marker=markers[ridge],
-            linestyle="",
-            alpha=0.8,
-        )
+        look: dict[str, Any] = {"color": style.kernel_colour(kernel), "fmt": markers[ridge]}
+        for record in own.to_dict("records"):
+            mean, place = record[RUN.epochs], rows[record["preconditioner"]] - below
+            low, high = record[f"{RUN.epochs}_min"], record[f"{RUN.epochs}_max"]
+            ax.errorbar(
+                mean, place, xerr=style.bars(mean, low, high), elinewidth=1, alpha=0.8, **look
+            )
     ax.set_yticks(list(rows.values()), list(rows))
     style.log_axis(ax.xaxis)
     ax.set(xlabel="iterations", ylim=(-0.5, len(rows) - 0.5))

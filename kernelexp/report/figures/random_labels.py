@@ -74,7 +74,10 @@ def facts(frame: pd.DataFrame) -> list[str]:
     ):
         epochs = own.set_index("labels")[RUN.epochs]
         if {"true", "random"} <= set(epochs.index) and epochs.index.is_unique:
-            more = "" if own["reached"].fillna(1).eq(1).all() else "more than "
+            reached = own.set_index("labels")["reached"].fillna(1).eq(1)
+            if not reached["true"]:
+                continue  # how many it takes is not known
+            more = "" if reached["random"] else "more than "
             who = "" if own["source"].iloc[0] == "here" else f" ({own['source'].iloc[0]})"
             said.append(
                 f"{kernel}{who}: {epochs['true']:.3g} to {epochs['random']:.3g} epochs, "

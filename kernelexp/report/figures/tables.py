@@ -52,7 +52,7 @@ def draw(frame: pd.DataFrame, figure: FigureBase) -> None:
             peer = record["learner"] in _PEERS.values()
             colour = _GREY if peer else style.kernel_colour(record["learner"])
             mean = record["score"]
-            bars = [[mean - record["score_min"]], [record["score_max"] - mean]]
+            bars = style.bars(mean, record["score_min"], record["score_max"])
             ax.errorbar(mean, row, xerr=bars, fmt="s" if peer else "o", color=colour)
         ax.set_yticks(range(len(own)), own["learner"])
         ax.set_xlabel(
