@@ -113,3 +113,23 @@ def test_without_slurm_one_line(cli):
     done = cli("--multirun", "launcher=slurm", *FEW, "seed=0,1")
     assert done.code != 0
     assert "srun" in done.err.splitlines()[0]
+
+
+def test_a_search_asks_for_memory_as_a_sweep_does(cli, monkeypatch):
+    """Its launcher is made before anything is planned, and again before the first trials."""
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
+
+    asked = []
+
+    def launch(self, jobs, initial_job_idx):
+        asked.append(self.params["mem_gb"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr(BaseSubmititLauncher, "launch", launch)
+    done = cli(
+        "kernel.bandwidth=log:1..100", "launcher=slurm_here", "tracking.enabled=false",
+        "--trials", "4", module="kernelexp.search",
+    )  # fmt: skip
+    assert done.code != 0
+    [memory] = asked
+    assert memory == 3
