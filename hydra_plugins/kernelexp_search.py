@@ -35,9 +35,8 @@ class SearchSweeper(BasicSweeper):  # type: ignore[misc]
     def _launch(self, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
         folder = Path(self.config.hydra.sweep.dir)
         if not self.launched:
-            super().setup(
-                **self._given
-            )  # a launcher that asks for the memory that was planned since
+            # A launcher that asks for the memory that was planned since the first was made.
+            super().setup(**self._given)
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, folder / "multirun.yaml")
         returned: Sequence[JobReturn] = self.launcher.launch(jobs, initial_job_idx=self.launched)

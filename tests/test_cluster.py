@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -117,19 +118,25 @@ def test_without_slurm_one_line(cli):
 
 def test_a_search_asks_for_memory_as_a_sweep_does(cli, monkeypatch):
     """Its launcher is made before anything is planned, and again before the first trials."""
-    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
+    from hydra.core.plugins import Plugins
 
-    asked = []
+    class Launcher:
+        asked: ClassVar[list] = []
 
-    def launch(self, jobs, initial_job_idx):
-        asked.append(self.params["mem_gb"])
-        raise ValueError("enough")
+        def __init__(self, memory):
+            self.memory = memory
 
-    monkeypatch.setattr(BaseSubmititLauncher, "launch", launch)
+        def launch(self, jobs, initial_job_idx):
+            self.asked.append(self.memory)
+            raise ValueError("enough")
+
+    def made(self, *, config, **_):
+        return Launcher(config.hydra.launcher.mem_gb)
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", made)
     done = cli(
         "kernel.bandwidth=log:1..100", "launcher=slurm_here", "tracking.enabled=false",
         "--trials", "4", module="kernelexp.search",
     )  # fmt: skip
     assert done.code != 0
-    [memory] = asked
-    assert memory == 3
+    assert Launcher.asked == [3]
