@@ -10,6 +10,8 @@ import pytest
 import report_store
 from conftest import REAL_DATA, ROOT
 
+# Data sets with settings of their own.
+WITH_SETTINGS = ("npz", "npy", "table", "moons", "modular")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FEW = "dataset.n_train=500 dataset.n_test=200 solver.epochs=1 tracking.log_model=false"
 # Run by CI itself, or not a command of this project; mlflow ui: by test_tracking.
@@ -201,7 +203,7 @@ def test_names_in_the_docs_exist():
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         bases = [compose("config", [f"kernel={k}"]) for k in config.KERNELS]
         bases += [compose("config", [f"solver={s}"]) for s in config.SOLVERS]
-        bases += [compose("config", [f"dataset={own}"]) for own in ("npz", "npy", "table", "moons")]
+        bases += [compose("config", [f"dataset={own}"]) for own in WITH_SETTINGS]
     pattern = r"`((?:dataset|kernel|solver|tracking|resource)\.(?!py`)[a-z_.]+[a-z])`"
     for path in DOCUMENTS:
         for key in re.findall(pattern, path.read_text("utf-8")):

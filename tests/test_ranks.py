@@ -52,7 +52,7 @@ def wait_for(condition, seconds=180):
 @pytest.mark.parametrize(
     "settings",
     [
-        ("compare=[exact,nearest_neighbour,learning_curve]", "dataset.n_train=101", "solver=cg"),
+        ("compare=[exact,nearest_neighbour,learning_curve]", "dataset.n_train=49", "solver=cg"),
         ("solver=eigenpro4", "solver.n_centers=100"),
         ("solver=exact",),
     ],
