@@ -241,9 +241,8 @@ class KernelMachine(BaseEstimator):  # type: ignore[misc]
             for _ in training.run():
                 pass
         self.n_iter_ = len(training.records)
-        if (
-            training.stopped_by == Ending.EPOCHS and training.warning is None
-        ):  # no rule asked for it
+        # Where a rule ended it, it was to end so.
+        if training.stopped_by == Ending.EPOCHS and training.warning is None:
             self._warn(training.left_over, SingularMatrixWarning)
         return training
 
