@@ -15,6 +15,8 @@ from kernelexp.rank_place import Place, first_host
 
 FEW = ("dataset.n_train=301", "dataset.n_test=100", "tracking.log_model=false")
 LONG = (*FEW, "solver.batch_size=4", "solver.epochs=60", "checkpoint.minutes=0")
+# For what does not end by itself: its checkpoints go when it does.
+ENDLESS = (*FEW, "solver.batch_size=4", "solver.epochs=100000", "checkpoint.minutes=0")
 SOLVED = ("train_mse", "test_accuracy", "rkhs_norm", "m_star")
 # Of a launcher's ranks.
 PLACE = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
@@ -102,8 +104,8 @@ def test_a_killed_rank_is_named_and_one_process_goes_on(workdir, cli, runs):
 
 
 def test_a_rank_that_is_stopped_ends_the_others(workdir):
-    first = start(*LONG, "tracking.enabled=false", "checkpoint.folder=a", "resource.ranks=2")
-    second = start(*LONG, "tracking.enabled=false", "checkpoint.folder=b", "resource.ranks=2")
+    first = start(*ENDLESS, "tracking.enabled=false", "checkpoint.folder=a", "resource.ranks=2")
+    second = start(*ENDLESS, "tracking.enabled=false", "checkpoint.folder=b", "resource.ranks=2")
     wait_for(lambda: list(Path("a").glob("*/*.safetensors")) and list(Path("b").glob("*/*.s*")))
     [of_first], [of_second] = children(first), children(second)
     os.kill(of_first, signal.SIGSTOP)
@@ -120,7 +122,7 @@ def test_a_rank_that_is_stopped_ends_the_others(workdir):
 
 
 def test_those_beside_a_rank_0_that_is_killed_end(workdir):
-    process = start(*LONG, "tracking.enabled=false", "resource.ranks=2")
+    process = start(*ENDLESS, "tracking.enabled=false", "resource.ranks=2")
     wait_for(lambda: list(Path("multirun/checkpoints").glob("*/*.safetensors")))
     [other] = children(process)
     process.kill()
