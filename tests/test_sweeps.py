@@ -504,3 +504,13 @@ def test_a_sweep_starts_whatever_is_kept_from_before(workdir, client, monkeypatc
     )
     assert [one.begin.name for one in unsent.kept()] == ["bad"]
     assert sweep.end_parent(False).startswith("0 of 1 jobs finished")
+
+
+def test_two_sweeps_that_take_over_a_run_at_once_both_have_it(client):
+    experiment = client.create_experiment("e")
+    run, first, second = (client.create_run(experiment).info.run_id for _ in range(3))
+    seen = [client.get_run(run) for _ in range(2)]  # both have looked before either writes
+    for found, parent in zip(seen, (first, second), strict=True):
+        resume.link(client, found, parent)
+    for parent in (first, second):
+        assert [one.info.run_id for one in resume.children(client, experiment, parent)] == [run]
